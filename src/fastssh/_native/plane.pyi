@@ -1,0 +1,123 @@
+"""The native data plane of one connection: sealing, opening, channels' data and windows, bulk endpoints.
+
+Two ways to move bytes: ``step(fd)`` does the socket I/O itself with the GIL released; ``feed``/``take`` do the same
+work in memory. Everything that is not bulk becomes an event for Python, in wire order.
+"""
+
+from typing import Final, Literal
+
+# events(): tuples, told apart by their first item
+EVENT_MESSAGE: Final = 0  # (0, sequence, payload)      any message that C does not consume, payload[0] is its number
+EVENT_DATA: Final = 1  # (1, channel, stream, data)     stream 0 = CHANNEL_DATA, 1 = EXTENDED_DATA stderr
+EVENT_SFTP: Final = 2  # (2, channel, message)          a whole SFTP message without its length, for Python
+EVENT_TRANSFER: Final = 3  # (3, channel, transfer)     a bulk transfer ended: see transfer_result
+EVENT_WRITABLE: Final = 4  # (4, channel)               the channel's queue fell below the low-water mark (64 KiB)
+
+Event = (
+    tuple[Literal[0], int, bytes]
+    | tuple[Literal[1], int, int, bytes]
+    | tuple[Literal[2], int, bytes]
+    | tuple[Literal[3], int, int]
+    | tuple[Literal[4], int]
+)
+
+# step(): flags
+STEP_EVENTS: Final = 1  # events() has something
+STEP_WANT_WRITE: Final = 2  # the socket is full: call again when writable
+STEP_EOF: Final = 4  # the peer closed its side; set on every later step too
+STEP_MORE: Final = 8  # the budget of one call ran out: call again soon with readable=True
+
+class TransferResult:
+    """How a bulk transfer ended. Success is ``status == 0``."""
+
+    kind: str  # "get" or "put"
+    bytes: int  # acknowledged by the server (put) or written to the file (get), contiguous or not
+    status: int  # 0; or an SSH_FX code > 0 from the server; or a negative fs_status (see error)
+    errno: int  # of the local file operation when status is FS_E_SYSTEM
+    message: str  # the server's words or the system's, for status != 0
+    end_of_file: int  # get: smallest offset at which the server said EOF, or -1; put: bytes read from the file
+    cancelled: bool
+
+class Plane:
+    def __init__(self, *, receive_capacity: int = ..., send_capacity: int = ...) -> None: ...
+
+    # -- keys ----------------------------------------------------------------------------------------------------
+    def set_send_keys(
+        self, cipher: str, mac: str, key: bytes, iv: bytes, mac_key: bytes, *, reset_sequence: bool
+    ) -> None:
+        """New keys for what we send; call right after send(NEWKEYS). Bulk and channel data flow again after it."""
+    def set_receive_keys(
+        self, cipher: str, mac: str, key: bytes, iv: bytes, mac_key: bytes, *, reset_sequence: bool
+    ) -> None:
+        """New keys for what we receive; call when the peer's NEWKEYS arrives as an event. Nothing after NEWKEYS is
+        opened until then."""
+    def set_send_compression(self, method: str) -> None: ...  # "none", "zlib@openssh.com"; from the next packet on
+    def set_receive_compression(self, method: str) -> None: ...
+    @property
+    def send_sequence(self) -> int: ...  # of the next packet
+    @property
+    def receive_sequence(self) -> int: ...
+    @property
+    def rekey_due(self) -> bool: ...  # either direction passed its byte or packet threshold
+    def set_rekey_bytes(self, limit: int) -> None: ...  # 0: the cipher's default
+    @property
+    def sending_kex(self) -> bool: ...  # our KEXINIT is out, our NEWKEYS keys are not yet set
+    @property
+    def bytes_sent(self) -> int: ...  # on the wire, all epochs
+    @property
+    def bytes_received(self) -> int: ...
+
+    # -- messages ------------------------------------------------------------------------------------------------
+    def send(self, payload: bytes) -> None:
+        """Seals one message. While sending_kex only transport and KEX messages are accepted (RFC 4253 section 7.1):
+        anything else raises ValueError, the caller keeps it."""
+    def events(self) -> list[Event]: ...
+
+    # -- moving bytes ----------------------------------------------------------------------------------------------
+    def step(self, fd: int, readable: bool) -> int:
+        """One bounded turn: recv (if readable), open, dispatch, fill, seal, send, without the GIL. Returns STEP_ flags.
+        Raises ProtocolError, IntegrityError or OSError; events that came before the fault are still in events()."""
+    def feed(self, data: bytes) -> int:
+        """Takes received bytes in memory; returns how many were taken (fewer when events() must be read, or keys set,
+        first). Opens and dispatches as step does; also with b'' to go on."""
+    def take(self) -> bytes:
+        """Fills from channels and transfers, and returns all sealed bytes waiting to be sent."""
+    @property
+    def unsent(self) -> int: ...  # sealed bytes not yet sent
+
+    # -- channels ------------------------------------------------------------------------------------------------
+    # Local channel ids are the caller's: small, reused only after channel_remove.
+    def channel_add(self, channel: int, window: int, max_packet: int) -> None:
+        """Before sending CHANNEL_OPEN, or before sending the confirmation of the peer's: our side's window.
+        C completes it when it sees the peer's OPEN_CONFIRMATION (which is an event as well)."""
+    def channel_confirm(self, channel: int, remote: int, window: int, max_packet: int) -> None:
+        """For a channel that the peer opened: its side, right after send(OPEN_CONFIRMATION)."""
+    def channel_write(self, channel: int, data: bytes, stream: int = 0) -> int:
+        """Queues data; returns the bytes now waiting. Wait for EVENT_WRITABLE above 256 KiB. Raises ValueError
+        after channel_eof or when the channel is not open."""
+    def channel_pending(self, channel: int) -> int: ...
+    def channel_eof(self, channel: int) -> None: ...  # CHANNEL_EOF once the queue is empty
+    def channel_close(self, channel: int) -> None: ...  # (EOF not implied) CHANNEL_CLOSE once the queue is empty
+    def channel_consumed(self, channel: int, count: int) -> None:
+        """EVENT_DATA bytes that Python is done with: window credit for the peer. SFTP channels credit themselves."""
+    def channel_remove(self, channel: int) -> None:
+        """After CLOSE went both ways (or open failed)."""
+    def channel_remote(self, channel: int) -> tuple[int, int, int]: ...  # (remote id, window left, max packet)
+
+    # -- SFTP bulk endpoints ---------------------------------------------------------------------------------------
+    # Request ids with the top bit set are C's, the others Python's. Send Python's own requests with channel_write,
+    # whole messages with their length; the plane never cuts into one.
+    def sftp_attach(self, channel: int) -> None:
+        """From now on what arrives on this channel is SFTP messages (first VERSION, as an event)."""
+    def sftp_get(self, channel: int, handle: bytes, fd: int, *, offset: int, size: int, chunk: int, to_end: bool) -> int:
+        """Reads [offset, offset+size) of the handle in pieces of chunk bytes into fd at the same offsets (pwritev); with
+        to_end also probes past it until the server says EOF. Returns a transfer number; fd must stay open until
+        its EVENT_TRANSFER. Transfers of a channel go in order, overlapping at the joints."""
+    def sftp_put(self, channel: int, handle: bytes, fd: int, *, offset: int, size: int, chunk: int) -> int:
+        """Writes fd's bytes from offset, at most size of them (-1: until end of file), to the handle at the same offsets."""
+    def transfer_progress(self, transfer: int) -> int: ...  # bytes so far; 0 after transfer_result
+    def transfer_cancel(self, transfer: int) -> None: ...  # no new requests; ends when those outstanding are answered
+    def transfer_result(self, transfer: int) -> TransferResult: ...  # once, after its EVENT_TRANSFER
+    def set_send_rate(self, bytes_per_second: int) -> None: ...  # 0: no limit; bulk only
+    @property
+    def wait_seconds(self) -> float: ...  # > 0: the rate limit paused sending; call step again after it
