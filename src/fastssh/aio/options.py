@@ -1,0 +1,149 @@
+"""What a client connection is asked to be: one record of options, and the person behind it (:class:`Prompter`).
+
+Names and defaults are ssh_config(5)'s in Python spelling, so that the configuration layer only translates.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final, Literal, Protocol
+
+from fastssh.errors import ConfigError
+
+if TYPE_CHECKING:
+    from fastssh.keys.private import PrivateKey
+
+StrictHostKeyChecking = Literal["yes", "ask", "accept-new", "no"]
+Path = str | os.PathLike[str]
+
+# Levels of ``ClientOptions.log``: what ssh(1) prints always, and with -v, -vv, -vvv.
+LOG_WARNING: Final = 0
+LOG_DEBUG1: Final = 1
+LOG_DEBUG2: Final = 2
+LOG_DEBUG3: Final = 3
+
+USER_KNOWN_HOSTS: Final = ("~/.ssh/known_hosts", "~/.ssh/known_hosts2")
+GLOBAL_KNOWN_HOSTS: Final = ("/etc/ssh/ssh_known_hosts", "/etc/ssh/ssh_known_hosts2")
+IDENTITY_FILES: Final = ("~/.ssh/id_rsa", "~/.ssh/id_ecdsa", "~/.ssh/id_ed25519")
+AUTHENTICATIONS: Final = ("publickey", "keyboard-interactive", "password")
+
+
+class Prompter(Protocol):
+    """Where questions to a person go. Text handed in is already safe for a terminal.
+
+    A prompter that cannot or will not answer raises an :class:`~fastssh.errors.SSHError`; it ends the connection.
+    """
+
+    async def ask(self, prompt: str, *, echo: bool) -> str:
+        """The answer to ``prompt`` (a password, a passphrase, a keyboard-interactive question), without its newline."""
+        ...
+
+    async def confirm_host_key(self, question: str, fingerprint: str) -> bool:
+        """True to go on with an unknown host key.
+
+        ``question`` is ssh's whole text, ending in "(yes/no/[fingerprint])? "; an answer equal to ``fingerprint``
+        is a yes, and anything but yes, no and the fingerprint deserves "Please type 'yes', 'no' or the fingerprint: ".
+        """
+        ...
+
+    def banner(self, text: str) -> None:
+        """Shows the server's banner (RFC 4252 section 5.4); may hold several lines."""
+        ...
+
+
+def _no_log(level: int, text: str) -> None:
+    """The default log: nobody listens."""
+
+
+@dataclass(kw_only)
+class ClientOptions:
+    """Options of one client connection. Times are in seconds, 0 switches a timer off; sizes are in bytes.
+
+    Empty algorithm tuples mean the defaults of :mod:`fastssh.algorithms`.
+    """
+
+    host: str
+    port: int = 22
+    user: str = ""  # empty: the local user's name
+    # -- the way there
+    host_key_alias: str | None = None  # name to look up in known_hosts instead of host
+    address_family: Literal["any", "inet", "inet6"] = "any"
+    bind_address: str | None = None
+    connect_timeout: float = 0  # until the first key exchange is done; 0: the system's, and login_timeout
+    login_timeout: float = 120  # until authenticated, the time a person takes to answer not counted
+    tcp_keepalive: bool = True
+    ip_qos: int | None = None  # IP_TOS / IPV6_TCLASS; None: cs1 (0x20), the class of bulk traffic; -1: leave as it is
+    # -- host keys
+    user_known_hosts: Sequence[Path] = USER_KNOWN_HOSTS  # the first one is where new keys go
+    global_known_hosts: Sequence[Path] = GLOBAL_KNOWN_HOSTS
+    strict_host_key_checking: StrictHostKeyChecking | None = None  # None: "ask" with a prompter, "yes" without
+    hash_known_hosts: bool = False
+    # -- authentication
+    identity_files: Sequence[Path] | None = None  # None: those of IDENTITY_FILES that exist
+    identities_only: bool = False
+    keys: Sequence[PrivateKey] = ()  # keys already in memory; tried first
+    agent_socket: str | None = None  # None: $SSH_AUTH_SOCK; "none": no agent
+    password: str | None = field(default=None, repr=False)  # tried once, before anybody is asked
+    prompter: Prompter | None = None
+    preferred_authentications: Sequence[str] = AUTHENTICATIONS
+    number_of_password_prompts: int = 3
+    # -- algorithms
+    kex: tuple[str, ...] = ()
+    host_key_algorithms: tuple[str, ...] = ()  # empty: the defaults, those of known keys of the host first
+    ciphers: tuple[str, ...] = ()
+    macs: tuple[str, ...] = ()
+    compression: bool = False
+    pubkey_accepted_algorithms: tuple[str, ...] = ()  # signature algorithms we use to authenticate
+    # -- the life of the connection
+    server_alive_interval: float = 0
+    server_alive_count_max: int = 3
+    rekey_bytes: int = 0  # 0: the cipher's own limit
+    rekey_seconds: float = 0
+    log: Callable[[int, str], None] = _no_log
+
+    def __post_init__(self) -> None:
+        if not self.host:
+            raise ConfigError("host name is empty")
+        if not 0 < self.port <= 65535:
+            raise ConfigError(f"port {self.port} is out of range")
+        checking = (None, "yes", "ask", "accept-new", "no")
+        if self.strict_host_key_checking not in checking:
+            raise ConfigError(f"strict_host_key_checking is not one of yes, ask, accept-new, no: "
+                              f"{self.strict_host_key_checking!r}")
+        if not self.user:
+            import getpass
+
+            try:
+                self.user = getpass.getuser()
+            except (KeyError, OSError) as error:  # no entry in the password database, no $USER
+                raise ConfigError("no user given, and the local user has no name") from error
+
+    @property
+    def known_hosts_name(self) -> str:
+        """The name under which known_hosts is asked and written, in lower case as ssh does."""
+        return (self.host_key_alias or self.host).lower()
+
+    @property
+    def checking(self) -> StrictHostKeyChecking:
+        """strict_host_key_checking with its default filled in: without anybody to ask, unknown hosts are refused."""
+        return self.strict_host_key_checking or ("ask" if self.prompter is not None else "yes")
+
+    def identity_paths(self) -> list[str]:
+        """The private key files to try, ``~`` expanded; of the default ones those that exist."""
+        if self.identity_files is None:
+            return [path for path in map(os.path.expanduser, IDENTITY_FILES) if os.path.exists(path)]
+        return [os.path.expanduser(os.fspath(path)) for path in self.identity_files]
+
+    def known_hosts_paths(self) -> tuple[list[str], list[str]]:
+        """(the user's files, the system's files), ``~`` expanded."""
+        user = [os.path.expanduser(os.fspath(path)) for path in self.user_known_hosts]
+        system = [os.path.expanduser(os.fspath(path)) for path in self.global_known_hosts]
+        return user, system
+
+    def agent_path(self) -> str | None:
+        """The agent's socket, or None when there is to be no agent."""
+        if self.agent_socket is not None:
+            return None if self.agent_socket == "none" else os.path.expanduser(self.agent_socket)
+        return os.environ.get("SSH_AUTH_SOCK") or None
