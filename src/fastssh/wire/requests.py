@@ -1,0 +1,188 @@
+"""The type-specific data of authentication, channel and global requests, described as messages are.
+
+``ExecRequest(b"ls").body()`` gives ``ChannelRequest.data``; ``ExitStatus.parse(request.data)`` reads one.
+"""
+
+from fastssh.wire.fields import (
+    Boolean,
+    Language,
+    Name,
+    Secret,
+    String,
+    Structure,
+    Text,
+    Uint32,
+    Utf8,
+)
+
+# --- UserauthRequest.method_data: RFC 4252 sections 7 and 8, RFC 4256 section 3.1, OpenSSH PROTOCOL ------------------
+
+
+class Password(Structure):
+    """``password``."""
+
+    change: Boolean  # False; True is PasswordChange
+    password: Secret
+
+
+class PasswordChange(Structure):
+    """``password`` in answer to SSH_MSG_USERAUTH_PASSWD_CHANGEREQ."""
+
+    change: Boolean  # True
+    password: Secret
+    new_password: Secret
+
+
+class PublickeyQuery(Structure):
+    """``publickey`` without signature: would this key do?"""
+
+    signed: Boolean  # False
+    algorithm: Name
+    blob: String
+
+
+class Publickey(Structure):
+    """``publickey`` with its signature."""
+
+    signed: Boolean  # True
+    algorithm: Name
+    blob: String
+    signature: String
+
+
+class PublickeyHostboundQuery(Structure):
+    """``publickey-hostbound-v00@openssh.com`` without signature."""
+
+    signed: Boolean  # False
+    algorithm: Name
+    blob: String
+    host_key: String
+
+
+class PublickeyHostbound(Structure):
+    """``publickey-hostbound-v00@openssh.com`` with its signature."""
+
+    signed: Boolean  # True
+    algorithm: Name
+    blob: String
+    host_key: String
+    signature: String
+
+
+class KeyboardInteractive(Structure):
+    """``keyboard-interactive``."""
+
+    language: Text = ""
+    submethods: Utf8 = ""
+
+
+# --- ChannelRequest.data: RFC 4254 sections 6.2 to 6.10 ---------------------------------------------------------------
+
+
+class PtyRequest(Structure):
+    """``pty-req``; ``modes`` is the encoded list of section 8."""
+
+    term: Text
+    columns: Uint32
+    rows: Uint32
+    width: Uint32  # pixels
+    height: Uint32
+    modes: String
+
+
+class WindowChange(Structure):
+    """``window-change``."""
+
+    columns: Uint32
+    rows: Uint32
+    width: Uint32  # pixels
+    height: Uint32
+
+
+class X11Request(Structure):
+    """``x11-req``."""
+
+    single_connection: Boolean
+    protocol: Name
+    cookie: Secret  # in hexadecimal
+    screen: Uint32
+
+
+class EnvRequest(Structure):
+    """``env``."""
+
+    name: String
+    value: String
+
+
+class ExecRequest(Structure):
+    """``exec``."""
+
+    command: String
+
+
+class SubsystemRequest(Structure):
+    """``subsystem``."""
+
+    name: Name
+
+
+class SignalRequest(Structure):
+    """``signal``; the name is without SIG."""
+
+    signal: Name
+
+
+class ExitStatus(Structure):
+    """``exit-status``."""
+
+    status: Uint32
+
+
+class ExitSignal(Structure):
+    """``exit-signal``; the name is without SIG."""
+
+    signal: Name
+    core_dumped: Boolean
+    message: Text
+    language: Language = ""
+
+
+# --- ChannelOpen.data and GlobalRequest.data: RFC 4254 section 7, OpenSSH PROTOCOL -------------------------------------
+
+
+class DirectTcpip(Structure):
+    """``direct-tcpip`` and ``forwarded-tcpip``: where to (or where it arrived), and from where."""
+
+    host: Utf8
+    port: Uint32
+    originator: Utf8
+    originator_port: Uint32
+
+
+class TcpipForward(Structure):
+    """``tcpip-forward`` and ``cancel-tcpip-forward``."""
+
+    host: Utf8
+    port: Uint32
+
+
+class DirectStreamlocal(Structure):
+    """``direct-streamlocal@openssh.com``."""
+
+    path: Utf8
+    reserved: String = b""
+    reserved_number: Uint32 = 0
+
+
+class ForwardedStreamlocal(Structure):
+    """``forwarded-streamlocal@openssh.com``."""
+
+    path: Utf8
+    reserved: String = b""
+
+
+class StreamlocalForward(Structure):
+    """``streamlocal-forward@openssh.com`` and its cancel-."""
+
+    path: Utf8
