@@ -1,0 +1,111 @@
+# Every target sets up what it needs. `make help` lists them.
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DELETE_ON_ERROR:
+.NOTPARALLEL:
+
+export PATH := $(PATH):/usr/sbin:/sbin
+export PYTHON
+
+VENV := .venv
+PY := $(VENV)/bin/python
+PYTEST := $(PY) -m pytest
+C_BUILD := cmake -S . -G Ninja -DFASTSSH_PYTHON=OFF -DFASTSSH_TESTS=ON -DFASTSSH_WERROR=ON
+PACKAGES := build openssh test
+
+help: ## This list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+# --- set-up -------------------------------------------------------------------------------------------------------
+.PHONY: help setup build demo test ctest pytest lint types asan valgrind fuzz soak bench roofline clean distclean
+
+setup: $(VENV)/.packages $(VENV)/.ready ## System packages, .venv and the editable install
+
+$(VENV)/.packages: scripts/setup.sh
+	@scripts/setup.sh packages $(PACKAGES)
+	@mkdir -p $(VENV) && touch $@
+
+# Building and the demo ask for less than the tests do: no second compiler, no dropbear.
+$(VENV)/.ready: pyproject.toml scripts/setup.sh
+	@scripts/setup.sh packages build openssh
+	@scripts/setup.sh venv
+	@touch $@
+
+build: $(VENV)/.ready ## Brings the extension modules up to date
+	@[ -f build/editable/build.ninja ] || $(PY) -m pip install -q --no-build-isolation --no-deps -e .
+	@cmake --build build/editable
+
+# --- the main job -------------------------------------------------------------------------------------------------
+demo: build ## A 1 GiB file up and down through fastssh-scp, beside OpenSSH's scp (FASTSSH_DEMO_MIB=64 for a short one)
+	@$(PY) scripts/demo.py
+
+# --- tests --------------------------------------------------------------------------------------------------------
+test: setup build ctest lint types pytest ## Everything: C tests, lint, types, pytest
+
+ctest: $(VENV)/.packages ## C tests, with gcc and with clang, warnings being errors
+	@for compiler in gcc clang; do \
+	    $(C_BUILD) -B build/test-$$compiler -DCMAKE_C_COMPILER=$$compiler >/dev/null; \
+	    cmake --build build/test-$$compiler; \
+	    ctest --test-dir build/test-$$compiler --output-on-failure; \
+	done
+
+pytest: build ## Python tests
+	@$(PYTEST) -q
+
+lint: $(VENV)/.ready ## ruff
+	@$(PY) -m ruff check .
+
+types: $(VENV)/.ready ## mypy --strict
+	@$(PY) -m mypy
+
+# The same tests under AddressSanitizer and UBSan: the C tests, then the tests of the native modules, whose build stands in
+# a package tree of its own (links to the sources, its own modules).
+ASAN := build/asan
+ASAN_PACKAGE := $(CURDIR)/$(ASAN)/python/fastssh
+asan: $(VENV)/.ready ## C tests and native module tests with address and undefined-behaviour sanitizers
+	@mkdir -p $(ASAN_PACKAGE)/_native
+	@ln -sfn $(filter-out %/_native,$(wildcard $(CURDIR)/src/fastssh/[!_]* $(CURDIR)/src/fastssh/__init__.py)) $(ASAN_PACKAGE)/
+	@ln -sfn $(wildcard $(CURDIR)/src/fastssh/_native/*.py*) $(ASAN_PACKAGE)/_native/
+	@cmake -S . -B $(ASAN) -G Ninja -DCMAKE_C_COMPILER=gcc -DCMAKE_BUILD_TYPE=RelWithDebInfo -DFASTSSH_TESTS=ON \
+	    -DFASTSSH_WERROR=ON -DFASTSSH_SANITIZE=address,undefined -DFASTSSH_MODULE_DIR=$(ASAN_PACKAGE)/_native \
+	    -DPython_EXECUTABLE=$(CURDIR)/$(PY) >/dev/null
+	@cmake --build $(ASAN)
+	@UBSAN_OPTIONS=print_stacktrace=1 ctest --test-dir $(ASAN) --output-on-failure
+	@LD_PRELOAD="$$(gcc -print-file-name=libasan.so) $$(gcc -print-file-name=libubsan.so)" ASAN_OPTIONS=detect_leaks=0 \
+	    UBSAN_OPTIONS=print_stacktrace=1 PYTHONMALLOC=malloc \
+	    PYTHONPATH=$(dir $(ASAN_PACKAGE)):$$($(PY) -c 'import sysconfig; print(sysconfig.get_path("purelib"))') \
+	    $$($(PY) -c 'import sys; print(sys._base_executable)') \
+	    -m pytest -q --hypothesis-profile=ci $(wildcard tests/test_packet*.py tests/test_plane*.py)
+
+valgrind: $(VENV)/.ready ## C tests under valgrind
+	@scripts/setup.sh packages build valgrind
+	@$(C_BUILD) -B build/valgrind -DCMAKE_C_COMPILER=gcc -DCMAKE_BUILD_TYPE=RelWithDebInfo >/dev/null
+	@cmake --build build/valgrind
+	@for program in build/valgrind/test_*; do \
+	    [ -x "$$program" ] && [ -f "$$program" ] || continue; \
+	    echo "valgrind $${program##*/}"; \
+	    valgrind -q --error-exitcode=99 --leak-check=full --errors-for-leak-kinds=definite,possible --track-fds=yes "$$program"; \
+	done
+
+fuzz: build ## Property tests with many more examples (FASTSSH_FUZZ_EXAMPLES=5000)
+	@$(PYTEST) -q -m hypothesis --hypothesis-profile=fuzz
+
+soak: build ## Random transfers against a real sshd for FASTSSH_SOAK_SECONDS (600)
+	@$(PYTEST) -q -m soak
+
+# --- measurements -------------------------------------------------------------------------------------------------
+roofline: $(VENV)/.ready
+	@$(C_BUILD) -B build/test-gcc -DCMAKE_C_COMPILER=gcc >/dev/null
+	@cmake --build build/test-gcc
+
+bench: build roofline ## Paired comparison with scp, asyncssh and paramiko; writes benchmarks/RESULTS.md
+	@$(PY) -m benchmarks.compare --write
+
+# --- away with it -------------------------------------------------------------------------------------------------
+clean: ## Removes what the build made
+	@rm -rf build src/fastssh/_native/*.so .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	@rm -f $(VENV)/.ready
+
+distclean: clean ## ... and the virtual environment
+	@rm -rf $(VENV)
