@@ -10,6 +10,7 @@
 
 #define FS_PACKET_HEADER 5              /* uint32 packet_length, byte padding_length */
 #define FS_PACKET_MAX_LENGTH (256 * 1024) /* largest packet_length accepted or made, as OpenSSH's PACKET_MAX_SIZE */
+#define FS_PACKET_MAX_PAYLOAD (FS_PACKET_MAX_LENGTH - 9) /* the longest that fits under every cipher */
 #define FS_PACKET_MAX_OVERHEAD (FS_PACKET_HEADER + 255 + 64) /* header + padding + longest MAC */
 
 /* Static descriptions, for key derivation and messages. mac fields are 0 for AEAD ciphers. */
@@ -26,7 +27,7 @@ typedef struct fs_mac_info {
 
 const fs_cipher_info *fs_cipher_find(const char *name); /* includes "none"; NULL if unknown */
 const fs_mac_info *fs_mac_find(const char *name);       /* "none" or "" for AEAD and for no cipher; NULL if unknown */
-extern const fs_cipher_info *const fs_cipher_all[];     /* ended by NULL */
+extern const fs_cipher_info *const fs_cipher_all[];     /* without "none", ended by NULL */
 extern const fs_mac_info *const fs_mac_all[];
 
 typedef struct fs_packet_keys {
@@ -59,10 +60,12 @@ fs_sealer *fs_sealer_new(const fs_packet_keys *keys, int *status);
 void fs_sealer_free(fs_sealer *s); /* wipes; NULL is fine */
 fs_packet_counters *fs_sealer_counters(fs_sealer *s);
 int fs_sealer_rekey_due(const fs_sealer *s);
-/* Bytes on the wire of a packet with this payload (1 <= payload_len, total packet_length <= FS_PACKET_MAX_LENGTH). Pure. */
+/* Bytes on the wire of a packet with this payload; 0 if none may be made (payload_len of 0, or packet_length would be
+ * above FS_PACKET_MAX_LENGTH). Pure. */
 size_t fs_sealed_size(const fs_sealer *s, size_t payload_len);
 /* Seals in place, in order; fills start[0..total) and sets total. Random padding (RFC 4253 section 6) from a pool.
- * FS_E_LENGTH, FS_E_SEQUENCE (2^32 packets in an epoch), FS_E_CRYPTO. */
+ * FS_E_LENGTH and FS_E_SEQUENCE (2^32 packets in an epoch) before any packet of the batch is touched; FS_E_CRYPTO,
+ * after which the sealer returns nothing else. */
 int fs_seal_batch(fs_sealer *s, fs_packet *packets, size_t count);
 
 fs_opener *fs_opener_new(const fs_packet_keys *keys, int *status);
@@ -74,8 +77,8 @@ int fs_opener_rekey_due(const fs_opener *o);
  * decides before anything after it is touched). Returns FS_OK if it stopped for max or for such a message; FS_AGAIN
  * when the rest is not a whole packet, with *need the number of bytes, counted from data + *used, that the next step takes
  * (at least 1 more than is there); or an error, with *count packets before the bad one valid. Lengths are checked as soon
- * as they are known, before the rest is awaited. The unconsumed rest may have been partly transformed
- * (CTR without etm decrypts its first block once): present the same bytes again, moved if need be. */
+ * as they are known, before the rest is awaited. A packet that is not whole is left as it is, but its length is looked
+ * at once only: present the same bytes again, moved if need be. After an error the opener returns nothing else. */
 int fs_open_batch(fs_opener *o, uint8_t *data, size_t len, fs_packet *packets, size_t max, size_t *count, size_t *used,
                   size_t *need);
 
