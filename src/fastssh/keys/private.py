@@ -1,0 +1,171 @@
+"""Private keys: signing, and the files they live in (OpenSSH, PEM and PKCS#8)."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+from fastssh.errors import KeyFormatError, PassphraseError, SignatureError
+from fastssh.keys import openssh_format
+from fastssh.keys.files import MAX_KEY_FILE, Path, check_private, create_file, read_regular, shown
+from fastssh.keys.kinds import DECODE_ERRORS, KINDS, KeyKind, kind_named, kind_of
+from fastssh.keys.public import PublicKey, public_from_crypto
+from fastssh.wire.codec import Reader, string
+
+#: A passphrase, or what to call for one (at most once a file; None means that the user has none to give).
+Passphrase: TypeAlias = bytes | Callable[[], bytes | None] | None
+
+_PEM_BEGIN = re.compile(rb"^-----BEGIN ((?:[A-Z0-9]+ )*PRIVATE KEY)-----", re.MULTILINE)
+_PEM_LABELS = ("RSA PRIVATE KEY", "EC PRIVATE KEY", "PRIVATE KEY", "ENCRYPTED PRIVATE KEY")
+_LEGACY_ENCRYPTED = re.compile(rb"^Proc-Type: *4, *ENCRYPTED", re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class PrivateKey:
+    """A private key and the comment of its file."""
+
+    public: PublicKey
+    comment: str
+    _kind: KeyKind[Any, Any] = field(repr=False, compare=False)
+    _key: Any = field(repr=False, compare=False)
+
+    def sign(self, data: bytes, algorithm: str) -> bytes:
+        """A signature blob (RFC 4253 section 6.6) over ``data``.
+
+        ``algorithm`` is one of ``public.signature_algorithms``, else :class:`SignatureError`.
+        """
+        if algorithm not in self._kind.signature_algorithms:
+            raise SignatureError(f"an {self._kind.name} key cannot sign with {algorithm}")
+        return string(algorithm.encode("ascii")) + string(self._kind.sign(self._key, data, algorithm))
+
+    def fields(self) -> bytes:
+        """Type and private fields as PROTOCOL.key and the agent protocol write them: secret bytes."""
+        return string(self._kind.name.encode("ascii")) + self._kind.write_private(self._key)
+
+
+def _private_key(kind: KeyKind[Any, Any], key: Any, comment: str) -> PrivateKey:
+    return PrivateKey(public_from_crypto(kind, key.public_key()), comment, kind, key)
+
+
+def load_private_key(path: Path, passphrase: Passphrase = None, *, check_permissions: bool = True) -> PrivateKey:
+    """The private key in a file: OpenSSH's own format, PEM (PKCS#1, SEC1) or PKCS#8.
+
+    A callable ``passphrase`` is called at most once, and only if the file is encrypted. Raises OSError for a file that
+    cannot be opened, :class:`~fastssh.keys.files.KeyFileError` (a KeyFormatError) for one that is too large, not
+    regular or, with ``check_permissions``, open to others; :class:`KeyFormatError` and :class:`PassphraseError` as
+    :func:`parse_private_key`. Each message names the path.
+    """
+    data, status = read_regular(path, MAX_KEY_FILE)
+    if check_permissions:
+        check_private(path, status)
+    return parse_private_key(data, passphrase, shown(path))
+
+
+def parse_private_key(data: bytes, passphrase: Passphrase = None, name: str = "key") -> PrivateKey:
+    """The private key in a file's contents. ``name`` is what messages call it.
+
+    Raises :class:`KeyFormatError` for what cannot be understood, :class:`PassphraseError` when a passphrase is wanted
+    and none given, or when it is wrong.
+    """
+    try:
+        if len(data) > MAX_KEY_FILE:
+            raise KeyFormatError(f"larger than {MAX_KEY_FILE} bytes")
+        begin = _PEM_BEGIN.search(data)
+        if begin is None:
+            raise KeyFormatError("not a private key")
+        label = begin[1].decode("ascii")
+        if label == "OPENSSH PRIVATE KEY":
+            return _parse_openssh(data[begin.start():], passphrase)
+        if label in _PEM_LABELS:
+            return _parse_pem(data[begin.start():], label, passphrase)
+        raise KeyFormatError(f"files of the kind {label!r} are not supported")
+    except PassphraseError as error:
+        raise PassphraseError(f"{name}: {error}") from None
+    except DECODE_ERRORS as error:
+        raise KeyFormatError(f"{name}: {error}") from None
+
+
+def _ask(passphrase: Passphrase) -> bytes:
+    value = passphrase() if callable(passphrase) else passphrase
+    if value is None:
+        raise PassphraseError("the key is encrypted and no passphrase was given")
+    return value
+
+
+def _parse_openssh(data: bytes, passphrase: Passphrase) -> PrivateKey:
+    container = openssh_format.decode_container(data)
+    kind_named(Reader(container.public_blob).string())  # what we do not support is told before a passphrase is asked
+    plain = openssh_format.open_container(container, _ask(passphrase) if container.encrypted else b"")
+    reader = Reader(plain)
+    kind = kind_named(reader.string())
+    key = kind.read_private(reader)
+    comment = reader.text()
+    openssh_format.end_of_fields(reader)
+    private = _private_key(kind, key, comment)
+    if private.public.blob != container.public_blob:
+        raise KeyFormatError("the public key in the file is not that of its private key")
+    return private
+
+
+def _parse_pem(data: bytes, label: str, passphrase: Passphrase) -> PrivateKey:
+    from cryptography.exceptions import UnsupportedAlgorithm
+    from cryptography.hazmat.primitives.serialization import load_pem_private_key
+
+    encrypted = label.startswith("ENCRYPTED") or _LEGACY_ENCRYPTED.search(data) is not None
+    secret = _ask(passphrase) if encrypted else None
+    if secret == b"":
+        raise PassphraseError("wrong passphrase")
+    try:
+        key = load_pem_private_key(data, secret, unsafe_skip_rsa_key_validation=True)
+    except UnsupportedAlgorithm:
+        raise KeyFormatError("its type or its encryption is not supported") from None
+    except (ValueError, TypeError) as error:
+        if encrypted:  # padding is all that these formats have to tell a wrong passphrase from damage
+            raise PassphraseError("wrong passphrase") from None
+        raise KeyFormatError(f"malformed private key: {' '.join(str(error).split())[:100]}") from None
+    kind = kind_of(key)
+    # Once through our own form: whatever the container, the same checks hold for the numbers.
+    return _private_key(kind, kind.read_private(Reader(kind.write_private(key))), "")
+
+
+#: Short names as ``ssh-keygen -t`` takes them; ECDSA by its size.
+_ECDSA_SIZES = {256: "nistp256", 384: "nistp384", 521: "nistp521"}
+_SHORT_NAMES = {"ed25519": "ssh-ed25519", "rsa": "ssh-rsa"}
+
+
+def generate_private_key(kind: str, bits: int | None = None, comment: str = "") -> PrivateKey:
+    """A new key. ``kind`` is ``ed25519``, ``ecdsa``, ``rsa`` or a wire name; ``bits`` the size where there is a choice
+    (ECDSA 256, 384 or 521, default 256; RSA 1024 to 16384, default 3072). Raises :class:`KeyFormatError`."""
+    name = _SHORT_NAMES.get(kind, kind)
+    if kind == "ecdsa":
+        if (bits or 256) not in _ECDSA_SIZES:
+            raise KeyFormatError(f"ecdsa keys cannot have {bits} bits: use 256, 384 or 521")
+        name = f"ecdsa-sha2-{_ECDSA_SIZES[bits or 256]}"
+    if name not in KINDS:
+        raise KeyFormatError(f"{kind!r} is not a type of key: use ed25519, ecdsa or rsa")
+    return _private_key(KINDS[name], KINDS[name].generate(bits), comment)
+
+
+def serialize_private_key(
+    key: PrivateKey,
+    passphrase: bytes | None = None,
+    *,
+    cipher: str = openssh_format.DEFAULT_CIPHER,
+    rounds: int = openssh_format.DEFAULT_ROUNDS,
+    random: Callable[[int], bytes] = os.urandom,
+) -> bytes:
+    """The key as an OpenSSH private key file, encrypted if there is a passphrase (an empty one is refused)."""
+    fields = key.fields() + string(key.comment.encode("utf-8", "replace"))
+    return openssh_format.seal_container(
+        key.public.blob, fields, passphrase, cipher=cipher, rounds=rounds, random=random
+    )
+
+
+def write_key_pair(path: Path, key: PrivateKey, passphrase: bytes | None = None, *, rounds: int | None = None) -> None:
+    """Writes ``path`` (0600 from its first moment) and ``path.pub`` (0644). Neither may exist: FileExistsError."""
+    data = serialize_private_key(key, passphrase, rounds=openssh_format.DEFAULT_ROUNDS if rounds is None else rounds)
+    create_file(path, data)
+    create_file(f"{os.fspath(path)}.pub", f"{key.public.line(key.comment)}\n".encode(), 0o644)
