@@ -1,4 +1,4 @@
-/* The macros of the C tests: a failed check names file, line and expression, and ends the program with exit status 1. */
+/* The macros of the C tests: a failed check names file, line and expression, and ends the program with status 1. */
 #ifndef FS_CHECK_H
 #define FS_CHECK_H
 
