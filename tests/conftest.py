@@ -1,0 +1,165 @@
+"""Fixtures shared by all tests: real servers, keys, a home of our own; deadlines; and no silent skips in CI."""
+
+from __future__ import annotations
+
+import faulthandler
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import FrameType
+from typing import Any, TypeVar
+
+import hypothesis
+import pytest
+
+from tests.support import peers
+from tests.support.peers import Keys, Peer
+
+T = TypeVar("T")
+
+IN_CI = bool(os.environ.get("CI"))
+TEST_SECONDS = int(os.environ.get("FASTSSH_TEST_SECONDS", "300"))  # a test that takes this long hangs
+
+hypothesis.settings.register_profile("default", deadline=None)
+hypothesis.settings.register_profile("ci", deadline=None, print_blob=True)
+hypothesis.settings.register_profile(
+    "fuzz",
+    deadline=None,
+    print_blob=True,
+    max_examples=int(os.environ.get("FASTSSH_FUZZ_EXAMPLES", "5000")),
+    suppress_health_check=list(hypothesis.HealthCheck),
+)
+hypothesis.settings.load_profile("ci" if IN_CI else "default")
+
+
+# --- no skips in CI -----------------------------------------------------------------------------------------------
+
+
+def _refuse_skip(report: Any) -> None:
+    if IN_CI and report.skipped and not hasattr(report, "wasxfail"):
+        report.outcome = "failed"
+        report.longrepr = f"skipped, which CI does not allow: {report.longrepr}"
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report(collector: pytest.Collector) -> Any:
+    report = yield
+    _refuse_skip(report)
+    return report
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Any:
+    report = yield
+    _refuse_skip(report)
+    if report.failed:
+        for name, value in getattr(item, "funcargs", {}).items():
+            for peer in [value] if isinstance(value, Peer) else getattr(value, "started", ()):
+                report.sections.append((f"log of {name} ({peer.log})", peer.log_tail()))
+    return report
+
+
+# --- deadlines ----------------------------------------------------------------------------------------------------
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Any:
+    """A test that hangs fails; one that cannot even be interrupted (native code) ends the run with all stacks shown."""
+    if item.get_closest_marker("soak") or threading.current_thread() is not threading.main_thread():
+        return (yield)
+
+    def expired(number: int, frame: FrameType | None) -> None:
+        raise TimeoutError(f"{item.nodeid} took more than {TEST_SECONDS} s")
+
+    previous = signal.signal(signal.SIGALRM, expired)
+    signal.alarm(TEST_SECONDS)
+    faulthandler.dump_traceback_later(2 * TEST_SECONDS, exit=True)
+    try:
+        return (yield)
+    finally:
+        faulthandler.cancel_dump_traceback_later()
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, previous)
+
+
+# --- the environment ----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="session", autouse=True)
+def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A home directory of the tests' own; no agent, no askpass program."""
+    directory = tmp_path_factory.mktemp("home")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HOME", str(directory))
+        for name in ("SSH_AUTH_SOCK", "SSH_ASKPASS", "SSH_ASKPASS_REQUIRE", "DISPLAY"):
+            patch.delenv(name, raising=False)
+        yield directory
+
+
+# --- servers ------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="session")
+def keys(tmp_path_factory: pytest.TempPathFactory) -> Keys:
+    """Throwaway host and user keys of all types."""
+    return _or_skip(lambda: peers.make_keys(tmp_path_factory.mktemp("keys")))
+
+
+def _or_skip(start: Callable[[], T]) -> T:
+    try:
+        return start()
+    except peers.PeerMissing as missing:
+        pytest.skip(str(missing))
+
+
+def _session_peer(start: Callable[..., Peer]) -> Any:
+    """A fixture: one server for the whole run."""
+
+    @pytest.fixture(scope="session")
+    def peer(tmp_path_factory: pytest.TempPathFactory, keys: Keys) -> Iterator[Peer]:
+        with _or_skip(lambda: start(tmp_path_factory.mktemp("server"), keys=keys)) as running:
+            yield running
+
+    return peer
+
+
+def _sshd_internal(directory: Path, **options: Any) -> Peer:
+    return peers.start_sshd(directory, sftp="internal", **options)
+
+
+def _sshd_password(directory: Path, **options: Any) -> Peer:
+    return peers.start_sshd(directory, home=directory / "home", **options)
+
+
+sshd = _session_peer(peers.start_sshd)
+sshd_internal = _session_peer(_sshd_internal)
+# Takes peers.PASSWORD as well; the account's home is peer.directory / "home".
+sshd_password = _session_peer(_sshd_password)
+dropbear = _session_peer(peers.start_dropbear)
+asyncssh_server = _session_peer(peers.start_asyncssh)
+paramiko_server = _session_peer(peers.start_paramiko)
+
+
+class SshdFactory:
+    """start_sshd(RekeyLimit="1M", ...) starts a server for one test; see peers.start_sshd."""
+
+    def __init__(self, tmp_path_factory: pytest.TempPathFactory, keys: Keys) -> None:
+        self._directories, self._keys = tmp_path_factory, keys
+        self.started: list[Peer] = []
+
+    def __call__(self, **config: Any) -> Peer:
+        peer = _or_skip(lambda: peers.start_sshd(self._directories.mktemp("sshd"), keys=self._keys, **config))
+        self.started.append(peer)
+        return peer
+
+
+@pytest.fixture
+def start_sshd(tmp_path_factory: pytest.TempPathFactory, keys: Keys) -> Iterator[SshdFactory]:
+    factory = SshdFactory(tmp_path_factory, keys)
+    try:
+        yield factory
+    finally:
+        for peer in factory.started:
+            peer.stop()
