@@ -57,7 +57,7 @@ def _no_log(level: int, text: str) -> None:
     """The default log: nobody listens."""
 
 
-@dataclass(kw_only)
+@dataclass(kw_only=True)
 class ClientOptions:
     """Options of one client connection. Times are in seconds, 0 switches a timer off; sizes are in bytes.
 
