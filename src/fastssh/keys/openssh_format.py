@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -220,7 +219,5 @@ def _crypt(cipher: str, passphrase: bytes, salt: bytes, rounds: int, encrypt: bo
     if not passphrase:
         raise PassphraseError("the passphrase is empty")
     sizes = CIPHERS[cipher]
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the file, not we, decides about its rounds
-        material = bcrypt.kdf(passphrase, salt, sizes.key + sizes.iv, rounds, ignore_few_rounds=True)
+    material = bcrypt.kdf(passphrase, salt, sizes.key + sizes.iv, rounds, ignore_few_rounds=True)
     return sizes.apply(encrypt, material[:sizes.key], material[sizes.key:], data)

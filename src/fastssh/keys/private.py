@@ -167,5 +167,10 @@ def serialize_private_key(
 def write_key_pair(path: Path, key: PrivateKey, passphrase: bytes | None = None, *, rounds: int | None = None) -> None:
     """Writes ``path`` (0600 from its first moment) and ``path.pub`` (0644). Neither may exist: FileExistsError."""
     data = serialize_private_key(key, passphrase, rounds=openssh_format.DEFAULT_ROUNDS if rounds is None else rounds)
+    public = f"{key.public.line(key.comment)}\n".encode()
     create_file(path, data)
-    create_file(f"{os.fspath(path)}.pub", f"{key.public.line(key.comment)}\n".encode(), 0o644)
+    try:
+        create_file(f"{os.fspath(path)}.pub", public, 0o644)
+    except BaseException:
+        os.unlink(path)
+        raise

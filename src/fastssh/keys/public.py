@@ -77,7 +77,12 @@ class PublicKey:
         return algorithm
 
     def line(self, comment: str = "") -> str:
-        """``type base64 comment``, as in ``.pub`` and authorized_keys files, without a newline."""
+        """``type base64 comment``, as in ``.pub`` and authorized_keys files, without a newline.
+
+        A comment that would begin a line of its own is refused with :class:`KeyFormatError`.
+        """
+        if "\n" in comment or "\r" in comment or "\0" in comment:
+            raise KeyFormatError("the comment of a key must be one line")
         text = f"{self.algorithm} {base64.b64encode(self.blob).decode('ascii')}"
         return f"{text} {comment}" if comment else text
 
@@ -110,7 +115,7 @@ def decode_key_fields(algorithm: str, base64_text: str) -> bytes:
         name = Reader(blob).string()
     except DECODE_ERRORS:
         raise KeyFormatError("malformed key: its base64 cannot be decoded") from None
-    if name != algorithm.encode("ascii", "replace"):
+    if name != algorithm.encode("utf-8", "surrogateescape"):
         raise KeyFormatError("malformed key: it is not of the type named before it")
     return blob
 
