@@ -26,6 +26,7 @@ STEP_EVENTS: Final = 1  # events() has something
 STEP_WANT_WRITE: Final = 2  # the socket is full: call again when writable
 STEP_EOF: Final = 4  # the peer closed its side; set on every later step too
 STEP_MORE: Final = 8  # the budget of one call ran out: call again soon with readable=True
+STEP_BLOCKED: Final = 16  # nothing more can be received before events() are read or keys set: stop polling for reading
 
 class TransferResult:
     """How a bulk transfer ended. Success is ``status == 0``."""

@@ -1,0 +1,140 @@
+/* What the files of the data plane share. */
+#ifndef FS_PLANE_INTERNAL_H
+#define FS_PLANE_INTERNAL_H
+
+#include <sys/uio.h>
+
+#include "fs_bytes.h"
+#include "plane.h"
+
+/* SSH message numbers that the plane looks at (RFC 4250 section 4.1.2). */
+enum {
+    SSH_MSG_DEBUG = 4, SSH_MSG_KEXINIT = 20, SSH_MSG_NEWKEYS = 21, SSH_MSG_KEX_FIRST = 30, SSH_MSG_KEX_LAST = 49,
+    SSH_MSG_CHANNEL_OPEN_CONFIRMATION = 91, SSH_MSG_CHANNEL_OPEN_FAILURE = 92, SSH_MSG_CHANNEL_WINDOW_ADJUST = 93,
+    SSH_MSG_CHANNEL_DATA = 94, SSH_MSG_CHANNEL_EXTENDED_DATA = 95, SSH_MSG_CHANNEL_EOF = 96, SSH_MSG_CHANNEL_CLOSE = 97,
+    SSH_EXTENDED_DATA_STDERR = 1,
+};
+
+#define FS_MAX_CHANNELS 65536u
+#define FS_BATCH 64       /* packets opened or sealed in one call */
+#define FS_DATA_HEADER 9u /* byte CHANNEL_DATA, uint32 channel, uint32 length */
+
+/* A growable byte queue: consumed at head, appended at tail. */
+typedef struct fs_buffer {
+    uint8_t *data;
+    size_t capacity, head, tail;
+} fs_buffer;
+
+void fs_buffer_free(fs_buffer *b);
+/* Makes room for count more bytes, moving or growing; FS_E_QUEUE when more than limit would be held. */
+int fs_buffer_reserve(fs_buffer *b, size_t count, size_t limit);
+static inline size_t fs_buffer_len(const fs_buffer *b) { return b->tail - b->head; }
+static inline void fs_buffer_drop(fs_buffer *b, size_t count) {
+    b->head += count;
+    if (b->head == b->tail) b->head = b->tail = 0;
+}
+
+typedef struct fs_sftp fs_sftp;
+typedef struct fs_zlib fs_zlib;
+
+enum { FS_CHANNEL_OPENING = 1, FS_CHANNEL_OPEN, FS_CHANNEL_FAILED };
+
+typedef struct fs_channel {
+    uint32_t id, remote;
+    uint8_t state;
+    uint8_t eof_wanted, eof_sent, close_wanted, close_sent, eof_received, close_received;
+    uint8_t want_writable;                       /* the queue went above the low-water mark */
+    uint32_t local_window, local_window_max, local_max_packet; /* what the peer may still send */
+    uint32_t unacknowledged;                     /* consumed, not yet given back */
+    uint32_t remote_window, remote_max_packet;   /* what we may still send */
+    fs_buffer queue, queue_stderr;
+    fs_sftp *sftp;                               /* NULL: data become events */
+} fs_channel;
+
+/* File bytes of SFTP DATA replies, gathered over packets and written with one pwritev. */
+#define FS_GATHER 256
+typedef struct fs_gather {
+    struct fs_transfer *transfer;
+    uint64_t offset; /* in the file, of iov[0] */
+    size_t bytes;
+    int count;
+    struct iovec iov[FS_GATHER];
+} fs_gather;
+
+struct fs_plane {
+    int failed; /* first error; nothing is opened or filled after it */
+    /* receiving */
+    fs_opener *opener;
+    uint8_t *in;
+    size_t in_capacity, in_head, in_tail;
+    fs_packet batch[FS_BATCH];       /* opened, not yet dispatched: [batch_next, batch_count) */
+    size_t batch_count, batch_next;
+    uint32_t batch_sequence;         /* of batch[batch_next] */
+    uint8_t receiving_kex;           /* between the peer's KEXINIT and its NEWKEYS */
+    uint8_t awaiting_keys;           /* after the peer's NEWKEYS */
+    uint8_t paused;                  /* a message below 80 waits for Python */
+    uint8_t end_of_stream;
+    uint8_t need_more;               /* the rest of `in` is not a whole packet */
+    fs_zlib *inflate;
+    uint64_t bytes_received;
+    /* sending */
+    fs_sealer *sealer;
+    fs_buffer out;
+    size_t out_target;               /* bulk data is filled up to this */
+    uint8_t sending_kex;
+    fs_zlib *deflate;
+    uint64_t bytes_sent;
+    uint64_t rekey_bytes;
+    /* rate limit for bulk sending: a token bucket */
+    uint64_t rate, tokens, tokens_at, wait_until; /* bytes a second, bytes, ns, ns */
+    /* events: records of fs_event_record + bytes */
+    fs_buffer events;
+    /* channels and transfers */
+    fs_channel **channels;
+    uint32_t channel_slots;
+    uint32_t fill_next; /* round robin */
+    struct fs_transfer **transfers;
+    uint32_t transfer_slots;
+    fs_gather gather;
+};
+
+uint64_t fs_now_ns(void);
+fs_channel *fs_channel_find(const fs_plane *p, uint32_t id);
+
+/* events.c */
+#define FS_EVENTS_SOFT_LIMIT (512 * 1024) /* dispatch pauses above, between packets */
+#define FS_EVENTS_HARD_LIMIT (4 * 1024 * 1024)
+int fs_push_event(fs_plane *p, uint32_t kind, uint32_t a, uint32_t b, const uint8_t *bytes, size_t len);
+
+/* output.c: a slot is where a packet is built; payload goes to slot + FS_PACKET_HEADER. */
+size_t fs_out_slot_size(const fs_plane *p, size_t payload_len); /* equals the sealed size, but for compression's slack */
+int fs_out_reserve(fs_plane *p, size_t size, uint8_t **slot);  /* size bytes from the tail on */
+int fs_out_seal(fs_plane *p, fs_packet *packets, size_t count); /* packets in slots laid end to end from the tail on */
+int fs_out_message(fs_plane *p, const uint8_t *payload, size_t len);
+size_t fs_out_room(const fs_plane *p); /* bytes of bulk that may still be filled */
+
+/* compress.c */
+fs_zlib *fs_zlib_new(int inflating);
+void fs_zlib_free(fs_zlib *z);
+/* The result is in a buffer of the context's, valid until the next call. */
+int fs_zlib_run(fs_zlib *z, const uint8_t *in, size_t in_len, uint8_t **out, size_t *out_len);
+
+/* dispatch.c */
+int fs_dispatch(fs_plane *p, uint32_t sequence, uint8_t *payload, size_t len);
+
+/* channel.c */
+int fs_channel_fill(fs_plane *p, fs_channel *c); /* credit, queue, EOF, CLOSE */
+int fs_channel_consume(fs_plane *p, fs_channel *c, uint32_t count);
+void fs_channel_free(fs_plane *p, fs_channel *c);
+static inline int fs_channel_can_send(const fs_channel *c) {
+    return c->state == FS_CHANNEL_OPEN && !c->eof_sent && !c->close_sent && !c->close_received;
+}
+
+/* sftp.c, sftp_get.c, sftp_put.c */
+int fs_sftp_receive(fs_plane *p, fs_channel *c, uint8_t *data, size_t len);
+int fs_sftp_fill(fs_plane *p, fs_channel *c);
+int fs_sftp_settle(fs_plane *p); /* writes what was gathered, ends what is done */
+void fs_sftp_channel_closed(fs_plane *p, fs_channel *c);
+void fs_sftp_free(fs_plane *p, fs_channel *c);
+
+#endif
