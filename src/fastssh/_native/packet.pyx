@@ -75,20 +75,14 @@ cdef enum:
     OPEN_BATCH = 64  # packets opened in one call
 
 
-cdef const fs_cipher_info *find_cipher(str name) except NULL:
+cdef const fs_cipher_info *find_cipher(str name) except? NULL:
     cdef bytes encoded = name.encode()
-    cdef const fs_cipher_info *cipher = fs_cipher_find(encoded)
-    if cipher is NULL:
-        raise KeyError(name)
-    return cipher
+    return fs_cipher_find(encoded)
 
 
-cdef const fs_mac_info *find_mac(str name) except NULL:
+cdef const fs_mac_info *find_mac(str name) except? NULL:
     cdef bytes encoded = name.encode()
-    cdef const fs_mac_info *mac = fs_mac_find(encoded)
-    if mac is NULL:
-        raise KeyError(name)
-    return mac
+    return fs_mac_find(encoded)
 
 
 cdef const uint8_t *exactly(str what, bytes value, size_t wanted) except? NULL:
@@ -101,7 +95,11 @@ cdef const uint8_t *exactly(str what, bytes value, size_t wanted) except? NULL:
 cdef int fill_keys(fs_packet_keys *keys, str cipher, str mac, bytes key, bytes iv, bytes mac_key,
                    uint32_t sequence) except -1:
     keys.cipher = find_cipher(cipher)
+    if keys.cipher is NULL:
+        raise ValueError(f"unknown cipher: {cipher!r}")
     keys.mac = find_mac(mac)
+    if keys.mac is NULL:
+        raise ValueError(f"unknown MAC: {mac!r}")
     keys.key = exactly("key", key, keys.cipher.key_len)
     keys.iv = exactly("iv", iv, keys.cipher.iv_len)
     keys.mac_key = NULL
@@ -231,11 +229,15 @@ cdef class Opener:
 
 def cipher_sizes(str name not None):
     cdef const fs_cipher_info *cipher = find_cipher(name)
+    if cipher is NULL:
+        raise KeyError(name)
     return cipher.key_len, cipher.iv_len, cipher.block_len, cipher.tag_len
 
 
 def mac_sizes(str name not None):
     cdef const fs_mac_info *mac = find_mac(name)
+    if mac is NULL:
+        raise KeyError(name)
     return mac.key_len, mac.tag_len, mac.etm != 0
 
 
