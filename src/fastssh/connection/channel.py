@@ -1,7 +1,7 @@
 """One channel (RFC 4254 section 5): its life, its requests, and what its owner is told.
 
-Data and windows are the native plane's: it checks the peer's use of our window, cuts what we write into packets, and sends
-EOF and CLOSE once the queue is empty. This object decides when that may happen and who hears of it.
+Data and windows are the native plane's: it checks the peer's use of our window, cuts what we write into packets, and
+sends EOF and CLOSE once the queue is empty. This object decides when that may happen and who hears of it.
 """
 
 from __future__ import annotations
@@ -91,7 +91,7 @@ class Channel:
     def __repr__(self) -> str:
         return f"<Channel {self.id} {self.kind} {self.state.value}>"
 
-    # -- what the owner does -------------------------------------------------------------------------------------------
+    # -- what the owner does ---------------------------------------------------------------------------------------
 
     def _check_open(self) -> None:
         if self.state is not State.OPEN or self.close_sent:
@@ -153,7 +153,7 @@ class Channel:
             self._replies.append(on_reply)
         self.connection.send(ChannelRequest(self.remote_id, name, want_reply, data))
 
-    # -- bulk SFTP: the plane's endpoints, see _native/plane.pyi ---------------------------------------------------------
+    # -- bulk SFTP: the plane's endpoints, see _native/plane.pyi ---------------------------------------------------
 
     def sftp_attach(self) -> None:
         """What arrives from now on is SFTP messages; call it before the subsystem request is answered."""
@@ -174,7 +174,7 @@ class Channel:
         self.connection.wake()
         return number
 
-    # -- what the connection tells us ------------------------------------------------------------------------------------
+    # -- what the connection tells us ------------------------------------------------------------------------------
 
     def confirmed(self, message: ChannelOpenConfirmation) -> None:
         if self.state is not State.OPENING:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Protocol
 
 from fastssh.connection.channel import Channel, ChannelHandler
-from fastssh.errors import ChannelClosedError, ProtocolError, SSHError
+from fastssh.errors import ProtocolError, SSHError
 from fastssh.wire.messages import (
     ChannelClose,
     ChannelEof,
@@ -113,7 +113,7 @@ class Connection:
         self._transport.send(message)
         self.wake()
 
-    # -- what we ask for -------------------------------------------------------------------------------------------------
+    # -- what we ask for -------------------------------------------------------------------------------------------
 
     def open_channel(
         self,
@@ -138,7 +138,10 @@ class Connection:
         want_reply: bool = True,
         on_reply: Callable[[bytes | None], None] | None = None,
     ) -> None:
-        """GLOBAL_REQUEST (RFC 4254 section 4). ``on_reply`` gets the reply's data, None for failure or a lost connection."""
+        """GLOBAL_REQUEST (RFC 4254 section 4).
+
+        ``on_reply`` gets the reply's data, or None for failure and for a connection that ends first.
+        """
         self._check_alive()
         if want_reply:
             if len(self._global_replies) >= MAX_OUTSTANDING_GLOBAL_REQUESTS:
@@ -178,7 +181,7 @@ class Connection:
                 self.plane.channel_close(number)
                 self._remove(number)
 
-    # -- what the peer sends ---------------------------------------------------------------------------------------------
+    # -- what the peer sends ---------------------------------------------------------------------------------------
 
     def message(self, payload: bytes) -> None:
         """One message of 80 and up. Raises ProtocolError: the connection is then over."""
@@ -279,7 +282,7 @@ class Connection:
         channel.finish(None)
 
 
-    # -- the end -----------------------------------------------------------------------------------------------------------
+    # -- the end ---------------------------------------------------------------------------------------------------
 
     def lost(self, error: SSHError) -> None:
         """The transport is gone: everybody who waits hears ``error``, once. Later calls change nothing."""

@@ -1,0 +1,248 @@
+"""The client's side of the authentication methods: publickey (RFC 4252 section 7), keyboard-interactive (RFC 4256) and
+password (RFC 4252 section 8). Each attempt is one flow; ``None`` from it means that the method has nothing left to try.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar, Protocol
+
+from fastssh.auth.effects import Ask, AskAgent, AskPrivateKey, AskText, Flow, Identity, Receive, Send, Tell
+from fastssh.auth.publickey import PUBLICKEY, SERVICE, SignedRequest
+from fastssh.errors import ProtocolError
+from fastssh.wire.messages import (
+    Message,
+    UserauthFailure,
+    UserauthInfoRequest,
+    UserauthInfoResponse,
+    UserauthPasswdChangereq,
+    UserauthPkOk,
+    UserauthRequest,
+    UserauthSuccess,
+)
+from fastssh.wire.requests import KeyboardInteractive as KeyboardInteractiveData
+from fastssh.wire.requests import Password as PasswordData
+from fastssh.wire.requests import PasswordChange, PublickeyQuery
+from fastssh.wire.text import printable
+
+if TYPE_CHECKING:
+    from fastssh.keys.public import PublicKey
+
+Verdict = UserauthSuccess | UserauthFailure
+VERDICTS: tuple[type[Message], ...] = (UserauthSuccess, UserauthFailure)
+
+MAX_INFO_REQUESTS = 64  # rounds of one keyboard-interactive attempt
+MAX_PROMPTS = 32  # questions of one round
+MAX_PASSWORD_CHANGES = 3
+
+
+@dataclass(kw_only=True)
+class AuthContext:
+    """What is known when authentication begins. ``identities`` come in the order in which they are offered."""
+
+    user: str
+    host: str  # as the user typed it, for prompts and errors
+    session_id: bytes
+    host_key: bytes  # the server's, for the host-bound method
+    server_sig_algs: tuple[str, ...] | None = None  # None: the server did not say (RFC 8308 section 3.1)
+    hostbound: bool = False
+    identities: Sequence[Identity] = ()
+    accepted_algorithms: Sequence[str] = ()  # empty: all that our keys can do
+    password: str | None = None
+    password_prompts: int = 3
+    preferred: Sequence[str] = (PUBLICKEY, "keyboard-interactive", "password")
+
+    def request(self, method: str, data: bytes = b"") -> UserauthRequest:
+        return UserauthRequest(self.user, SERVICE, method, data)
+
+
+class Method(Protocol):
+    name: ClassVar[str]
+
+    def attempt(self) -> Flow[Verdict | None]: ...
+
+
+class Publickey:
+    """Each identity once. A key whose private half is at hand signs at once; for others the server is asked first, so
+    that nobody types a passphrase or confirms a signature for nothing."""
+
+    name: ClassVar[str] = PUBLICKEY
+
+    def __init__(self, context: AuthContext) -> None:
+        self._context = context
+        self._left: deque[Identity] = deque()
+        self.reset()
+
+    def reset(self) -> None:
+        """After a partial success every key may be offered again."""
+        self._left = deque(self._context.identities)
+
+    def algorithm(self, key: PublicKey) -> str | None:
+        """The signature algorithm for ``key``: RSA keys have a choice, which server-sig-algs narrows (RFC 8332)."""
+        ours = self._context.accepted_algorithms
+        theirs = self._context.server_sig_algs if len(key.signature_algorithms) > 1 else None
+        for name in key.signature_algorithms:
+            if (not ours or name in ours) and (theirs is None or name in theirs):
+                return name
+        return None
+
+    def attempt(self) -> Flow[Verdict | None]:
+        while self._left:
+            identity = self._left.popleft()
+            asked = identity.public is None
+            if identity.public is None:
+                yield Tell(1, f"Trying private key: {identity.name}")
+                yield from self._load(identity)
+                if identity.public is None:
+                    continue
+            key = identity.public
+            shown = f"{identity.name} {key.family} {key.fingerprint()} {identity.origin}"
+            algorithm = self.algorithm(key)
+            if algorithm is None:
+                yield Tell(1, f"Skipping {shown}: no mutual signature algorithm")
+                continue
+            if not asked:
+                yield Tell(1, f"Offering public key: {shown}")
+            if identity.private is None:
+                refused = yield from self._query(key, algorithm)
+                if refused is not None:
+                    return refused
+                yield Tell(1, f"Server accepts key: {shown}")
+            request = SignedRequest(
+                self._context.user, SERVICE, algorithm, key.blob,
+                self._context.host_key if self._context.hostbound else None,
+            )
+            signature = yield from self._sign(identity, request.to_sign(self._context.session_id), algorithm)
+            if signature is None:
+                continue
+            yield Send(request.signed(signature))
+            verdict: Verdict = yield Receive("auth", VERDICTS)
+            return verdict
+        return None
+
+    def _query(self, key: PublicKey, algorithm: str) -> Flow[UserauthFailure | None]:
+        yield Send(self._context.request(PUBLICKEY, PublickeyQuery(False, algorithm, key.blob).body()))
+        reply = yield Receive("auth-publickey", (UserauthPkOk, UserauthFailure))
+        if isinstance(reply, UserauthFailure):
+            return reply
+        if (reply.algorithm, reply.blob) != (algorithm, key.blob):
+            raise ProtocolError("server accepted a key that was not offered")
+        return None
+
+    def _load(self, identity: Identity) -> Flow[None]:
+        private = yield Ask(AskPrivateKey(identity))
+        if private is None:
+            return
+        if identity.public is not None and private.public.blob != identity.public.blob:
+            yield Tell(0, f"{identity.name}: private key does not match its public key file")
+            return
+        identity.private, identity.public = private, private.public
+
+    def _sign(self, identity: Identity, data: bytes, algorithm: str) -> Flow[bytes | None]:
+        if identity.origin == "agent":
+            signature: bytes | None = yield Ask(AskAgent(identity, data, algorithm))
+            return signature
+        if identity.private is None:
+            yield from self._load(identity)
+        return None if identity.private is None else identity.private.sign(data, algorithm)
+
+
+class KeyboardInteractive:
+    """Rounds of questions (RFC 4256). A password known beforehand answers the first hidden single question."""
+
+    name: ClassVar[str] = "keyboard-interactive"
+
+    def __init__(self, context: AuthContext) -> None:
+        self._context = context
+        self._password = context.password
+        self._attempts = 0
+        self._questions_seen = False
+
+    def attempt(self) -> Flow[Verdict | None]:
+        if self._attempts >= self._context.password_prompts or (self._attempts and not self._questions_seen):
+            return None
+        self._attempts += 1
+        yield Send(self._context.request(self.name, KeyboardInteractiveData().body()))
+        for _ in range(MAX_INFO_REQUESTS):
+            reply = yield Receive("auth-kbdint", (UserauthInfoRequest, *VERDICTS))
+            if not isinstance(reply, UserauthInfoRequest):
+                verdict: Verdict = reply
+                return verdict
+            self._questions_seen = self._questions_seen or bool(reply.prompts)
+            answers = yield from self._answers(reply)
+            if answers is None:
+                return None
+            yield Send(UserauthInfoResponse(answers))
+        raise ProtocolError(f"server asked more than {MAX_INFO_REQUESTS} rounds of questions")
+
+    def _answers(self, request: UserauthInfoRequest) -> Flow[tuple[str, ...] | None]:
+        if len(request.prompts) > MAX_PROMPTS:
+            raise ProtocolError(f"server asked {len(request.prompts)} questions at once")
+        if self._password is not None and len(request.prompts) == 1 and not request.prompts[0][1]:
+            password, self._password = self._password, None
+            return (password,)
+        for text in (request.name, request.instruction):
+            if text:
+                yield Tell(0, printable(text, newlines=True).rstrip("\n"))
+        answers: list[str] = []
+        for prompt, echo in request.prompts:
+            shown = f"({self._context.user}@{self._context.host}) {printable(prompt, newlines=True)}"
+            answer: str | None = yield Ask(AskText(shown, echo))
+            if answer is None:
+                return None
+            answers.append(answer)
+        return tuple(answers)
+
+
+class Password:
+    """The password known beforehand, then what the person types."""
+
+    name: ClassVar[str] = "password"
+
+    def __init__(self, context: AuthContext) -> None:
+        self._context = context
+        self._known = context.password
+        self._attempts = 0
+
+    def attempt(self) -> Flow[Verdict | None]:
+        whose = f"{self._context.user}@{self._context.host}'s"
+        password: str | None
+        if self._known is not None:
+            password, self._known = self._known, None
+        else:
+            if self._attempts >= self._context.password_prompts:
+                return None
+            if self._attempts:
+                yield Tell(0, "Permission denied, please try again.")
+            self._attempts += 1
+            password = yield Ask(AskText(f"{whose} password: ", False))
+            if password is None:
+                return None
+        yield Send(self._context.request(self.name, PasswordData(False, password).body()))
+        for _ in range(MAX_PASSWORD_CHANGES + 1):
+            reply = yield Receive("auth-password", (UserauthPasswdChangereq, *VERDICTS))
+            if not isinstance(reply, UserauthPasswdChangereq):
+                verdict: Verdict = reply
+                return verdict
+            if reply.prompt:
+                yield Tell(0, printable(reply.prompt, newlines=True).rstrip("\n"))
+            change = yield from self._change(whose)
+            if change is None:
+                return None
+            yield Send(self._context.request(self.name, change.body()))
+        raise ProtocolError("server asked for a new password again and again")
+
+    def _change(self, whose: str) -> Flow[PasswordChange | None]:
+        old: str | None = yield Ask(AskText(f"Enter {whose} old password: ", False))
+        if old is None:
+            return None
+        for _ in range(MAX_PASSWORD_CHANGES):
+            new: str | None = yield Ask(AskText(f"Enter {whose} new password: ", False))
+            if new is None:
+                return None
+            if (yield Ask(AskText(f"Retype {whose} new password: ", False))) == new:
+                return PasswordChange(True, old, new)
+            yield Tell(0, "Mismatch; try again, EOF to quit.")
+        return None

@@ -1,0 +1,221 @@
+"""Authentication, the server's side (RFC 4252): publickey, its host-bound form, and password.
+
+Policy is the caller's :data:`Authorise`; this machine guarantees what it is asked about: a verified publickey attempt
+is one whose signature was checked with that very key and algorithm over this very connection, and what was passed
+before is forgotten when user or service changes (RFC 4252 section 5). Time is handed in too: ``defer`` delays a
+failure's answer, so that it takes as long for an unknown user as for a wrong password.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from typing import TYPE_CHECKING, Final
+
+from fastssh.auth.client import USERAUTH
+from fastssh.auth.publickey import HOSTBOUND, PUBLICKEY, SERVICE, SignedRequest
+from fastssh.errors import KeyFormatError, ProtocolError, SignatureError
+from fastssh.keys.public import PublicKey, decode_public_key
+from fastssh.wire.codec import Reader
+from fastssh.wire.messages import (
+    DisconnectReason,
+    Message,
+    ServiceAccept,
+    ServiceRequest,
+    UserauthFailure,
+    UserauthPkOk,
+    UserauthRequest,
+    UserauthSuccess,
+    decode,
+)
+from fastssh.wire.requests import (
+    Password,
+    Publickey,
+    PublickeyHostbound,
+    PublickeyHostboundQuery,
+    PublickeyQuery,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+MAX_AUTH_TRIES: Final = 6
+MAX_WAITING: Final = 8  # requests held while a failure's answer is delayed
+
+
+class Verdict(Enum):
+    REFUSE = "refuse"
+    PARTIAL = "partial"  # right, and more is needed
+    ACCEPT = "accept"
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """What a client offers. ``verified``: its signature was checked; without it the question is only whether the key
+    would do, and the answer changes nothing. ``passed``: methods that were partial successes for this user."""
+
+    user: str
+    method: str
+    key: PublicKey | None = None
+    password: str | None = None
+    verified: bool = False
+    passed: tuple[str, ...] = ()
+
+
+Authorise = Callable[[Attempt], Verdict]
+
+
+def _at_once(answer: Callable[[], None]) -> None:
+    answer()
+
+
+class AuthServer:
+    """Runs over messages: :meth:`message` takes SERVICE_REQUEST and USERAUTH_REQUEST payloads.
+
+    ``authenticated`` is called once, after USERAUTH_SUCCESS was sent, with the attempt that did it.
+    """
+
+    def __init__(
+        self,
+        *,
+        send: Callable[[Message], None],
+        session_id: bytes,
+        host_key: bytes,
+        authorise: Authorise,
+        authenticated: Callable[[Attempt], None],
+        signature_algorithms: Collection[str],
+        methods: Sequence[str] = (PUBLICKEY, "password"),
+        max_tries: int = MAX_AUTH_TRIES,
+        defer: Callable[[Callable[[], None]], None] = _at_once,
+    ) -> None:
+        self._send = send
+        self._session_id, self._host_key = session_id, host_key
+        self._authorise, self._authenticated = authorise, authenticated
+        self._signature_algorithms = tuple(signature_algorithms)
+        self._methods, self._max_tries, self._defer = tuple(methods), max_tries, defer
+        self._service_accepted = self._done = False
+        self._requests = self._failures = 0
+        self._who: tuple[str, str] | None = None
+        self._passed: tuple[str, ...] = ()
+        self._answering = False
+        self._waiting: deque[UserauthRequest] = deque()
+
+    # -- messages --------------------------------------------------------------------------------------------------
+
+    def message(self, payload: bytes) -> None:
+        """Raises ProtocolError: the connection is over."""
+        if payload[:1] == bytes((ServiceRequest.number,)):
+            self._service(ServiceRequest.decode(payload))
+            return
+        message = decode("auth", payload)
+        if not isinstance(message, UserauthRequest) or not self._service_accepted:
+            raise ProtocolError(f"{message.label()} out of place during authentication")
+        if self._done:
+            return  # RFC 4252 section 5.1: ignored after success
+        if self._answering:
+            if len(self._waiting) >= MAX_WAITING:
+                raise ProtocolError("too many authentication requests at once")
+            self._waiting.append(message)
+            return
+        self._request(message)
+
+    def _service(self, message: ServiceRequest) -> None:
+        if message.service != USERAUTH or self._service_accepted:
+            raise ProtocolError(f"service {message.service} is not available", DisconnectReason.SERVICE_NOT_AVAILABLE)
+        self._service_accepted = True
+        self._send(ServiceAccept(USERAUTH))
+
+    def _request(self, message: UserauthRequest) -> None:
+        if message.service != SERVICE:
+            raise ProtocolError(f"service {message.service} is not available", DisconnectReason.SERVICE_NOT_AVAILABLE)
+        who = (message.user, message.service)
+        if who != self._who:
+            self._who, self._passed = who, ()
+        self._requests += 1
+        if message.method == "none":
+            attempt = Attempt(message.user, "none", passed=self._passed)
+            self._judge(attempt, counts=self._requests > 1)
+        elif message.method in (PUBLICKEY, HOSTBOUND) and PUBLICKEY in self._methods:
+            self._publickey(message)
+        elif message.method == "password" and "password" in self._methods:
+            self._password(message)
+        else:
+            self._fail(counts=True)
+
+    # -- methods ---------------------------------------------------------------------------------------------------
+
+    def _password(self, message: UserauthRequest) -> None:
+        if Reader(message.method_data).boolean():
+            self._fail(counts=True)  # a password change nobody asked for
+            return
+        password = Password.parse(message.method_data).password
+        self._judge(Attempt(message.user, "password", password=password, passed=self._passed), counts=True)
+
+    def _publickey(self, message: UserauthRequest) -> None:
+        bound = message.method == HOSTBOUND
+        signed = Reader(message.method_data).boolean()
+        request: Publickey | PublickeyHostbound | PublickeyQuery | PublickeyHostboundQuery
+        if signed:
+            request = (PublickeyHostbound if bound else Publickey).parse(message.method_data)
+        else:
+            request = (PublickeyHostboundQuery if bound else PublickeyQuery).parse(message.method_data)
+        host_key = request.host_key if isinstance(request, PublickeyHostbound | PublickeyHostboundQuery) else None
+        if host_key is not None and host_key != self._host_key:
+            self._fail(counts=True)  # signed for another server
+            return
+        key = self._key(request.algorithm, request.blob)
+        if key is None:
+            self._fail(counts=True)
+        elif isinstance(request, Publickey | PublickeyHostbound):
+            to_verify = SignedRequest(message.user, message.service, request.algorithm, request.blob, host_key)
+            try:
+                key.verify(request.signature, to_verify.to_sign(self._session_id), (request.algorithm,))
+            except SignatureError:
+                self._fail(counts=True)
+                return
+            attempt = Attempt(message.user, PUBLICKEY, key=key, verified=True, passed=self._passed)
+            self._judge(attempt, counts=True)
+        elif self._authorise(Attempt(message.user, PUBLICKEY, key=key, passed=self._passed)) is Verdict.REFUSE:
+            self._fail(counts=True)
+        else:
+            self._send(UserauthPkOk(request.algorithm, request.blob))
+
+    def _key(self, algorithm: str, blob: bytes) -> PublicKey | None:
+        if algorithm not in self._signature_algorithms:
+            return None
+        try:
+            key = decode_public_key(blob)
+        except KeyFormatError:
+            return None
+        return key if algorithm in key.signature_algorithms else None
+
+    # -- answers ---------------------------------------------------------------------------------------------------
+
+    def _judge(self, attempt: Attempt, *, counts: bool) -> None:
+        verdict = self._authorise(attempt)
+        if verdict is Verdict.ACCEPT:
+            self._done = True
+            self._waiting.clear()
+            self._send(UserauthSuccess())
+            self._authenticated(attempt)
+        elif verdict is Verdict.PARTIAL:
+            self._passed = (*self._passed, attempt.method)
+            self._send(UserauthFailure(self._methods, True))
+        else:
+            self._fail(counts=counts)
+
+    def _fail(self, *, counts: bool) -> None:
+        if counts:
+            self._failures += 1
+        if self._failures >= self._max_tries:
+            raise ProtocolError("Too many authentication failures")
+        self._answering = True
+        self._defer(self._send_failure)
+
+    def _send_failure(self) -> None:
+        self._answering = False
+        self._send(UserauthFailure(self._methods, False))
+        while self._waiting and not self._answering and not self._done:
+            self._request(self._waiting.popleft())
