@@ -38,7 +38,7 @@ build: $(VENV)/.ready ## Brings the extension modules up to date
 
 # --- the main job -------------------------------------------------------------------------------------------------
 demo: build ## A 1 GiB file up and down through fastssh-scp, beside OpenSSH's scp (FASTSSH_DEMO_MIB=64 for a short one)
-	@$(PY) scripts/demo.py
+	@$(PY) -m scripts.demo
 
 # --- tests --------------------------------------------------------------------------------------------------------
 test: setup build ctest lint types pytest ## Everything: C tests, lint, types, pytest

@@ -17,9 +17,9 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 HOST = "127.0.0.1"
 HERE = Path(__file__).resolve().parent
@@ -135,7 +135,6 @@ class Peer:
     directory: Path  # the server's own files
     keys: Keys
     root: Path  # where clients may read and write; what an SFTP-only peer shows as "/" when it is rooted
-    home: Path = field(default=Path("/"))  # the home directory of the client's process
 
     def options(self) -> list[str]:
         """-o options that make scp, ssh and fastssh-scp reach this server with its keys alone."""
@@ -149,6 +148,19 @@ class Peer:
             "StrictHostKeyChecking": "yes",
         }
         return [part for name, value in settings.items() for part in ("-o", f"{name}={value}")]
+
+    def connect_options(self) -> dict[str, Any]:
+        """The same for fastssh.connect(peer.host, **peer.connect_options())."""
+        return {
+            "port": self.port,
+            "user": self.user,
+            "identity_files": [self.key],
+            "identities_only": True,
+            "agent_socket": "none",
+            "user_known_hosts": [self.known_hosts],
+            "global_known_hosts": [],
+            "strict_host_key_checking": "yes",
+        }
 
     def remote(self, path: str | os.PathLike[str]) -> str:
         """host:path as scp takes it."""

@@ -1,0 +1,114 @@
+"""One run of a command, measured: wall time, CPU time of client and server apart, peak memory of the client."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import tempfile
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.support.peers import Peer, descendants, wait_for
+
+SAMPLE_SECONDS = 0.05
+RUN_SECONDS = 1800.0
+GIB = 1 << 30
+MIB = 1 << 20
+
+
+class RunFailed(Exception):
+    """The measured command failed; the text holds what it said."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """What one run took. CPU times are user + system."""
+
+    seconds: float
+    client_cpu: float
+    server_cpu: float | None
+    peak_rss: int  # bytes; summed over the client's processes (scp and its ssh)
+    output: str
+
+
+class _PeakMemory(threading.Thread):
+    """Samples VmHWM of a process and those below it.
+
+    ru_maxrss would not do: a child starts with the high-water mark of the process that forked it.
+    """
+
+    def __init__(self, pid: int) -> None:
+        super().__init__(daemon=True)
+        self._pid, self._ended = pid, threading.Event()
+        self._peaks: dict[int, int] = {}
+
+    def run(self) -> None:
+        while not self._ended.wait(SAMPLE_SECONDS):
+            for pid in [self._pid, *descendants(self._pid)]:
+                self._peaks[pid] = max(self._peaks.get(pid, 0), _high_water(pid))
+
+    def result(self) -> int:
+        self._ended.set()
+        self.join()
+        return sum(self._peaks.values())
+
+
+def _high_water(pid: int) -> int:
+    try:
+        for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024
+    except (FileNotFoundError, ProcessLookupError):
+        pass  # ended meanwhile, or a system without /proc
+    return 0
+
+
+def run(
+    command: Sequence[str | os.PathLike[str]],
+    *,
+    peer: Peer | None = None,
+    environment: Mapping[str, str] | None = None,
+    show: bool = False,
+    server_cpu: bool = True,
+) -> Run:
+    """Runs a command to its end. With show it has the terminal; without, its output is kept."""
+    before = peer.cpu_seconds() if peer and server_cpu else 0.0
+    with tempfile.TemporaryFile() as output:
+        begun = time.perf_counter()
+        process = subprocess.Popen(
+            [os.fspath(part) for part in command],
+            stdin=subprocess.DEVNULL,
+            stdout=None if show else output,
+            stderr=None if show else subprocess.STDOUT,
+            env=environment,
+        )
+        memory = _PeakMemory(process.pid)
+        memory.start()
+        watchdog = threading.Timer(RUN_SECONDS, os.kill, (process.pid, signal.SIGKILL))
+        watchdog.start()
+        try:
+            _, status, used = os.wait4(process.pid, 0)
+        except BaseException:
+            process.terminate()
+            process.wait()
+            raise
+        finally:
+            seconds = time.perf_counter() - begun
+            watchdog.cancel()
+            peak = memory.result()
+        process.returncode = os.waitstatus_to_exitcode(status)
+        output.seek(0)
+        text = output.read().decode("utf-8", "replace")
+    if process.returncode != 0:
+        raise RunFailed(
+            f"{os.fspath(command[0])} exited with {process.returncode}: {text.strip()[-2000:] or 'see above'}"
+        )
+    server = None
+    if peer and server_cpu:
+        wait_for(lambda: not peer.sessions(), "the server's session to end", 30)  # then its time is its parent's
+        server = peer.cpu_seconds() - before
+    return Run(seconds, used.ru_utime + used.ru_stime, server, peak, text)
