@@ -42,6 +42,14 @@ INLINE vec v_reversed(vec v) { return v_shuffle8(v, v_broadcast(x_reverse())); }
 INLINE const uint8_t *power_of_h(const schedule *k, size_t n) { return k->powers + 16 * (17 - n); }
 INLINE vec v_round_key(const schedule *k, unsigned round) { return v_block(k->round_keys + (size_t)16 * round); }
 
+/* The same pointer, with nothing known about it: loops load keys and constants where they need them, instead of loading
+ * all before and keeping copies on the stack. */
+INLINE const void *unforeseen(const void *p)
+{
+    __asm__("" : "+r"(p));
+    return p;
+}
+
 INLINE const schedule *schedule_of(const fs_aesgcm_key *key)
 {
     return (const schedule *)(const void *)key->state;
@@ -65,6 +73,8 @@ INLINE void ghash_pair(const schedule *k, ghash_sum *sum, const uint8_t *text, s
     sum->low = v_xor3(sum->low, v_clmul(a, power_a, 0x00), v_clmul(b, power_b, 0x00));
     sum->high = v_xor3(sum->high, v_clmul(a, power_a, 0x11), v_clmul(b, power_b, 0x11));
     sum->middle = v_xor3(sum->middle, v_clmul(folded, folded_power, 0x00), v_clmul(folded, folded_power, 0x11));
+    /* A fixed point: or else the compiler regroups the XORs of all pairs, and products wait on the stack. */
+    __asm__("" : "+v"(sum->low), "+v"(sum->middle), "+v"(sum->high));
 }
 
 /* Reduces each lane and adds the lanes up; the hash is in the first lane, zero in the others. */
@@ -102,11 +112,13 @@ INLINE vec crypt_chunk(const schedule *k, unsigned rounds, counters *c, vec y, c
 {
     ghash_sum sum = {v_zero(), v_zero(), v_zero()};
     vec base = c->base;
+    const uint8_t *bits = unforeseen(counter_bits);
+    k = unforeseen(k);
     c->counter = v_add32(c->counter, v_broadcast(_mm_cvtsi32_si128(16)));
     c->base = counters_whitened(k, c->counter);
     vec last = v_straddle(base, c->base);
 
-#define COUNTER_BLOCK(i) vec b##i = v_xor(i == VECTORS - 1 ? last : base, v_load(counter_bits + i * VECTOR));
+#define COUNTER_BLOCK(i) vec b##i = v_xor(i == VECTORS - 1 ? last : base, v_load(bits + i * VECTOR));
 #define ENCRYPT_ROUND(i) b##i = v_aesenc(b##i, round_key);
 #define LAST_ROUND(i) b##i = v_aesenclast(b##i, v_xor(round_key, v_load(in + i * VECTOR)));
 #define STORE(i) v_store(out + i * VECTOR, b##i);
@@ -147,6 +159,7 @@ INLINE __m128i crypt_tail(const schedule *k, unsigned rounds, int opening, count
     while (len > 0) {
         size_t n = len < VECTOR ? len : VECTOR;
         vec text = n == VECTOR ? v_load(in) : v_load_part(in, n);
+        k = unforeseen(k);
         vec block = counters_whitened(k, counter);
         for (unsigned r = 1; r < rounds; r++)
             block = v_aesenc(block, v_round_key(k, r));
@@ -174,8 +187,8 @@ INLINE __m128i load_iv(const uint8_t iv[FS_AESGCM_IV])
 }
 
 /* Returns the tag. rounds and opening are constants to the compiler. */
-INLINE __m128i crypt(const schedule *k, unsigned rounds, int opening, const uint8_t *iv, const uint8_t *aad,
-                     size_t aad_len, const uint8_t *in, uint8_t *out, size_t len)
+INLINE __m128i gcm_crypt(const schedule *k, unsigned rounds, int opening, const uint8_t *iv, const uint8_t *aad,
+                         size_t aad_len, const uint8_t *in, uint8_t *out, size_t len)
 {
     __m128i lengths = _mm_set_epi64x((long long)((uint64_t)aad_len * 8), (long long)((uint64_t)len * 8));
     __m128i block0 = load_iv(iv); /* counter 0: 1 is the tag's, 2 the first of the text */
@@ -197,7 +210,7 @@ INLINE __m128i crypt(const schedule *k, unsigned rounds, int opening, const uint
     return x_xor(mask, x_reversed(crypt_tail(k, rounds, opening, &c, y, in, out, len, lengths)));
 }
 
-KERNEL static int init(fs_aesgcm_key *key, const uint8_t *secret, size_t key_len)
+KERNEL static int gcm_init(fs_aesgcm_key *key, const uint8_t *secret, size_t key_len)
 {
     if (key_len != 16 && key_len != 32)
         return FS_E_ARGUMENT;
@@ -214,27 +227,28 @@ KERNEL static int init(fs_aesgcm_key *key, const uint8_t *secret, size_t key_len
         vec a = v_load(powers), b = v_load(powers + VECTOR);
         v_store(k->folded + pair * VECTOR, v_xor(v_low64(a, b), v_high64(a, b)));
     }
-    _mm256_zeroall();
+    v_clear_registers();
     return FS_OK;
 }
 
-KERNEL static void seal(const fs_aesgcm_key *key, const uint8_t iv[FS_AESGCM_IV], const uint8_t *aad, size_t aad_len,
-                        const uint8_t *in, uint8_t *out, size_t len, uint8_t tag[FS_AESGCM_TAG])
+KERNEL static void gcm_seal(const fs_aesgcm_key *key, const uint8_t iv[FS_AESGCM_IV], const uint8_t *aad,
+                            size_t aad_len, const uint8_t *in, uint8_t *out, size_t len, uint8_t tag[FS_AESGCM_TAG])
 {
     const schedule *k = schedule_of(key);
-    x_store(tag, k->rounds == 10 ? crypt(k, 10, 0, iv, aad, aad_len, in, out, len)
-                                 : crypt(k, 14, 0, iv, aad, aad_len, in, out, len));
-    _mm256_zeroall();
+    x_store(tag, k->rounds == 10 ? gcm_crypt(k, 10, 0, iv, aad, aad_len, in, out, len)
+                                 : gcm_crypt(k, 14, 0, iv, aad, aad_len, in, out, len));
+    v_clear_registers();
 }
 
-KERNEL static int open(const fs_aesgcm_key *key, const uint8_t iv[FS_AESGCM_IV], const uint8_t *aad, size_t aad_len,
-                       const uint8_t *in, uint8_t *out, size_t len, const uint8_t tag[FS_AESGCM_TAG])
+KERNEL static int gcm_open(const fs_aesgcm_key *key, const uint8_t iv[FS_AESGCM_IV], const uint8_t *aad,
+                           size_t aad_len, const uint8_t *in, uint8_t *out, size_t len,
+                           const uint8_t tag[FS_AESGCM_TAG])
 {
     const schedule *k = schedule_of(key);
-    __m128i difference = x_xor(x_load(tag), k->rounds == 10 ? crypt(k, 10, 1, iv, aad, aad_len, in, out, len)
-                                                            : crypt(k, 14, 1, iv, aad, aad_len, in, out, len));
+    __m128i difference = x_xor(x_load(tag), k->rounds == 10 ? gcm_crypt(k, 10, 1, iv, aad, aad_len, in, out, len)
+                                                            : gcm_crypt(k, 14, 1, iv, aad, aad_len, in, out, len));
     int equal = _mm_testz_si128(difference, difference); /* all 128 bits at once: no early end */
-    _mm256_zeroall();
+    v_clear_registers();
     if (equal != 1) {
         OPENSSL_cleanse(out, len);
         return FS_E_MAC;
@@ -242,4 +256,4 @@ KERNEL static int open(const fs_aesgcm_key *key, const uint8_t iv[FS_AESGCM_IV],
     return FS_OK;
 }
 
-const fs_aesgcm_impl IMPL = {IMPL_NAME, IMPL_USABLE, init, seal, open};
+const fs_aesgcm_impl IMPL = {IMPL_NAME, IMPL_USABLE, gcm_init, gcm_seal, gcm_open};

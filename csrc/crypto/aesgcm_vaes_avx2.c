@@ -32,6 +32,8 @@ INLINE vec v_high64(vec a, vec b) { return _mm256_unpackhi_epi64(a, b); }
 INLINE vec v_aesenc(vec v, vec key) { return _mm256_aesenc_epi128(v, key); }
 INLINE vec v_aesenclast(vec v, vec key) { return _mm256_aesenclast_epi128(v, key); }
 
+INLINE void v_clear_registers(void) { _mm256_zeroall(); }
+
 INLINE __m128i v_fold(vec v)
 {
     return _mm_xor_si128(_mm256_castsi256_si128(v), _mm256_extracti128_si256(v, 1));

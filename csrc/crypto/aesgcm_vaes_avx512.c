@@ -32,6 +32,17 @@ INLINE vec v_high64(vec a, vec b) { return _mm512_unpackhi_epi64(a, b); }
 INLINE vec v_aesenc(vec v, vec key) { return _mm512_aesenc_epi128(v, key); }
 INLINE vec v_aesenclast(vec v, vec key) { return _mm512_aesenclast_epi128(v, key); }
 
+INLINE void v_clear_registers(void)
+{
+#define CLEAR(n) "vpxorq %%xmm" #n ", %%xmm" #n ", %%xmm" #n "\n\t"
+    _mm256_zeroall(); /* does not know the upper 16 */
+    __asm__ volatile(CLEAR(16) CLEAR(17) CLEAR(18) CLEAR(19) CLEAR(20) CLEAR(21) CLEAR(22) CLEAR(23)
+                     CLEAR(24) CLEAR(25) CLEAR(26) CLEAR(27) CLEAR(28) CLEAR(29) CLEAR(30) CLEAR(31) :::
+                     "xmm16", "xmm17", "xmm18", "xmm19", "xmm20", "xmm21", "xmm22", "xmm23",
+                     "xmm24", "xmm25", "xmm26", "xmm27", "xmm28", "xmm29", "xmm30", "xmm31");
+#undef CLEAR
+}
+
 INLINE __m128i v_fold(vec v)
 {
     __m256i half = _mm256_xor_si256(_mm512_castsi512_si256(v), _mm512_extracti64x4_epi64(v, 1));
