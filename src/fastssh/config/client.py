@@ -1,0 +1,160 @@
+"""From the settings of ssh_config(5) to the options of a client connection."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from fastssh import algorithms
+from fastssh.aio.options import AUTHENTICATIONS, ClientOptions, Prompter
+from fastssh.config.directives import DIRECTIVES, LOG_LEVELS
+from fastssh.config.settings import Settings
+from fastssh.config.tokens import expand_home
+from fastssh.errors import ConfigError
+from fastssh.keys.patterns import match_pattern_list
+
+# What other SSH programs know and fastssh does not speak, as patterns. A configuration shared with them may name these;
+# they are left out, while a name that nobody knows is an error.
+_FOREIGN: Final = {
+    "Ciphers": ("*-cbc", "arcfour*", "rijndael-cbc@lysator.liu.se", "aes*-ocb"),
+    "MACs": ("hmac-md5*", "hmac-ripemd160*", "hmac-sha1*", "umac-*"),
+    "KexAlgorithms": ("*-sha1", "gss-*", "sntrup*"),
+    "HostKeyAlgorithms": ("*-cert-v0?@openssh.com", "sk-*", "webauthn-*", "ssh-dss", "ssh-rsa", "ssh-xmss*"),
+}
+_FOREIGN["PubkeyAcceptedAlgorithms"] = _FOREIGN["HostKeyAlgorithms"]
+
+# Which directive switches an authentication method off.
+_SWITCHES: Final = {
+    "publickey": "PubkeyAuthentication",
+    "keyboard-interactive": "KbdInteractiveAuthentication",
+    "password": "PasswordAuthentication",
+}
+
+
+def verbosity(settings: Settings) -> int:
+    """LogLevel as a number: -1 for errors alone, 0 with warnings, 1 to 3 with ever more debugging."""
+    level = settings.value("LogLevel")
+    assert isinstance(level, str)
+    return max(-1, LOG_LEVELS.index(level) - 4) if level not in ("info", "verbose") else 0
+
+
+def client_options(
+    settings: Settings, *, prompter: Prompter | None = None, log: Callable[[int, str], None] | None = None
+) -> ClientOptions:
+    """The options for the host of ``settings``. ``prompter`` is left out in BatchMode.
+
+    Raises ConfigError for settings that cannot be followed: what would change where we connect or whom we trust is
+    never ignored.
+    """
+    _refuse_unsupported(settings)
+    options = ClientOptions(
+        host=settings.host,
+        port=settings.port,
+        user=settings.user,
+        host_key_alias=settings.host_key_alias,
+        bind_address=settings.text("BindAddress"),
+        connect_timeout=settings.number("ConnectTimeout"),
+        tcp_keepalive=settings.flag("TCPKeepAlive"),
+        user_known_hosts=_paths(settings, "UserKnownHostsFile") or (),
+        global_known_hosts=settings.words("GlobalKnownHostsFile") or (),
+        hash_known_hosts=settings.flag("HashKnownHosts"),
+        identity_files=_paths(settings, "IdentityFile"),
+        identities_only=settings.flag("IdentitiesOnly"),
+        agent_socket=_agent_socket(settings),
+        prompter=None if settings.flag("BatchMode") else prompter,
+        preferred_authentications=_authentications(settings),
+        number_of_password_prompts=settings.number("NumberOfPasswordPrompts"),
+        kex=_algorithms(settings, "KexAlgorithms", algorithms.KEX, "key exchange method"),
+        host_key_algorithms=_algorithms(settings, "HostKeyAlgorithms", algorithms.HOST_KEYS, "host key algorithm"),
+        pubkey_accepted_algorithms=_algorithms(
+            settings, "PubkeyAcceptedAlgorithms", algorithms.HOST_KEYS, "signature algorithm"
+        ),
+        ciphers=_algorithms(settings, "Ciphers", algorithms.default_ciphers(), "cipher"),
+        macs=_algorithms(settings, "MACs", algorithms.MACS, "MAC"),
+        compression=settings.flag("Compression"),
+        server_alive_interval=settings.number("ServerAliveInterval"),
+        server_alive_count_max=settings.number("ServerAliveCountMax"),
+        rekey_bytes=settings.rekey_limit().bytes,
+        rekey_seconds=settings.rekey_limit().seconds,
+    )
+    match settings.value("AddressFamily"):
+        case "inet":
+            options.address_family = "inet"
+        case "inet6":
+            options.address_family = "inet6"
+    match settings.value("StrictHostKeyChecking"):
+        case ("yes" | "no" | "accept-new") as checking:
+            options.strict_host_key_checking = checking
+        case _:  # "ask", and nobody to ask in BatchMode: unknown hosts are refused
+            options.strict_host_key_checking = "ask" if options.prompter is not None else "yes"
+    if (qos := settings.qos()) is not None:
+        options.ip_qos = qos.bulk
+    if log is not None:
+        options.log = log
+    return options
+
+
+def _refuse_unsupported(settings: Settings) -> None:
+    for directive in DIRECTIVES.values():
+        if directive.harmless is None or directive.name not in settings:
+            continue
+        value = settings.value(directive.name)
+        if (value.lower() if isinstance(value, str) else value) not in directive.harmless:
+            where = settings.where(directive.name)
+            if directive.name == "RefuseConnection":
+                raise where.error(f"RefuseConnection: {value}")
+            raise where.error(f"{directive.name} is not supported yet")
+
+
+def _paths(settings: Settings, name: str) -> tuple[str, ...] | None:
+    """File names with tokens, environment and ``~`` expanded, without ``none``; None when nothing was given."""
+    names = settings.words(name)
+    if names is None:
+        return None
+    return tuple(expand_home(path, settings.local.home) for path in names if path.lower() != "none")
+
+
+def _agent_socket(settings: Settings) -> str | None:
+    """IdentityAgent as ClientOptions takes it: None for $SSH_AUTH_SOCK, "none" for no agent, else a path."""
+    agent = settings.text("IdentityAgent")
+    if agent is None or agent == "SSH_AUTH_SOCK":
+        return None
+    if agent.lower() == "none":
+        return "none"
+    if agent.startswith("$"):  # the older form: the name of a variable that holds the path
+        return settings.local.environment.get(agent[1:]) or "none"
+    return expand_home(agent, settings.local.home)
+
+
+def _authentications(settings: Settings) -> tuple[str, ...]:
+    """PreferredAuthentications without methods that are switched off or that fastssh does not speak."""
+    asked = settings.text("PreferredAuthentications")
+    methods = asked.lower().split(",") if asked else AUTHENTICATIONS
+    kept = tuple(
+        method for method in dict.fromkeys(methods)
+        if method in _SWITCHES and settings.value(_SWITCHES[method]) not in (False, "no")
+    )
+    if not kept:
+        raise ConfigError("PreferredAuthentications and the methods switched off leave no authentication method")
+    return kept
+
+
+def _algorithms(settings: Settings, name: str, default: tuple[str, ...], kind: str) -> tuple[str, ...]:
+    """The algorithms a directive chooses; empty when it leaves the default."""
+    spec = settings.text(name)
+    if spec is None:
+        return ()
+    where = settings.where(name)
+    operator = spec[0] if spec[0] in "+-^" else ""
+    names = spec[len(operator) :].split(",")
+    if operator != "-":
+        foreign = _FOREIGN[name]
+        names = [each for each in names if not match_pattern_list(each, foreign)]
+        if not names and not operator:
+            raise where.error(f"{name}: fastssh speaks none of {spec}")
+        if not names:
+            return ()
+    try:
+        return algorithms.apply_list(operator + ",".join(names), default, default, kind)
+    except ConfigError as error:
+        raise where.error(f"{name}: {error}") from None
