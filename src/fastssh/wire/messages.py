@@ -300,7 +300,7 @@ class UserauthInfoResponse(Message):
     responses: Annotated[tuple[str, ...], counted(UTF8, secret=True)]
 
 
-# --- connection: RFC 4254 ----------------------------------------------------------------------------------------------
+# --- connection: RFC 4254 --------------------------------------------------------------------------------------------
 
 
 @message("connection", 80, "SSH_MSG_GLOBAL_REQUEST")

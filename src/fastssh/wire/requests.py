@@ -148,7 +148,7 @@ class ExitSignal(Structure):
     language: Language = ""
 
 
-# --- ChannelOpen.data and GlobalRequest.data: RFC 4254 section 7, OpenSSH PROTOCOL -------------------------------------
+# --- ChannelOpen.data and GlobalRequest.data: RFC 4254 section 7, OpenSSH PROTOCOL -----------------------------------
 
 
 class DirectTcpip(Structure):
