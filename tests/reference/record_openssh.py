@@ -1,7 +1,7 @@
 """Records packets sealed by a stock sshd, with their keys: ``python tests/reference/record_openssh.py > FILE``.
 
 asyncssh is the client; it derived the keys, so it can tell them. The packets are the first that the server sends under
-its first keys: EXT_INFO, SERVICE_ACCEPT, USERAUTH_FAILURE. The connection and the server are throwaway, so are the keys.
+its first keys: EXT_INFO, SERVICE_ACCEPT, USERAUTH_FAILURE. Connection, server and keys are throwaway.
 """
 
 from __future__ import annotations
@@ -53,16 +53,17 @@ async def record(sshd: str, directory: Path, cipher: str, mac: str) -> dict[str,
     real_get = asyncssh.connection.get_encryption
 
     def get_encryption(alg: bytes, key: bytes, iv: bytes, mac_alg: bytes, mac_key: bytes, etm: bool) -> Recorder:
-        suite: dict[str, Any] = {"cipher": cipher, "mac": mac, "key": key.hex(), "iv": iv.hex(), "mac_key": mac_key.hex()}
-        suite["packets"] = []
+        suite: dict[str, Any] = {"cipher": cipher, "mac": mac, "packets": []}
+        suite.update({"key": key.hex(), "iv": iv.hex(), "mac_key": mac_key.hex()})
         made.append(Recorder(real_get(alg, key, iv, mac_alg, mac_key, etm), suite))
         return made[-1]
 
     ours, theirs = socket.socketpair()
+    streams = theirs.fileno()
     command = [sshd, "-i", "-f", "/dev/null", "-h", str(directory / "host_key"), "-o", "UsePAM=no"]
-    server = subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=subprocess.DEVNULL)
+    server = subprocess.Popen(command, stdin=streams, stdout=streams, stderr=subprocess.DEVNULL)
     theirs.close()
-    asyncssh.connection.get_encryption = get_encryption  # type: ignore[attr-defined,assignment]
+    asyncssh.connection.get_encryption = get_encryption
     try:
         await asyncssh.connect(
             "127.0.0.1", sock=ours, username="nobody", known_hosts=None, client_keys=None, agent_path=None,
@@ -71,7 +72,7 @@ async def record(sshd: str, directory: Path, cipher: str, mac: str) -> dict[str,
     except asyncssh.Error:
         pass  # nobody may log in: everything wanted has passed by then
     finally:
-        asyncssh.connection.get_encryption = real_get  # type: ignore[attr-defined]
+        asyncssh.connection.get_encryption = real_get
         server.wait(timeout=20)
     return made[1].suite  # asyncssh makes client to server first
 
