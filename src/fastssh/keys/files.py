@@ -35,7 +35,10 @@ def open_regular(path: Path, flags: int, mode: int = 0o600) -> tuple[int, os.sta
     Never waits on a FIFO and never takes a terminal. Raises OSError as ``os.open`` does, and
     :class:`KeyFileError` for what is not a regular file.
     """
-    descriptor = os.open(path, flags | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY, mode)
+    try:
+        descriptor = os.open(path, flags | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY, mode)
+    except ValueError:  # a NUL byte
+        raise KeyFileError(f"{shown(path)}: not a file name") from None
     try:
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):

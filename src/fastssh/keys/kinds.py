@@ -120,6 +120,16 @@ class _Ed25519(KeyKind[ed25519.Ed25519PublicKey, ed25519.Ed25519PrivateKey]):
         key.verify(signature, data)
 
 
+#: Orders of the curves' base points (FIPS 186-4 appendix D.1.2).
+_ORDERS = {
+    b"nistp256": 0xFFFFFFFF_00000000_FFFFFFFF_FFFFFFFF_BCE6FAAD_A7179E84_F3B9CAC2_FC632551,
+    b"nistp384": (0xFFFFFFFF_FFFFFFFF_FFFFFFFF_FFFFFFFF_FFFFFFFF_FFFFFFFF << 192)
+    + 0xC7634D81_F4372DDF_581A0DB2_48B0A77A_ECEC196A_CCC52973,
+    b"nistp521": (((1 << 233) - 1) << 288)
+    + 0xFFFFFFFA_51868783_BF2F966B_7FCC0148_F709A5D0_3BB5C9B8_899C47AE_BB6FB71E_91386409,
+}
+
+
 class _ECDSA(KeyKind[ec.EllipticCurvePublicKey, ec.EllipticCurvePrivateKey]):
     """RFC 5656 section 3: points uncompressed, the hash by the curve's size (section 6.2.1)."""
 
@@ -153,7 +163,10 @@ class _ECDSA(KeyKind[ec.EllipticCurvePublicKey, ec.EllipticCurvePrivateKey]):
 
     def read_private(self, reader: Reader) -> ec.EllipticCurvePrivateKey:
         public = self.read_public(reader).public_numbers()
-        return ec.EllipticCurvePrivateNumbers(reader.mpint(), public).private_key()  # refuses halves that do not agree
+        secret = reader.mpint()
+        if not 0 < secret < _ORDERS[self._curve_name]:  # OpenSSL would take one that is too large by the order
+            raise KeyFormatError(f"the private value of the {self.name} key is out of range")
+        return ec.EllipticCurvePrivateNumbers(secret, public).private_key()  # refuses halves that do not agree
 
     def write_private(self, key: ec.EllipticCurvePrivateKey) -> bytes:
         return self.write_public(key.public_key()) + mpint(key.private_numbers().private_value)
@@ -283,7 +296,10 @@ def kind_of(key: object) -> KeyKind[Any, Any]:
     for kind in KINDS.values():
         if kind.accepts(key):
             return kind
-    raise KeyFormatError(f"keys of type {type(key).__name__.removesuffix('PrivateKey')} are not supported")
+    name = type(key).__name__.removeprefix("_").removesuffix("PrivateKey")
+    if isinstance(key, ec.EllipticCurvePrivateKey):
+        name = f"EC on the curve {key.curve.name}"
+    raise KeyFormatError(f"keys of type {name} are not supported")
 
 
 #: What a malformed key or signature makes the readers above and ``cryptography`` raise.

@@ -283,7 +283,7 @@ def _is_null_device(path: Path) -> bool:
     try:
         status = os.stat(path)
         return stat.S_ISCHR(status.st_mode) and status.st_rdev == os.stat(os.devnull).st_rdev
-    except OSError:
+    except (OSError, ValueError):  # the opening that follows tells what is wrong
         return False
 
 
@@ -296,7 +296,7 @@ def _read(path: Path) -> bytes:
         return b""
     except OSError as error:
         raise HostKeyError(f"{shown(path)}: known hosts cannot be read: {error.strerror}") from None
-    except (KeyFormatError, ValueError) as error:
+    except KeyFormatError as error:
         raise HostKeyError(f"known hosts cannot be read: {error}") from None
 
 
