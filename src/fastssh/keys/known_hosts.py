@@ -134,6 +134,7 @@ class KnownHosts:
             for file, number, raw in lines
             if (text := raw.strip(" \t\r")) and not text.startswith("#")
         ]
+        self._found: dict[str, HostEntries] = {}  # a name is looked up for the offer and again for the answer
 
     @classmethod
     def load(cls, paths: Iterable[Path]) -> KnownHosts:
@@ -211,6 +212,11 @@ class KnownHosts:
         return self._find(host_name(host)).keys if port not in (0, DEFAULT_PORT) else ()
 
     def _find(self, name: str) -> HostEntries:
+        if name not in self._found:
+            self._found[name] = self._search(name)
+        return self._found[name]
+
+    def _search(self, name: str) -> HostEntries:
         found: dict[Marker, list[HostEntry]] = {marker: [] for marker in Marker}
         for file, number, text in self._lines:
             # The names first: most lines are of other hosts and need not be understood further.

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -35,16 +36,14 @@ class _WrongKey(Exception):
     """The tag of an authenticated cipher does not verify: the passphrase is wrong or the file damaged."""
 
 
-def _ctr(encrypt: bool, key: bytes, iv: bytes, data: bytes) -> bytes:
-    cipher = Cipher(algorithms.AES(key), modes.CTR(iv))
+def _aes(mode: type[modes.CTR | modes.CBC], encrypt: bool, key: bytes, iv: bytes, data: bytes) -> bytes:
+    cipher = Cipher(algorithms.AES(key), mode(iv))
     context = cipher.encryptor() if encrypt else cipher.decryptor()
     return context.update(data) + context.finalize()
 
 
-def _cbc(encrypt: bool, key: bytes, iv: bytes, data: bytes) -> bytes:
-    cipher = Cipher(algorithms.AES(key), modes.CBC(iv))
-    context = cipher.encryptor() if encrypt else cipher.decryptor()
-    return context.update(data) + context.finalize()
+_ctr = functools.partial(_aes, modes.CTR)
+_cbc = functools.partial(_aes, modes.CBC)
 
 
 def _gcm(encrypt: bool, key: bytes, iv: bytes, data: bytes) -> bytes:
