@@ -1,5 +1,5 @@
 /* Binary packet protocol (RFC 4253 section 6, RFC 5647, OpenSSH PROTOCOL and PROTOCOL.chacha20poly1305):
- * sealing and opening, one object a direction and key epoch. No allocation after _new. */
+ * sealing and opening, one object a direction and key epoch. No allocation of ours after _new. */
 #ifndef FS_PACKET_H
 #define FS_PACKET_H
 

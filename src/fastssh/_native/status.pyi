@@ -1,0 +1,1 @@
+"""fs_status codes as exceptions, for the other native modules (status.pxd); nothing in it is for Python."""
