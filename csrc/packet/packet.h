@@ -16,7 +16,7 @@
 /* Static descriptions, for key derivation and messages. mac fields are 0 for AEAD ciphers. */
 typedef struct fs_cipher_info {
     const char *name;
-    uint16_t key_len, iv_len, block_len, tag_len; /* bytes; tag_len > 0 only for AEAD; block_len as in RFC 4253 section 6 */
+    uint16_t key_len, iv_len, block_len, tag_len; /* bytes; tag_len > 0 only for AEAD; block_len: RFC 4253 section 6 */
 } fs_cipher_info;
 
 typedef struct fs_mac_info {
@@ -41,8 +41,9 @@ typedef struct fs_packet_keys {
 typedef struct fs_packet_counters {
     uint32_t sequence;         /* of the next packet */
     uint64_t packets, bytes;   /* bytes: on the wire, without tags */
-    uint64_t rekey_bytes;      /* threshold; the default is RFC 4344 3.2's as OpenSSH applies it: 2^32 blocks for 16-byte blocks
-                                  (64 GiB), 1 GiB for smaller blocks; and 2^31 packets */
+    uint64_t rekey_bytes;      /* threshold; the default is RFC 4344 3.2's as OpenSSH applies it: 2^32 blocks for
+                                  16-byte blocks (64 GiB), 1 GiB for smaller ones, none without a cipher; rekeying is
+                                  also due after 2^31 packets */
 } fs_packet_counters;
 
 /* A packet in a buffer. Sealing: payload at start + FS_PACKET_HEADER, room for fs_sealed_size bytes from start. */
@@ -72,13 +73,14 @@ fs_opener *fs_opener_new(const fs_packet_keys *keys, int *status);
 void fs_opener_free(fs_opener *o);
 fs_packet_counters *fs_opener_counters(fs_opener *o);
 int fs_opener_rekey_due(const fs_opener *o);
-/* Opens the packets at data[0..len) in place, in order, up to max of them. *count packets were opened and *used bytes consumed.
- * Stops, having consumed it, after a packet whose message number is below 80 (it may change keys or phase: the caller
- * decides before anything after it is touched). Returns FS_OK if it stopped for max or for such a message; FS_AGAIN
- * when the rest is not a whole packet, with *need the number of bytes, counted from data + *used, that the next step takes
- * (at least 1 more than is there); or an error, with *count packets before the bad one valid. Lengths are checked as soon
- * as they are known, before the rest is awaited. A packet that is not whole is left as it is, but its length is looked
- * at once only: present the same bytes again, moved if need be. After an error the opener returns nothing else. */
+/* Opens the packets at data[0..len) in place, in order, up to max of them. *count packets were opened and *used bytes
+ * consumed. Stops, having consumed it, after a packet whose message number is below 80 (it may change keys or phase: the
+ * caller decides before anything after it is touched). Returns FS_OK if it stopped for max or for such a message;
+ * FS_AGAIN when the rest is not a whole packet, with *need the number of bytes, counted from data + *used, that the next
+ * step takes (at least 1 more than is there); or an error, with *count packets before the bad one valid. Lengths are
+ * checked as soon as they are known, before the rest is awaited. A packet that is not whole is left as it is, but its
+ * length is looked at once only: present the same bytes again, moved if need be. After an error the opener returns
+ * nothing else. */
 int fs_open_batch(fs_opener *o, uint8_t *data, size_t len, fs_packet *packets, size_t max, size_t *count, size_t *used,
                   size_t *need);
 
