@@ -73,14 +73,14 @@ fs_opener *fs_opener_new(const fs_packet_keys *keys, int *status);
 void fs_opener_free(fs_opener *o);
 fs_packet_counters *fs_opener_counters(fs_opener *o);
 int fs_opener_rekey_due(const fs_opener *o);
-/* Opens the packets at data[0..len) in place, in order, up to max of them. *count packets were opened and *used bytes
- * consumed. Stops, having consumed it, after a packet whose message number is below 80 (it may change keys or phase: the
- * caller decides before anything after it is touched). Returns FS_OK if it stopped for max or for such a message;
- * FS_AGAIN when the rest is not a whole packet, with *need the number of bytes, counted from data + *used, that the next
- * step takes (at least 1 more than is there); or an error, with *count packets before the bad one valid. Lengths are
- * checked as soon as they are known, before the rest is awaited. A packet that is not whole is left as it is, but its
- * length is looked at once only: present the same bytes again, moved if need be. After an error the opener returns
- * nothing else. */
+/* Opens the packets at data[0..len) in place, in order, up to max of them. *count packets were opened and *used
+ * bytes consumed. Stops, having consumed it, after a packet whose message number is below 80 (it may change keys
+ * or phase: the caller decides before anything after it is touched). Returns FS_OK if it stopped for max or for
+ * such a message; FS_AGAIN when the rest is not a whole packet, with *need the number of bytes, counted from data
+ * + *used, that the next step takes (at least 1 more than is there); or an error, with *count packets before the
+ * bad one valid. Lengths are checked as soon as they are known, before the rest is awaited. A packet that is not
+ * whole is left as it is, but its length is looked at once only: present the same bytes again, moved if need be.
+ * After an error the opener returns nothing else. */
 int fs_open_batch(fs_opener *o, uint8_t *data, size_t len, fs_packet *packets, size_t max, size_t *count, size_t *used,
                   size_t *need);
 
