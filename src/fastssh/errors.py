@@ -134,6 +134,27 @@ class ChannelClosedError(SSHError):
     """The channel or its connection is closed."""
 
 
+class ProcessError(SSHError):
+    """A remote command that was asked to succeed (``check=True``) did not.
+
+    ``exit_status`` is None when it ended by ``exit_signal`` (a name without SIG), or when the server did not say how.
+    ``stdout`` and ``stderr`` are what it wrote.
+    """
+
+    def __init__(
+        self, command: str, exit_status: int | None, exit_signal: str | None, stdout: bytes = b"", stderr: bytes = b""
+    ) -> None:
+        if exit_signal is not None:
+            how = f"ended by signal {exit_signal}"
+        elif exit_status is not None:
+            how = f"returned exit status {exit_status}"
+        else:
+            how = "ended without an exit status"
+        super().__init__(f"remote command {command!a} {how}")
+        self.command, self.exit_status, self.exit_signal = command, exit_status, exit_signal
+        self.stdout, self.stderr = stdout, stderr
+
+
 # --- configuration ------------------------------------------------------------------------------------------------
 
 

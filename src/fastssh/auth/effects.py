@@ -29,6 +29,7 @@ class Identity:
     origin: Literal["memory", "file", "agent"]
     public: PublicKey | None
     private: PrivateKey | None = None
+    path: str = ""  # of a file
 
 
 # --- questions ------------------------------------------------------------------------------------------------------

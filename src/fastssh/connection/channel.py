@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 from enum import Enum
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from fastssh.errors import ChannelClosedError, ChannelOpenError, ProtocolError, SSHError
 from fastssh.wire.messages import (
@@ -22,18 +22,16 @@ from fastssh.wire.messages import (
 from fastssh.wire.text import printable
 
 if TYPE_CHECKING:
-    from fastssh._native.plane import Plane
+    from fastssh._native.plane import Plane, TransferResult
     from fastssh.connection.connection import Connection
 
 WRITE_HIGH_WATER = 256 * 1024  # bytes waiting above which a writer should wait for ChannelHandler.writable
 MAX_OUTSTANDING_REQUESTS = 256  # replies we wait for on one channel
 
 
-class ChannelHandler(Protocol):
-    """The owner of a channel. Calls come in wire order; ``closed`` is the last one, exactly once, whatever happens.
-
-    To be subclassed for its defaults, or imitated.
-    """
+class ChannelHandler:
+    """The owner of a channel, to be subclassed. Calls come in wire order; ``closed`` is the last one, exactly once,
+    whatever happens."""
 
     def opened(self) -> None:
         """The peer confirmed the channel."""
@@ -173,6 +171,19 @@ class Channel:
         number = self.plane.sftp_put(self.id, handle, fd, offset=offset, size=size, chunk=chunk)
         self.connection.wake()
         return number
+
+    def transfer_progress(self, number: int) -> int:
+        """Bytes so far; 0 for one whose result was read."""
+        return self.plane.transfer_progress(number)
+
+    def transfer_cancel(self, number: int) -> None:
+        """No new requests; the transfer ends when those outstanding are answered."""
+        self.plane.transfer_cancel(number)
+        self.connection.wake()
+
+    def transfer_result(self, number: int) -> TransferResult:
+        """How it ended: once, after its ``handler.transfer_done``."""
+        return self.plane.transfer_result(number)
 
     # -- what the connection tells us ------------------------------------------------------------------------------
 

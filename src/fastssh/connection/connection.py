@@ -173,12 +173,12 @@ class Connection:
         heapq.heappush(self._free, number)
 
     def settle(self) -> None:
-        """Ends channels that the peer has closed: our CLOSE goes out, unless a key exchange holds it back
-        (RFC 4253 section 7.1), and the number is free again. To be called after each turn of the plane."""
-        if self._closing and not self.plane.sending_kex:
+        """Gives back the numbers of closed channels. To be called right after each turn of the plane (``step`` or
+        ``take``), before its events are looked at: what was asked for before that turn has then been sent, our CLOSE
+        included, if nothing is left unsent and no key exchange holds messages back (RFC 4253 section 7.1)."""
+        if self._closing and not self.plane.unsent and not self.plane.sending_kex:
             closing, self._closing = self._closing, []
             for number in closing:
-                self.plane.channel_close(number)
                 self._remove(number)
 
     # -- what the peer sends ---------------------------------------------------------------------------------------
@@ -277,7 +277,7 @@ class Connection:
             raise ProtocolError(f"close of channel {channel.id}, which is not open")
         del self._channels[channel.id]
         self._closing.append(channel.id)
-        self.settle()
+        self.plane.channel_close(channel.id)  # our CLOSE, if it did not go out yet; what was queued is dropped
         self.wake()
         channel.finish(None)
 

@@ -1,0 +1,460 @@
+"""The client: :func:`connect`, and what one does with a :class:`ClientConnection`."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import time
+from collections.abc import Callable, Coroutine, Generator, Mapping
+from typing import TYPE_CHECKING, Any, Final
+
+from fastssh import algorithms
+from fastssh._native.plane import Plane
+from fastssh.aio import identities
+from fastssh.aio.dial import dial, set_socket_options
+from fastssh.aio.driver import Driver
+from fastssh.aio.hostkeys import HostKeyPolicy, HostKeyQuestion
+from fastssh.aio.login import Login, Patience, open_agent
+from fastssh.aio.options import LOG_DEBUG1, ClientOptions
+from fastssh.aio.process import CompletedProcess, Process
+from fastssh.connection.channel import Channel, ChannelHandler
+from fastssh.connection.connection import DEFAULT_MAX_PACKET, DEFAULT_WINDOW, Connection
+from fastssh.errors import (
+    ChannelClosedError,
+    ChannelRequestError,
+    ProtocolError,
+    SSHError,
+    SSHTimeoutError,
+)
+from fastssh.transport.transport import Phase, Role, Transport, TransportOptions
+from fastssh.version import __version__
+from fastssh.wire.messages import ServiceAccept
+from fastssh.wire.requests import EnvRequest, ExecRequest, SubsystemRequest
+
+if TYPE_CHECKING:
+    from types import TracebackType
+    from typing import Self
+
+    from fastssh._native.plane import Event
+    from fastssh.aio.sftp import SFTPClient
+    from fastssh.keys.public import PublicKey
+    from fastssh.transport.negotiation import Negotiated
+
+SOFTWARE: Final = f"fastssh_{__version__}"
+REKEY_CHECK_SECONDS: Final = 30.0  # how often time limits of keys and key exchanges are looked at
+
+
+class ClientConnection:
+    """A connection of a logged-in user. Made by :func:`connect`; ``async with`` closes it.
+
+    ``negotiated`` names the algorithms, ``peer_identification`` the server's software; ``host_key`` is its key,
+    ``plane`` the native data plane with its counters, ``error`` what ended the connection (None while it lives).
+    """
+
+    def __init__(self, options: ClientOptions, sock: socket.socket, peer: str, address: str) -> None:
+        self._options = options
+        self._policy = HostKeyPolicy(options, address)
+        self.plane = Plane()
+        self._transport = Transport(
+            Role.CLIENT, self.plane, self._transport_options(), self, random=os.urandom, now=time.monotonic
+        )
+        self._driver = Driver(
+            sock, self._transport, self.plane, settle=self._settle, lost=self._lost, peer=peer
+        )
+        self._connection = Connection(self._transport, self.plane, wake=self._driver.wake)
+        self._login: Login | None = None
+        self._ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._patience: Patience | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._timers: dict[Callable[[], None], asyncio.TimerHandle] = {}
+        self._alive_bytes = self._alive_missed = 0
+
+    def _transport_options(self) -> TransportOptions:
+        options = self._options
+        return TransportOptions(
+            software=SOFTWARE,
+            kex=options.kex or algorithms.KEX,
+            host_key_algorithms=options.host_key_algorithms or self._policy.algorithms(algorithms.HOST_KEYS),
+            ciphers=options.ciphers or algorithms.default_ciphers(),
+            macs=options.macs or algorithms.MACS,
+            compression=algorithms.COMPRESSION_WANTED if options.compression else algorithms.COMPRESSION,
+            rekey_bytes=options.rekey_bytes,
+            rekey_seconds=options.rekey_seconds,
+        )
+
+    # -- the beginning ---------------------------------------------------------------------------------------------
+
+    async def establish(self, connect_deadline: float | None) -> None:
+        """Key exchange and authentication. ``connect_deadline``: by the loop's clock, for the former."""
+        options = self._options
+        options.log(LOG_DEBUG1, f"Local version string SSH-2.0-{SOFTWARE}")
+        agent = None
+        try:
+            async with _deadline(options.login_timeout, f"login to {self._driver.peer}") as timeout:
+                self._patience = Patience(timeout)
+                self._driver.start()
+                agent = await open_agent(options)
+                keys = await identities.gather(options, agent)
+                await self._key_exchange(connect_deadline)
+                login = self._login = Login(options, self._transport, self._driver, self._patience)
+                if self.error is not None:
+                    raise self.error
+                await login.run(agent, keys, server_changed=self._policy.changed_key_accepted, server_signature=b"")
+        except BaseException as error:
+            self._driver.fail(error if isinstance(error, SSHError) else ChannelClosedError("connecting was given up"))
+            raise
+        finally:
+            if agent is not None:
+                agent.close()
+        self._every(REKEY_CHECK_SECONDS, self._check_rekey)
+        if options.server_alive_interval > 0:
+            self._every(options.server_alive_interval, self._check_alive)
+
+    async def _key_exchange(self, deadline: float | None) -> None:
+        left = 0.0 if deadline is None else max(deadline - asyncio.get_running_loop().time(), 0.001)
+        async with _deadline(left, f"key exchange with {self._driver.peer}") as timeout:
+            outer, self._patience = self._patience, Patience(timeout)
+            try:
+                await self._ready
+            finally:
+                self._patience = outer
+
+    # -- TransportObserver: what the protocol says -----------------------------------------------------------------
+
+    def host_key_received(self, key: PublicKey, answer: Callable[[SSHError | None], None]) -> None:
+        question = self._policy.check(key)
+        if question is None:
+            answer(None)
+        else:
+            self._start(self._ask_host_key(key, question, answer))
+
+    async def _ask_host_key(
+        self, key: PublicKey, question: HostKeyQuestion, answer: Callable[[SSHError | None], None]
+    ) -> None:
+        prompter, patience = self._options.prompter, self._patience
+        try:
+            if prompter is None or patience is None:
+                raise ProtocolError("host key offered at a time when nobody can be asked")
+            async with patience.paused():
+                yes = await prompter.confirm_host_key(question.text, question.fingerprint)
+            self._policy.confirmed(key, yes)
+            answer(None)
+            self._driver.wake()
+        except SSHError as error:
+            self._driver.fail(error)
+
+    def transport_ready(self) -> None:
+        if not self._ready.done():
+            self._ready.set_result(None)
+
+    def message(self, sequence: int, payload: bytes) -> None:
+        if payload[0] >= 80:
+            self._connection.message(payload)
+            return
+        if self._login is None:
+            raise ProtocolError(f"message {payload[0]} before authentication began")
+        if payload[0] == ServiceAccept.number:
+            self._transport.set_phase(Phase.AUTH)
+        self._login.message(payload)
+
+    def channel_event(self, event: Event) -> None:
+        self._connection.event(event)
+
+    def debug(self, text: str) -> None:
+        self._options.log(LOG_DEBUG1, text)
+
+    def _settle(self) -> None:
+        self._connection.settle()
+
+    def _lost(self, error: SSHError) -> None:
+        for timer in self._timers.values():
+            timer.cancel()
+        self._timers.clear()
+        for task in self._tasks:
+            if task is not asyncio.current_task():
+                task.cancel()
+        if not self._ready.done():
+            self._ready.set_exception(error)
+        self._ready.exception()  # seen: whoever waits gets it too
+        if self._login is not None:
+            self._login.lost(error)
+        self._connection.lost(error)
+
+    # -- timers and tasks ------------------------------------------------------------------------------------------
+
+    def _start(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def _every(self, seconds: float, action: Callable[[], None]) -> None:
+        """Calls ``action`` each ``seconds`` while the connection lives."""
+
+        def run() -> None:
+            self._every(seconds, action)
+            action()
+
+        if self.error is None:
+            self._timers[action] = asyncio.get_running_loop().call_later(seconds, run)
+
+    def _check_rekey(self) -> None:
+        self._driver.wake()  # each turn of the driver begins with it
+
+    def _check_alive(self) -> None:
+        """ServerAliveInterval: a server from which nothing came, not even answers, is gone (ssh_config(5))."""
+        received = self.plane.bytes_received
+        if received != self._alive_bytes:
+            self._alive_bytes, self._alive_missed = received, 0
+            return
+        if self._alive_missed >= self._options.server_alive_count_max:
+            self._driver.fail(SSHTimeoutError(f"Timeout, server {self._driver.peer} not responding."))
+            return
+        self._alive_missed += 1
+        try:
+            self._connection.keepalive()
+        except SSHError as error:
+            self._driver.fail(error)
+
+    # -- the end ---------------------------------------------------------------------------------------------------
+
+    @property
+    def error(self) -> SSHError | None:
+        return self._driver.error
+
+    def close(self) -> None:
+        """Ends the connection in order; what is still open on it is closed with ChannelClosedError."""
+        self._driver.close(ChannelClosedError("the connection was closed"))
+
+    async def wait_closed(self) -> None:
+        """Returns when the socket is closed, whatever closed it."""
+        await self._driver.wait_closed()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+        await self.wait_closed()
+
+    # -- facts -----------------------------------------------------------------------------------------------------
+
+    @property
+    def negotiated(self) -> Negotiated:
+        """The algorithms in use."""
+        assert self._transport.negotiated is not None
+        return self._transport.negotiated
+
+    @property
+    def peer_identification(self) -> str:
+        """The server's identification line, safe for a terminal."""
+        return self._transport.peer_identification
+
+    @property
+    def host_key(self) -> PublicKey:
+        """The server's host key."""
+        assert self._transport.host_key is not None
+        return self._transport.host_key
+
+    @property
+    def options(self) -> ClientOptions:
+        """What the connection was asked to be."""
+        return self._options
+
+    # -- channels --------------------------------------------------------------------------------------------------
+
+    async def open_session_channel(
+        self, handler: ChannelHandler, *, window: int = DEFAULT_WINDOW, max_packet: int = DEFAULT_MAX_PACKET
+    ) -> Channel:
+        """A confirmed session channel (RFC 4254 section 6.1). ``window`` and ``max_packet`` in bytes are ours.
+
+        Raises ChannelOpenError when the server refuses, or what ended the connection. Cancelled, nothing stays open.
+        """
+        opening = _Opening(handler)
+        channel = self._connection.open_channel("session", b"", opening, window=window, max_packet=max_packet)
+        opening.channel = channel
+        try:
+            await opening.done
+        except asyncio.CancelledError:
+            channel.close()
+            raise
+        return channel
+
+    async def channel_request(self, channel: Channel, name: str, data: bytes) -> None:
+        """A channel request that has to succeed. Raises ChannelRequestError, or what ended the channel."""
+        reply: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        channel.request(name, data, True, lambda success: None if reply.done() else reply.set_result(success))
+        if not await reply:
+            if channel.error is not None:
+                raise channel.error
+            raise ChannelRequestError(f"server refused the {name} request")
+
+    async def create_process(
+        self,
+        command: str | None = None,
+        *,
+        subsystem: str | None = None,
+        env: Mapping[str, str] | None = None,
+        window: int = DEFAULT_WINDOW,
+    ) -> Process:
+        """Starts ``command`` (None: the user's shell) or a ``subsystem``. The caller reads its streams and closes it.
+
+        ``env`` is asked for; servers ignore names that they do not allow, without a word. Raises ChannelOpenError,
+        ChannelRequestError, or what ended the connection.
+        """
+        if command is not None and subsystem is not None:
+            raise ValueError("a process is a command or a subsystem, not both")
+        process = Process(command if command is not None else subsystem or "shell")
+        channel = await self.open_session_channel(process, window=window)
+        process.attach(channel)
+        try:
+            for name, value in (env or {}).items():
+                channel.request("env", EnvRequest(_encode(name), _encode(value)).body(), False)
+            if subsystem is not None:
+                await self.channel_request(channel, "subsystem", SubsystemRequest(subsystem).body())
+            elif command is not None:
+                await self.channel_request(channel, "exec", ExecRequest(_encode(command)).body())
+            else:
+                await self.channel_request(channel, "shell", b"")
+        except BaseException:
+            channel.close()
+            raise
+        return process
+
+    async def run(
+        self,
+        command: str,
+        *,
+        input: bytes | None = None,
+        env: Mapping[str, str] | None = None,
+        check: bool = False,
+        timeout: float | None = None,
+    ) -> CompletedProcess:
+        """Runs ``command`` to its end, with ``input`` on its standard input (nothing by default).
+
+        With ``check`` anything but exit status 0 raises ProcessError. After ``timeout`` seconds the channel is closed
+        and SSHTimeoutError raised. Cancelled, the channel is closed as well.
+        """
+        async with (
+            _deadline(timeout or 0, f"remote command {command!a}"),
+            await self.create_process(command, env=env) as process,
+        ):
+            stdout, stderr = await process.communicate(input)
+        result = CompletedProcess(command, process.exit_status, process.exit_signal, stdout, stderr)
+        if check:
+            result.check_returncode()
+        return result
+
+    async def sftp(self, **options: Any) -> SFTPClient:
+        """A new SFTP session on a channel of its own; see :class:`fastssh.aio.sftp.SFTPClient`."""
+        from fastssh.aio.sftp import SFTPClient
+
+        return await SFTPClient.start(self, **options)
+
+
+class _Opening(ChannelHandler):
+    """Stands in for a channel's handler until the peer has answered CHANNEL_OPEN."""
+
+    def __init__(self, handler: ChannelHandler) -> None:
+        self.handler = handler
+        self.channel: Channel | None = None
+        self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def opened(self) -> None:
+        assert self.channel is not None
+        self.channel.handler = self.handler
+        self.handler.opened()
+        if not self.done.done():
+            self.done.set_result(None)
+
+    def open_failed(self, error: SSHError) -> None:
+        self.handler.open_failed(error)
+
+    def closed(self, error: SSHError | None) -> None:
+        self.handler.closed(error)
+        if not self.done.done():
+            self.done.set_exception(error or ChannelClosedError("the channel was closed while it was opened"))
+
+
+def _encode(text: str) -> bytes:
+    """As the operating system's own encoding has it, so that names which are not UTF-8 survive."""
+    return text.encode("utf-8", "surrogateescape")
+
+
+class _deadline:  # noqa: N801
+    """``async with``: SSHTimeoutError naming ``what`` after ``seconds``; 0 for no limit."""
+
+    def __init__(self, seconds: float, what: str) -> None:
+        self._seconds, self._what = seconds, what
+        self._timeout = asyncio.timeout(seconds if seconds > 0 else None)
+
+    async def __aenter__(self) -> asyncio.Timeout:
+        return await self._timeout.__aenter__()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            await self._timeout.__aexit__(kind, error, trace)
+        except TimeoutError:
+            if not self._timeout.expired():
+                raise
+            raise SSHTimeoutError(f"{self._what} timed out after {self._seconds:g} s") from None
+
+
+class connect:  # noqa: N801
+    """Connects and logs in: ``conn = await connect(...)``, or ``async with connect(...) as conn``.
+
+    ``host`` is a name or address, or a whole :class:`ClientOptions`; other options by keyword as its fields. ``sock``
+    is a connected socket to use instead of dialling (its ownership goes to the connection). The server's host key is
+    always verified against known_hosts, see ``strict_host_key_checking``.
+
+    Raises ConnectionLostError (unreachable), SSHTimeoutError, HostKeyError, AuthenticationError, ProtocolError; all are
+    SSHError. Cancelled, nothing is left behind.
+    """
+
+    def __init__(
+        self, host: str | ClientOptions, port: int = 22, *, sock: socket.socket | None = None, **options: Any
+    ) -> None:
+        if isinstance(host, ClientOptions):
+            if options:
+                raise TypeError("options are given both as an object and by keyword")
+            self._options = host
+        else:
+            self._options = ClientOptions(host=host, port=port, **options)
+        self._sock = sock
+        self._connection: ClientConnection | None = None
+
+    async def _connect(self) -> ClientConnection:
+        options, loop = self._options, asyncio.get_running_loop()
+        deadline = loop.time() + options.connect_timeout if options.connect_timeout > 0 else None
+        peer = f"{options.host} port {options.port}"
+        sock, address = self._sock, options.host
+        try:
+            if sock is None:
+                async with _deadline(options.connect_timeout, f"connect to host {peer}"):
+                    sock, address = await dial(options)
+            else:
+                set_socket_options(sock, options)
+            connection = ClientConnection(options, sock, peer, address)
+        except BaseException:
+            if sock is not None:
+                sock.close()
+            raise
+        await connection.establish(deadline)
+        return connection
+
+    def __await__(self) -> Generator[Any, None, ClientConnection]:
+        return self._connect().__await__()
+
+    async def __aenter__(self) -> ClientConnection:
+        self._connection = await self._connect()
+        return self._connection
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._connection is not None:
+            await self._connection.__aexit__(kind, error, trace)

@@ -1,0 +1,93 @@
+"""A TCP connection to a host: every address that it has, in the resolver's order, until one answers."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from typing import Any, Final
+
+from fastssh.aio.options import LOG_DEBUG1, ClientOptions
+from fastssh.errors import ConfigError, ConnectionLostError
+from fastssh.wire.text import printable
+
+# Class selector 1, the lower-effort class: what OpenSSH gives sessions that are not interactive (IPQoS, ssh_config(5)).
+IP_TOS_CS1: Final = 0x20
+
+_FAMILIES: Final = {"any": socket.AF_UNSPEC, "inet": socket.AF_INET, "inet6": socket.AF_INET6}
+
+_Address = tuple[socket.AddressFamily, socket.SocketKind, int, str, tuple[Any, ...]]  # as getaddrinfo gives it
+
+
+async def dial(options: ClientOptions) -> tuple[socket.socket, str]:
+    """A connected, non-blocking socket and the address it is connected to.
+
+    Raises ConnectionLostError with the last address's reason, in ssh's words.
+    """
+    host, port = options.host, options.port
+    addresses = await _resolve(host, port, options)
+    failure: OSError | None = None
+    for address in addresses:
+        shown = f"{printable(host)} [{address[4][0]}] port {port}"
+        options.log(LOG_DEBUG1, f"Connecting to {shown}.")
+        try:
+            sock = await _connect(address, options)
+        except OSError as error:
+            options.log(LOG_DEBUG1, f"connect to address {address[4][0]} port {port}: {error.strerror or error}")
+            failure = error
+        else:
+            options.log(LOG_DEBUG1, "Connection established.")
+            return sock, str(address[4][0])
+    reason = (failure.strerror or str(failure)) if failure is not None else "no address"
+    raise ConnectionLostError(f"connect to host {printable(host)} port {port}: {reason}") from failure
+
+
+async def _resolve(host: str, port: int, options: ClientOptions) -> list[_Address]:
+    loop = asyncio.get_running_loop()
+    try:
+        found = await loop.getaddrinfo(
+            host, port, family=_FAMILIES[options.address_family], type=socket.SOCK_STREAM, proto=socket.IPPROTO_TCP
+        )
+        return list(found)
+    except (OSError, UnicodeError) as error:
+        reason = getattr(error, "strerror", None) or "not a host name"
+        raise ConnectionLostError(f"Could not resolve hostname {printable(host)}: {reason}") from error
+
+
+async def _connect(address: _Address, options: ClientOptions) -> socket.socket:
+    family, kind, protocol, _, target = address
+    sock = socket.socket(family, kind, protocol)
+    try:
+        sock.setblocking(False)
+        set_socket_options(sock, options)
+        if options.bind_address is not None:
+            await _bind(sock, family, options.bind_address)
+        await asyncio.get_running_loop().sock_connect(sock, target)
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+async def _bind(sock: socket.socket, family: socket.AddressFamily, address: str) -> None:
+    try:
+        found = await asyncio.get_running_loop().getaddrinfo(address, 0, family=family, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError) as error:
+        raise ConfigError(f"bind address {printable(address)}: {getattr(error, 'strerror', None) or error}") from error
+    sock.bind(found[0][4])
+
+
+def set_socket_options(sock: socket.socket, options: ClientOptions) -> None:
+    """Keepalives and the class of service. Socket buffers are left to the kernel: setting them ends autotuning."""
+    if sock.family not in (socket.AF_INET, socket.AF_INET6):
+        return
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, int(options.tcp_keepalive))
+    quality = IP_TOS_CS1 if options.ip_qos is None else options.ip_qos
+    if quality < 0:
+        return
+    try:
+        if sock.family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_TCLASS, quality)
+        else:
+            sock.setsockopt(socket.IPPROTO_IP, socket.IP_TOS, quality)
+    except OSError as error:  # some systems do not let everybody choose: the connection works all the same
+        options.log(LOG_DEBUG1, f"set socket class {quality:#x}: {error.strerror}")

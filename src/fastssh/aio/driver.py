@@ -1,0 +1,269 @@
+"""One socket, one native plane, one event loop: bytes move when the loop says so, and the protocol hears what came.
+
+The loop calls :meth:`Driver._pump` when the socket is readable or writable, and once a tick after anything was written;
+each call gives the plane a turn with the GIL released. Whatever ends the connection reaches :attr:`lost` exactly once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final
+
+from fastssh._native.plane import STEP_BLOCKED, STEP_EOF, STEP_EVENTS, STEP_MORE, STEP_WANT_WRITE
+from fastssh.errors import ConnectionLostError, DisconnectedError, SSHError
+from fastssh.wire.messages import DisconnectReason
+
+if TYPE_CHECKING:
+    from fastssh._native.plane import Plane
+    from fastssh.transport.transport import Transport
+
+IDENTIFICATION_READ: Final = 64 * 1024  # bytes
+TURNS: Final = 32  # of the plane in one call from the loop, so that other tasks run
+GOODBYE_SECONDS: Final = 2.0  # for the peer to take our last messages
+
+
+class Driver:
+    """Runs ``transport`` over the connected, non-blocking ``sock``, which it owns from here on.
+
+    ``settle`` is called after each turn of the plane, ``lost`` once at the end. ``peer`` names the other side in
+    errors. To be made in the running loop; :meth:`start` begins.
+    """
+
+    def __init__(
+        self,
+        sock: socket.socket,
+        transport: Transport,
+        plane: Plane,
+        *,
+        settle: Callable[[], None],
+        lost: Callable[[SSHError], None],
+        peer: str,
+    ) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._sock = sock
+        self._fd = sock.fileno()
+        self._transport = transport
+        self._plane = plane
+        self._settle = settle
+        self._lost = lost
+        self.peer = peer
+        self.error: SSHError | None = None  # why the connection ended
+        self._identified = False
+        self._pumping = self._scheduled = self._reading = self._writing = False
+        self._pause: asyncio.TimerHandle | None = None  # the rate limit
+        self._goodbye: asyncio.TimerHandle | None = None
+        self._closed = self._loop.create_future()
+
+    # -- from outside ----------------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Sends our identification and listens for the peer's."""
+        self._sock.setblocking(False)
+        _set_option(self._sock, socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        try:
+            sent = self._sock.send(self._transport.identification)
+        except OSError as error:
+            self._fail_system(error)
+            return
+        if sent != len(self._transport.identification):  # a fresh socket takes far more than this line
+            self.fail(ConnectionLostError(f"connection to {self.peer}: identification could not be sent"))
+            return
+        self._want_read(True)
+
+    def wake(self) -> None:
+        """Something may have to be sent: a turn of the plane follows within this tick of the loop."""
+        if not self._scheduled and not self._pumping and self.error is None:
+            self._scheduled = True
+            self._loop.call_soon(self._scheduled_pump)
+
+    def fail(self, error: SSHError) -> None:
+        """The connection ends with ``error``, unless it ended already. The peer is told why, as far as it may know."""
+        if self.error is not None:
+            return
+        self.error = error
+        if self._identified and not isinstance(error, ConnectionLostError | DisconnectedError):
+            self._say_goodbye(error)
+        self._finish()
+        self._lost(error)
+
+    def close(self, error: SSHError) -> None:
+        """An orderly end from our side: DISCONNECT goes out behind what was sent before it. ``error`` is what anybody
+        who still waits for something gets."""
+        if self.error is not None:
+            return
+        self.error = error
+        self._want_read(False)
+        self._cancel_pause()
+        if self._identified:
+            try:
+                self._transport.disconnect(DisconnectReason.BY_APPLICATION, "disconnected by user")
+            except (SSHError, ValueError, BufferError):  # a plane that has failed: there is nobody left to tell
+                self._finish()
+        if not self._closed.done():
+            self._goodbye = self._loop.call_later(GOODBYE_SECONDS, self._finish)
+            self._flush()
+        self._lost(error)
+
+    async def wait_closed(self) -> None:
+        """Returns when the socket is closed."""
+        await asyncio.shield(self._closed)
+
+    # -- the socket ------------------------------------------------------------------------------------------------
+
+    def _want_read(self, on: bool) -> None:
+        if on != self._reading:
+            self._reading = on
+            if on:
+                self._loop.add_reader(self._fd, self._readable)
+            else:
+                self._loop.remove_reader(self._fd)
+
+    def _want_write(self, on: bool) -> None:
+        if on != self._writing:
+            self._writing = on
+            if on:
+                self._loop.add_writer(self._fd, self._writable)
+            else:
+                self._loop.remove_writer(self._fd)
+
+    def _readable(self) -> None:
+        if self._identified:
+            self._pump(True)
+        else:
+            self._identify()
+
+    def _writable(self) -> None:
+        if self.error is None:
+            self._pump(False)
+        else:
+            self._flush()
+
+    def _scheduled_pump(self) -> None:
+        self._scheduled = False
+        self._pump(False)
+
+    def _pump_more(self) -> None:
+        self._scheduled = False
+        self._pump(True)
+
+    def _identify(self) -> None:
+        try:
+            data = self._sock.recv(IDENTIFICATION_READ)
+            if not data:
+                raise ConnectionLostError(f"connection to {self.peer} closed by the peer before its identification")
+            self._identified = self._transport.receive_identification(data)
+        except (BlockingIOError, InterruptedError):
+            return
+        except OSError as error:
+            self._fail_system(error)
+            return
+        except SSHError as error:
+            self.fail(error)
+            return
+        if self._identified:
+            self._pump(False)
+
+    # -- turns of the plane ----------------------------------------------------------------------------------------
+
+    def _pump(self, readable: bool) -> None:
+        """Turns of the plane until there is nothing left to do now."""
+        if self.error is not None or not self._identified or self._pumping:
+            return
+        self._pumping = True
+        try:
+            self._turns(readable)
+        except OSError as error:
+            self._fail_system(error)
+        except SSHError as error:
+            self.fail(error)
+        except Exception as error:  # ours, or of somebody who was called: the connection is in an unknown state
+            self._loop.call_exception_handler({"message": "error in a protocol handler", "exception": error})
+            failure = SSHError(f"internal error: {type(error).__name__}")  # the peer is told no more than this
+            failure.__cause__ = error
+            self.fail(failure)
+        finally:
+            self._pumping = False
+
+    def _turns(self, readable: bool) -> None:
+        for _ in range(TURNS):
+            self._transport.check_rekey()
+            try:
+                flags = self._plane.step(self._fd, readable)
+            except (SSHError, OSError):
+                self._transport.process_events(self._plane.events())  # what came before the fault may tell more
+                raise
+            self._settle()
+            if not flags & STEP_EVENTS:
+                break
+            self._transport.process_events(self._plane.events())
+            if self.error is not None:
+                return
+            readable = False
+        else:
+            flags |= STEP_MORE
+        if flags & STEP_EOF and not flags & STEP_EVENTS:
+            raise ConnectionLostError(f"connection to {self.peer} closed by the peer")
+        self._want_read(not flags & STEP_BLOCKED or bool(flags & STEP_EVENTS))
+        self._want_write(bool(flags & STEP_WANT_WRITE))
+        if flags & STEP_MORE and not self._scheduled:
+            self._scheduled = True
+            self._loop.call_soon(self._pump_more)
+        self._cancel_pause()
+        wait = self._plane.wait_seconds
+        if wait > 0:
+            self._pause = self._loop.call_later(wait, self._pump, False)
+
+    def _cancel_pause(self) -> None:
+        if self._pause is not None:
+            self._pause.cancel()
+            self._pause = None
+
+    # -- the end ---------------------------------------------------------------------------------------------------
+
+    def _fail_system(self, error: OSError) -> None:
+        if isinstance(error, SSHError):
+            self.fail(error)
+            return
+        failure = ConnectionLostError(f"connection to {self.peer}: {error.strerror or error}")
+        failure.__cause__ = error
+        self.fail(failure)
+
+    def _say_goodbye(self, error: SSHError) -> None:
+        """One attempt to tell the peer why; a connection that is broken already cannot, and that is not news."""
+        try:
+            self._transport.disconnect_for(error)
+            self._sock.send(self._plane.take())
+        except (SSHError, OSError, ValueError, BufferError):
+            return
+
+    def _flush(self) -> None:
+        """Sends what is left after our DISCONNECT, then closes."""
+        try:
+            flags = self._plane.step(self._fd, False) if self._identified else 0
+        except (SSHError, OSError):
+            flags = 0
+        if flags & STEP_WANT_WRITE:
+            self._want_write(True)
+        else:
+            self._finish()
+
+    def _finish(self) -> None:
+        if self._closed.done():
+            return
+        self._want_read(False)
+        self._want_write(False)
+        self._cancel_pause()
+        if self._goodbye is not None:
+            self._goodbye.cancel()
+        self._sock.close()
+        self._closed.set_result(None)
+
+
+def _set_option(sock: socket.socket, level: int, name: int, value: int) -> None:
+    """Options that only make things better: a socket that has no such option (a Unix socket) does without."""
+    try:
+        sock.setsockopt(level, name, value)
+    except OSError:
+        return

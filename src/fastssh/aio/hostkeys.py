@@ -1,0 +1,157 @@
+"""May this host key be trusted? known_hosts and StrictHostKeyChecking, in the words that users of ssh know.
+
+Everything that cannot be decided is refused: an unreadable file, a question nobody can answer, an unknown state.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from fastssh.aio.options import LOG_DEBUG1, LOG_WARNING, ClientOptions
+from fastssh.errors import (
+    HostKeyChangedError,
+    HostKeyError,
+    HostKeyRevokedError,
+    HostKeyUnknownError,
+)
+from fastssh.keys.known_hosts import HostEntry, HostStatus, KnownHosts, add_known_host, host_name
+from fastssh.wire.text import printable
+
+if TYPE_CHECKING:
+    from fastssh.keys.public import PublicKey
+
+_FRAME = "@" * 59
+_FAILED = "Host key verification failed."
+
+
+@dataclass(frozen=True)
+class HostKeyQuestion:
+    """What a person has to be asked before an unknown key is trusted."""
+
+    text: str
+    fingerprint: str
+
+
+class HostKeyPolicy:
+    """The decision for one connection. ``address`` is the peer's, for the question only (CheckHostIP is off, as in
+    OpenSSH since 8.5). Files are read once, at construction: raises HostKeyError when one cannot be."""
+
+    def __init__(self, options: ClientOptions, address: str) -> None:
+        user_paths, system_paths = options.known_hosts_paths()
+        self._options = options
+        self._log = options.log
+        self._known = KnownHosts.load([*user_paths, *system_paths])
+        self._add_to = user_paths[0] if user_paths else None
+        self._host = options.known_hosts_name
+        # An alias stands for the host whatever its port (ssh_config(5), HostKeyAlias).
+        self._port = options.port if options.host_key_alias is None else 22
+        self.name = printable(host_name(self._host, self._port))
+        self._address = printable(host_name(address, options.port))
+        self.changed_key_accepted = False  # only with "no": passwords must not go to this server
+
+    def algorithms(self, default: tuple[str, ...]) -> tuple[str, ...]:
+        """The host key algorithms to offer: those of known keys first, so that a known key is shown."""
+        return self._known.algorithms_for(self._host, self._port, default)
+
+    def check(self, key: PublicKey) -> HostKeyQuestion | None:
+        """None: accepted. A question: accepted if :meth:`confirmed` gets True. Raises HostKeyError otherwise."""
+        match = self._known.check(self._host, self._port, key)
+        if match.status is HostStatus.MATCH:
+            self._log(LOG_DEBUG1, f"Host '{self.name}' is known and matches the {key.family} host key.")
+            for entry in match.entries[:1]:
+                self._log(LOG_DEBUG1, f"Found key in {entry.where}")
+            return None
+        if match.status is HostStatus.REVOKED:
+            raise self._revoked(key)
+        if match.status is HostStatus.CHANGED:
+            self._changed(key, match.entries)
+            return None
+        if match.status is not HostStatus.UNKNOWN:
+            raise HostKeyError(_FAILED)
+        return self._unknown(key)
+
+    def confirmed(self, key: PublicKey, yes: bool) -> None:
+        """The answer to the question. Raises HostKeyUnknownError for no."""
+        if not yes:
+            raise HostKeyUnknownError(_FAILED)
+        self._add(key)
+
+    def _warn(self, *lines: str) -> None:
+        for line in lines:
+            self._log(LOG_WARNING, line)
+
+    def _revoked(self, key: PublicKey) -> HostKeyError:
+        self._warn(
+            _FRAME, "@       WARNING: REVOKED HOST KEY DETECTED!               @", _FRAME,
+            f"The {key.family} host key for {self.name} is marked as revoked.",
+            "This could mean that a stolen key is being used to",
+            "impersonate this host.",
+        )
+        return HostKeyRevokedError(f"{key.family} host key for {self.name} was revoked. {_FAILED}")
+
+    def _changed(self, key: PublicKey, entries: tuple[HostEntry, ...]) -> None:
+        self._warn(
+            _FRAME, "@    WARNING: REMOTE HOST IDENTIFICATION HAS CHANGED!     @", _FRAME,
+            "IT IS POSSIBLE THAT SOMEONE IS DOING SOMETHING NASTY!",
+            "Someone could be eavesdropping on you right now (man-in-the-middle attack)!",
+            "It is also possible that a host key has just been changed.",
+            f"The fingerprint for the {key.family} key sent by the remote host is",
+            f"{key.fingerprint()}.",
+            "Please contact your system administrator.",
+        )
+        if self._add_to is not None:
+            self._warn(f"Add correct host key in {printable(self._add_to)} to get rid of this message.")
+        for entry in entries:
+            kind = entry.key.family if entry.key is not None else printable(entry.algorithm)
+            self._warn(
+                f"Offending {kind} key in {entry.where}", "  remove with:",
+                f'  ssh-keygen -f "{entry.file}" -R "{self.name}"',
+            )
+        if self._options.checking != "no":
+            raise HostKeyChangedError(
+                f"Host key for {self.name} has changed and you have requested strict checking. {_FAILED}"
+            )
+        self.changed_key_accepted = True
+        self._warn(
+            "Password authentication is disabled to avoid man-in-the-middle attacks.",
+            "Keyboard-interactive authentication is disabled to avoid man-in-the-middle attacks.",
+        )
+
+    def _unknown(self, key: PublicKey) -> HostKeyQuestion | None:
+        checking = self._options.checking
+        if checking in ("no", "accept-new"):
+            self._add(key)
+            return None
+        if checking == "ask" and self._options.prompter is not None:
+            return self._question(key)
+        raise HostKeyUnknownError(
+            f"No {key.family} host key is known for {self.name} and you have requested strict checking. {_FAILED}"
+        )
+
+    def _question(self, key: PublicKey) -> HostKeyQuestion:
+        fingerprint = key.fingerprint()
+        others = self._known.with_key(key)
+        if others:
+            known = "This host key is known by the following other names/addresses:\n" + "\n".join(
+                f"    {entry.where}: {'[hashed name]' if entry.hashed else printable(entry.names)}" for entry in others
+            )
+        else:
+            known = "This key is not known by any other names."
+        return HostKeyQuestion(
+            f"The authenticity of host '{self.name} ({self._address})' can't be established.\n"
+            f"{key.family} key fingerprint is {fingerprint}.\n"
+            f"{known}\n"
+            "Are you sure you want to continue connecting (yes/no/[fingerprint])? ",
+            fingerprint,
+        )
+
+    def _add(self, key: PublicKey) -> None:
+        if self._add_to is None:
+            return
+        try:
+            add_known_host(self._add_to, self._host, self._port, key, hashed=self._options.hash_known_hosts)
+        except HostKeyError as error:  # the key was accepted: the connection goes on, as ssh's does
+            self._warn(f"Failed to add the host to the list of known hosts ({error}).")
+            return
+        self._warn(f"Warning: Permanently added '{self.name}' ({key.family}) to the list of known hosts.")

@@ -1,0 +1,156 @@
+"""The keys to offer, in ssh's order: keys in memory, agent keys that identity files name, the agent's others, files.
+
+Files are read here, and their passphrases asked for when a server accepted the key.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from fastssh.aio.options import LOG_DEBUG1, LOG_DEBUG2, LOG_WARNING, ClientOptions
+from fastssh.auth.effects import Identity
+from fastssh.errors import AgentError, KeyFormatError, PassphraseError
+from fastssh.wire.text import printable
+
+if TYPE_CHECKING:
+    from fastssh.aio.agent import AgentClient
+    from fastssh.keys.private import PrivateKey
+    from fastssh.keys.public import PublicKey
+
+Log = Callable[[int, str], None]
+
+
+def _public_half(path: str) -> PublicKey | None:
+    """The public key that belongs to a private key file: ``path.pub``, or what the file itself says in the clear."""
+    from fastssh.keys.files import MAX_KEY_FILE, read_regular
+    from fastssh.keys.openssh_format import BEGIN, decode_container
+    from fastssh.keys.public import decode_public_key, parse_public_line
+
+    for name in (f"{path}.pub", path):
+        try:
+            data, _ = read_regular(name, MAX_KEY_FILE)
+        except (OSError, KeyFormatError):
+            continue
+        try:
+            start = data.find(BEGIN)
+            if start >= 0:
+                return decode_public_key(decode_container(data[start:]).public_blob)
+            return parse_public_line(data.decode("utf-8", "replace"))[0]
+        except KeyFormatError:
+            continue
+    return None
+
+
+def load_file(path: str, log: Log, *, named: bool) -> Identity | None:
+    """The identity in a file; None when there is none to offer, and the log says why. ``named``: the user asked for
+    this file, so that its absence is worth a warning."""
+    from fastssh.keys.private import load_private_key
+
+    shown = printable(path)
+    try:
+        private = load_private_key(path)
+    except FileNotFoundError:
+        public = _public_half(path)  # the agent may have the private one
+        if public is None:
+            level = LOG_WARNING if named else LOG_DEBUG1
+            log(level, f"Identity file {shown} not accessible: No such file or directory")
+            return None
+        return Identity(shown, "file", public, path=path)
+    except PassphraseError:
+        return Identity(shown, "file", _public_half(path), path=path)
+    except OSError as error:
+        log(LOG_WARNING, f'Load key "{shown}": {error.strerror}')
+        return None
+    except KeyFormatError as error:
+        public = _public_half(path)
+        if public is None:
+            log(LOG_WARNING, f"Load key: {error}")
+            return None
+        return Identity(shown, "file", public, path=path)
+    return Identity(shown, "file", private.public, private, path)
+
+
+async def gather(options: ClientOptions, agent: AgentClient | None) -> list[Identity]:
+    """The identities of one connection, in the order in which they are offered."""
+    if "publickey" not in options.preferred_authentications:
+        return []
+    log = options.log
+    named = options.identity_files is not None
+    files: list[Identity] = []
+    for path in options.identity_paths():
+        identity = await asyncio.to_thread(load_file, path, log, named=named)
+        if identity is not None:
+            files.append(identity)
+    held: list[Identity] = []
+    if agent is not None:
+        try:
+            for key in await agent.identities():
+                public = key.public_key()
+                if public is not None:
+                    held.append(Identity(printable(key.comment), "agent", public))
+        except AgentError as error:
+            log(LOG_DEBUG1, str(error))
+    return merge([_in_memory(key) for key in options.keys], files, held, identities_only=options.identities_only)
+
+
+def _in_memory(key: PrivateKey) -> Identity:
+    return Identity(printable(key.comment) or "key", "memory", key.public, key)
+
+
+def _blob(identity: Identity) -> bytes | None:
+    return identity.public.blob if identity.public is not None else None
+
+
+def merge(
+    memory: list[Identity], files: list[Identity], held: list[Identity], *, identities_only: bool
+) -> list[Identity]:
+    """Puts them in order, each key once. Of a key in both agent and file the agent's is used, under the file's name."""
+    names = {blob: identity.name for identity in files if (blob := _blob(identity)) is not None}
+    matching = [replace(identity, name=names[blob]) for identity in held if (blob := _blob(identity)) in names]
+    others = [] if identities_only else [identity for identity in held if _blob(identity) not in names]
+    ordered: list[Identity] = []
+    seen: set[bytes] = set()
+    for identity in (*memory, *matching, *others, *files):
+        blob = _blob(identity)
+        if blob is None or blob not in seen:
+            ordered.append(identity)
+        if blob is not None:
+            seen.add(blob)
+    return ordered
+
+
+async def unlock(
+    identity: Identity, ask: Callable[[str], Awaitable[str | None]], log: Log, *, attempts: int
+) -> PrivateKey | None:
+    """Loads the private key of a file, asking for its passphrase ``attempts`` times at most; None when that fails, and
+    the log says why."""
+    from fastssh.keys.private import load_private_key
+
+    passphrase: str | None = None
+    for attempt in range(attempts + 1):
+        try:
+            secret = None if passphrase is None else passphrase.encode("utf-8")
+            return await asyncio.to_thread(load_private_key, identity.path, secret)
+        except PassphraseError as error:
+            if attempt == attempts:
+                break
+            if attempt:
+                log(LOG_DEBUG2, "bad passphrase given, try again...")
+            passphrase = await ask(f"Enter passphrase for key '{identity.name}': ")
+            if passphrase is None:  # nobody to ask
+                log(LOG_WARNING, f"Load key: {error}")
+                return None
+            if not passphrase:
+                log(LOG_DEBUG2, "no passphrase given, try next key")
+                return None
+        except OSError as error:
+            log(LOG_WARNING, f'Load key "{identity.name}": {error.strerror}')
+            return None
+        except KeyFormatError as error:
+            log(LOG_WARNING, f"Load key: {error}")
+            return None
+    log(LOG_WARNING, f'Load key "{identity.name}": incorrect passphrase supplied to decrypt private key')
+    return None
