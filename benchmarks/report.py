@@ -133,7 +133,7 @@ def write_results(outcomes: Sequence[Outcome], pairs: int) -> None:
     """Replaces what stands between the two marks; what people wrote around it stays."""
     parts = ["| | |\n|---|---|\n" + "\n".join(f"| {name} | {value} |" for name, value in machine().items())]
     parts.append(
-        f"{pairs} rounds after a warm-up; median (least-most); ratios are taken within a round; CPU is user + system time."
+        f"{pairs} rounds after a warm-up; median (least-most); ratios within a round; CPU is user + system time."
     )
     parts += [f"### {heading(outcome)}\n\n{table(outcome)}" for outcome in outcomes]
     text = RESULTS.read_text()
