@@ -4,7 +4,7 @@ Two ways to move bytes: ``step(fd)`` does the socket I/O itself with the GIL rel
 work in memory. Everything that is not bulk becomes an event for Python, in wire order.
 """
 
-from typing import Final, Literal
+from typing import Final, Literal, TypeAlias
 
 # events(): tuples, told apart by their first item
 EVENT_MESSAGE: Final = 0  # (0, sequence, payload)      any message that C does not consume, payload[0] is its number
@@ -13,7 +13,7 @@ EVENT_SFTP: Final = 2  # (2, channel, message)          a whole SFTP message wit
 EVENT_TRANSFER: Final = 3  # (3, channel, transfer)     a bulk transfer ended: see transfer_result
 EVENT_WRITABLE: Final = 4  # (4, channel)               the channel's queue fell below the low-water mark (64 KiB)
 
-Event = (
+Event: TypeAlias = (
     tuple[Literal[0], int, bytes]
     | tuple[Literal[1], int, int, bytes]
     | tuple[Literal[2], int, bytes]
@@ -77,7 +77,8 @@ class Plane:
     # -- moving bytes ----------------------------------------------------------------------------------------------
     def step(self, fd: int, readable: bool) -> int:
         """One bounded turn: recv (if readable), open, dispatch, fill, seal, send, without the GIL. Returns STEP_ flags.
-        Raises ProtocolError, IntegrityError or OSError; events that came before the fault are still in events()."""
+        Raises ProtocolError, IntegrityError or OSError; events that came before the fault are still in events().
+        """
     def feed(self, data: bytes) -> int:
         """Takes received bytes in memory; returns how many were taken (fewer when events() must be read, or keys set,
         first). Opens and dispatches as step does; also with b'' to go on."""
@@ -108,16 +109,20 @@ class Plane:
     # -- SFTP bulk endpoints ---------------------------------------------------------------------------------------
     # Request ids with the top bit set are C's, the others Python's. Send Python's own requests with channel_write,
     # whole messages with their length; the plane never cuts into one.
+
     def sftp_attach(self, channel: int) -> None:
         """From now on what arrives on this channel is SFTP messages (first VERSION, as an event)."""
-    def sftp_get(self, channel: int, handle: bytes, fd: int, *, offset: int, size: int, chunk: int, to_end: bool) -> int:
-        """Reads [offset, offset+size) of the handle in pieces of chunk bytes into fd at the same offsets (pwritev); with
-        to_end also probes past it until the server says EOF. Returns a transfer number; fd must stay open until
+    def sftp_get(
+        self, channel: int, handle: bytes, fd: int, *, offset: int, size: int, chunk: int, to_end: bool
+    ) -> int:
+        """Reads [offset, offset+size) of the handle in pieces of chunk bytes into fd at the same offsets (pwritev);
+        with to_end also probes past it until the server says EOF. Returns a transfer number; fd must stay open until
         its EVENT_TRANSFER. Transfers of a channel go in order, overlapping at the joints."""
     def sftp_put(self, channel: int, handle: bytes, fd: int, *, offset: int, size: int, chunk: int) -> int:
-        """Writes fd's bytes from offset, at most size of them (-1: until end of file), to the handle at the same offsets."""
+        """Writes fd's bytes from offset, at most size of them (-1: until end of file), to the handle at the same
+        offsets."""
     def transfer_progress(self, transfer: int) -> int: ...  # bytes so far; 0 after transfer_result
-    def transfer_cancel(self, transfer: int) -> None: ...  # no new requests; ends when those outstanding are answered
+    def transfer_cancel(self, transfer: int) -> None: ...  # no new requests; ends when the outstanding are answered
     def transfer_result(self, transfer: int) -> TransferResult: ...  # once, after its EVENT_TRANSFER
     def set_send_rate(self, bytes_per_second: int) -> None: ...  # 0: no limit; bulk only
     @property
