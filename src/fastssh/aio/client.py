@@ -23,6 +23,7 @@ from fastssh.connection.connection import DEFAULT_MAX_PACKET, DEFAULT_WINDOW, Co
 from fastssh.errors import (
     ChannelClosedError,
     ChannelRequestError,
+    HostKeyError,
     ProtocolError,
     SSHError,
     SSHTimeoutError,
@@ -94,13 +95,13 @@ class ClientConnection:
             async with _deadline(options.login_timeout, f"login to {self._driver.peer}") as timeout:
                 self._patience = Patience(timeout)
                 self._driver.start()
-                agent = await open_agent(options)
+                agent = await open_agent(options)  # meanwhile the key exchange goes on
                 keys = await identities.gather(options, agent)
-                await self._key_exchange(connect_deadline)
-                login = self._login = Login(options, self._transport, self._driver, self._patience)
+                await self._key_exchange(connect_deadline, timeout)
                 if self.error is not None:
                     raise self.error
-                await login.run(agent, keys, server_changed=self._policy.changed_key_accepted, server_signature=b"")
+                login = self._login = Login(options, self._transport, self._driver, Patience(timeout))
+                await login.run(agent, keys, server_changed=self._policy.changed_key_accepted)
         except BaseException as error:
             self._driver.fail(error if isinstance(error, SSHError) else ChannelClosedError("connecting was given up"))
             raise
@@ -111,14 +112,11 @@ class ClientConnection:
         if options.server_alive_interval > 0:
             self._every(options.server_alive_interval, self._check_alive)
 
-    async def _key_exchange(self, deadline: float | None) -> None:
+    async def _key_exchange(self, deadline: float | None, login: asyncio.Timeout) -> None:
         left = 0.0 if deadline is None else max(deadline - asyncio.get_running_loop().time(), 0.001)
         async with _deadline(left, f"key exchange with {self._driver.peer}") as timeout:
-            outer, self._patience = self._patience, Patience(timeout)
-            try:
-                await self._ready
-            finally:
-                self._patience = outer
+            self._patience = Patience(login, timeout)
+            await self._ready
 
     # -- TransportObserver: what the protocol says -----------------------------------------------------------------
 
@@ -135,7 +133,7 @@ class ClientConnection:
         prompter, patience = self._options.prompter, self._patience
         try:
             if prompter is None or patience is None:
-                raise ProtocolError("host key offered at a time when nobody can be asked")
+                raise HostKeyError("Host key verification failed: nobody can be asked")
             async with patience.paused():
                 yes = await prompter.confirm_host_key(question.text, question.fingerprint)
             self._policy.confirmed(key, yes)
@@ -143,6 +141,10 @@ class ClientConnection:
             self._driver.wake()
         except SSHError as error:
             self._driver.fail(error)
+        except Exception as error:  # whatever goes wrong with the question, it is not a yes
+            failure = HostKeyError(f"Host key verification failed: {type(error).__name__}")
+            failure.__cause__ = error
+            self._driver.fail(failure)
 
     def transport_ready(self) -> None:
         if not self._ready.done():
@@ -348,10 +350,10 @@ class ClientConnection:
         return result
 
     async def sftp(self, **options: Any) -> SFTPClient:
-        """A new SFTP session on a channel of its own; see :class:`fastssh.aio.sftp.SFTPClient`."""
-        from fastssh.aio.sftp import SFTPClient
+        """A new SFTP session on a channel of its own; options as :func:`fastssh.aio.sftp.open_sftp` takes them."""
+        from fastssh.aio.sftp import open_sftp
 
-        return await SFTPClient.start(self, **options)
+        return await open_sftp(self, **options)
 
 
 class _Opening(ChannelHandler):

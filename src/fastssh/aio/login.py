@@ -23,22 +23,23 @@ _PASSWORDS = frozenset(("password", "keyboard-interactive"))
 
 
 class Patience:
-    """A deadline that stands still while a person thinks."""
+    """Deadlines that stand still while a person thinks."""
 
-    def __init__(self, timeout: asyncio.Timeout) -> None:
-        self._timeout = timeout
+    def __init__(self, *timeouts: asyncio.Timeout) -> None:
+        self._timeouts = timeouts
 
     @asynccontextmanager
     async def paused(self) -> AsyncIterator[None]:
-        when, loop = self._timeout.when(), asyncio.get_running_loop()
+        loop = asyncio.get_running_loop()
         begun = loop.time()
-        if when is not None:
-            self._timeout.reschedule(None)
+        running = [(timeout, when) for timeout in self._timeouts if (when := timeout.when()) is not None]
+        for timeout, _ in running:
+            timeout.reschedule(None)
         try:
             yield
         finally:
-            if when is not None and not self._timeout.expired():
-                self._timeout.reschedule(when + loop.time() - begun)
+            for timeout, when in running:
+                timeout.reschedule(when + loop.time() - begun)
 
 
 async def open_agent(options: ClientOptions) -> AgentClient | None:
@@ -70,16 +71,14 @@ class Login:
         self._done: asyncio.Future[str] = loop.create_future()
         self._questions: asyncio.Queue[Question] = asyncio.Queue(1)  # the flow asks one at a time
 
-    async def run(
-        self, agent: AgentClient | None, keys: list[Identity], *, server_changed: bool, server_signature: bytes
-    ) -> None:
+    async def run(self, agent: AgentClient | None, keys: list[Identity], *, server_changed: bool) -> None:
         """Logs in with ``keys``. ``server_changed``: its host key is not the known one, so it gets no password.
 
         Raises AuthenticationError, or what ended the connection.
         """
         self._agent = agent
-        if agent is not None and server_signature:
-            await self._bind(agent, server_signature)
+        if agent is not None:
+            await self._bind(agent)
         options, extensions = self._options, self._transport.peer_extensions
         methods = [name for name in options.preferred_authentications if not (server_changed and name in _PASSWORDS)]
         algorithms = extensions.get("server-sig-algs")
@@ -136,6 +135,8 @@ class Login:
     def banner(self, text: str) -> None:
         if self._options.prompter is not None:
             self._options.prompter.banner(text)
+        else:
+            self.tell(LOG_DEBUG1, text.rstrip("\n"))
 
     def tell(self, level: int, text: str) -> None:
         if level == LOG_WARNING:
@@ -185,12 +186,14 @@ class Login:
             self.tell(LOG_WARNING, f"sign_and_send_pubkey: signing failed for {identity.name}: {error}")
             return None
 
-    async def _bind(self, agent: AgentClient, signature: bytes) -> None:
+    async def _bind(self, agent: AgentClient) -> None:
         """session-bind@openssh.com: lets the agent restrict keys to hosts (OpenSSH PROTOCOL.agent section 1)."""
-        host_key = self._transport.host_key
-        if host_key is None:
+        transport = self._transport
+        if transport.host_key is None:
             return
         try:
-            await agent.session_bind(host_key.blob, self._transport.session_id, signature, forwarding=False)
+            await agent.session_bind(
+                transport.host_key.blob, transport.session_id, transport.host_key_signature, forwarding=False
+            )
         except AgentError as error:
             self._options.log(LOG_DEBUG1, f"session-bind@openssh.com: {error}")

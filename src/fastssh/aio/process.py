@@ -256,21 +256,29 @@ class Process(ChannelHandler):
 
     async def communicate(self, input: bytes | None = None) -> tuple[bytes, bytes]:
         """Writes ``input`` and the end of input, reads both streams to their ends, and waits: (stdout, stderr)."""
-        async with asyncio.TaskGroup() as group:
-            group.create_task(self._write_input(input or b""))
-            stdout = group.create_task(self.stdout.read())
-            stderr = group.create_task(self.stderr.read())
+        work = [
+            asyncio.ensure_future(each)
+            for each in (self.stdout.read(), self.stderr.read(), self._write_input(input or b""))
+        ]
+        try:
+            stdout, stderr, _ = await asyncio.gather(*work)
+        except BaseException:
+            for task in work:
+                task.cancel()
+            await asyncio.gather(*work, return_exceptions=True)
+            raise
         await self.wait()
-        return stdout.result(), stderr.result()
+        return stdout, stderr
 
-    async def _write_input(self, input: bytes) -> None:
+    async def _write_input(self, input: bytes) -> bytes:
         try:
             for start in range(0, len(input), INPUT_PIECE):
                 self.stdin.write(input[start : start + INPUT_PIECE])
                 await self.stdin.drain()
             self.stdin.write_eof()
         except ChannelClosedError:
-            return  # a command need not read its input: how it ended is what counts
+            pass  # a command need not read its input: how it ended is what counts
+        return b""
 
     def send_signal(self, name: str) -> None:
         """Asks for a signal to be delivered (RFC 4254 section 6.9): a name without SIG, such as "TERM"."""
