@@ -85,7 +85,7 @@ valgrind: $(VENV)/.ready ## C tests under valgrind
 	@for program in build/valgrind/test_*; do \
 	    [ -x "$$program" ] && [ -f "$$program" ] || continue; \
 	    echo "valgrind $${program##*/}"; \
-	    valgrind -q --error-exitcode=99 --leak-check=full --errors-for-leak-kinds=definite,possible --track-fds=yes "$$program"; \
+	    valgrind -q --error-exitcode=99 --leak-check=full --errors-for-leak-kinds=definite,possible "$$program"; \
 	done
 
 fuzz: build ## Property tests with many more examples (FASTSSH_FUZZ_EXAMPLES=5000)
