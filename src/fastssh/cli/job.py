@@ -1,0 +1,181 @@
+"""The work of one fastssh-scp call: which names go over which connection, and what came of it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import itertools
+import os
+from typing import TYPE_CHECKING, Final
+
+from fastssh.cli.arguments import Arguments
+from fastssh.cli.location import Local, Remote
+from fastssh.cli.messages import Messages, describe
+from fastssh.cli.progress import Tally, stdout_progress
+from fastssh.cli.summary import Stopwatch, Summary
+from fastssh.errors import ConfigError, SSHError
+from fastssh.wire.text import printable
+
+if TYPE_CHECKING:
+    from fastssh.aio.client import ClientConnection
+
+EXIT_FAILED: Final = 1
+EXIT_NO_CONNECTION: Final = 255  # what scp ends with when ssh could not connect, or its configuration is broken
+
+
+class CopyJob:
+    """One call's copies, in the order of the command line. ``summary`` and ``tally`` tell what happened so far."""
+
+    def __init__(self, arguments: Arguments, messages: Messages) -> None:
+        self._arguments = arguments
+        self._messages = messages
+        self.summary = Summary()
+        self.tally = Tally(on_failed=self._failed)
+
+    async def run(self) -> int:
+        """Copies everything that can be copied; returns the exit status."""
+        target = self._arguments.target
+        if isinstance(target, Remote):
+            paths = [source.path for source in self._arguments.sources if isinstance(source, Local)]
+            await self._transfer(target, paths, upload=True)
+        elif self._target_is_right(target.path):
+            for _, group in itertools.groupby(self._arguments.sources, key=_account):
+                sources = list(group)
+                paths = [source.path for source in sources]
+                if isinstance(sources[0], Remote):
+                    await self._transfer(sources[0], paths, upload=False)
+                else:
+                    await self._copy_locally(paths, target.path)
+        return self.summary.status
+
+    # -- over a connection -------------------------------------------------------------------------------------------
+
+    async def _transfer(self, remote: Remote, paths: list[str], *, upload: bool) -> None:
+        """Copies ``paths`` over a connection of their own. Whatever ends it is reported, and the job goes on."""
+        try:
+            with Stopwatch(self.summary, "connect_seconds"):
+                connection = await self._connect(remote)
+        except (SSHError, OSError) as error:
+            self._error(remote.host, error, EXIT_NO_CONNECTION)
+            return
+        async with connection:
+            chosen = connection.negotiated
+            self.summary.algorithms = {
+                "cipher": chosen.cipher_c2s if upload else chosen.cipher_s2c,
+                "mac": chosen.mac_c2s if upload else chosen.mac_s2c,
+                "kex": chosen.kex,
+                "host_key_algorithm": chosen.host_key,
+            }
+            try:
+                await self._copy(connection, paths, upload=upload)
+            except (SSHError, OSError) as error:
+                self._error(remote.host, error, EXIT_FAILED)
+            if connection.error is not None:  # it ended under the copy: scp's status for that is ssh's
+                self.summary.status = EXIT_NO_CONNECTION
+
+    async def _connect(self, remote: Remote) -> ClientConnection:
+        import fastssh
+        from fastssh.cli.terminal import Terminal
+        from fastssh.config.client import client_options, verbosity
+        from fastssh.config.evaluate import load
+
+        settings = load(remote.host, overrides=self._overrides(remote), file=self._arguments.config_file)
+        level = verbosity(settings)
+
+        def log(of: int, text: str) -> None:
+            if of <= level:
+                self._messages.write(printable(f"debug{of}: {text}" if of else text, newlines=True))
+
+        prompter = Terminal(self._messages, banners=level >= 0) if Terminal.available() else None
+        return await fastssh.connect(client_options(settings, prompter=prompter, log=log))
+
+    def _overrides(self, remote: Remote) -> list[str | tuple[str, str]]:
+        """The command line as settings, in the order in which scp hands them to ssh: -o comes before -P and user@."""
+        found = list(self._arguments.overrides)
+        for path in self._arguments.identities:
+            try:
+                os.stat(os.path.expanduser(path))
+            except OSError as error:
+                if not self._arguments.quiet:
+                    self._messages.write(f"Warning: Identity file {printable(path)} not accessible: {error.strerror}.")
+            else:
+                found.append(("IdentityFile", path))
+        port = remote.port if remote.port is not None else self._arguments.port
+        if port is not None:
+            found.append(("Port", str(port)))
+        if remote.user is not None:
+            found.append(("User", remote.user))
+        return found
+
+    async def _copy(self, connection: ClientConnection, paths: list[str], *, upload: bool) -> None:
+        from fastssh.aio import copy
+
+        options = copy.CopyOptions(
+            recurse=self._arguments.recurse,
+            preserve=self._arguments.preserve,
+            target_directory=len(self._arguments.sources) > 1,
+        )
+        connection.plane.set_send_rate(self._arguments.limit)
+        progress = None if self._arguments.quiet else stdout_progress(self.tally)
+        async with contextlib.AsyncExitStack() as stack:
+            if progress is not None:
+                self._messages.before = progress.clear
+                stack.callback(setattr, self._messages, "before", None)
+                await stack.enter_async_context(progress)
+            sftp = await stack.enter_async_context(await connection.sftp())
+            with Stopwatch(self.summary, "seconds"):
+                work = copy.upload if upload else copy.download
+                report = await work(sftp, paths, self._arguments.target.path, options, self.tally)
+        self.summary.files += report.files
+        self.summary.bytes += report.bytes
+        if report.failed:
+            self.summary.status = self.summary.status or EXIT_FAILED
+
+    # -- without one ---------------------------------------------------------------------------------------------------
+
+    def _target_is_right(self, target: str) -> bool:
+        """Several sources need a folder to go to."""
+        if len(self._arguments.sources) == 1 or os.path.isdir(target):
+            return True
+        code = errno.ENOTDIR if os.path.lexists(target) else errno.ENOENT
+        self._error(target, OSError(code, os.strerror(code), target), EXIT_FAILED)
+        return False
+
+    async def _copy_locally(self, paths: list[str], target: str) -> None:
+        """As scp does: with cp, which tells by itself what it could not copy. No shell sees the names."""
+        flags = [flag for flag, wanted in (("-r", self._arguments.recurse), ("-p", self._arguments.preserve)) if wanted]
+        try:
+            process = await asyncio.create_subprocess_exec("cp", *flags, "--", *paths, target)
+        except OSError as error:
+            self._error("cp", error, EXIT_FAILED)
+            return
+        try:
+            status = await process.wait()
+        except asyncio.CancelledError:
+            with contextlib.suppress(ProcessLookupError):
+                process.terminate()
+            await process.wait()
+            raise
+        if status != 0:
+            self.summary.status = self.summary.status or EXIT_FAILED
+            self.summary.errors.append({"name": target, "reason": f"cp ended with status {status}", "type": "cp"})
+
+    # -- what went wrong -----------------------------------------------------------------------------------------------
+
+    def _failed(self, name: str, error: BaseException) -> None:
+        """One file or folder that was not copied."""
+        self._messages.failure(name, error)
+        self.summary.error(name, error)
+        self.summary.status = self.summary.status or EXIT_FAILED
+
+    def _error(self, name: str, error: SSHError | OSError, status: int) -> None:
+        """What ended a whole connection's turn, or kept it from beginning."""
+        text = describe(error)
+        self._messages.line(text if isinstance(error, ConfigError) or name in text else f"{name}: {text}")
+        self.summary.error(name, error)
+        self.summary.status = max(self.summary.status, status)
+
+
+def _account(source: Local | Remote) -> tuple[str, str | None, int | None] | None:
+    return source.account if isinstance(source, Remote) else None

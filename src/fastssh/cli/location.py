@@ -1,0 +1,106 @@
+"""Names on scp's command line: a local path, ``[user@]host:[path]`` or ``scp://[user@]host[:port][/path]``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from urllib.parse import unquote_to_bytes
+
+from fastssh.config.values import port as read_port
+
+
+@dataclass(frozen=True, slots=True)
+class Local:
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
+class Remote:
+    """``user`` and ``port`` are None when not given; ``path`` is relative to home unless it starts with /."""
+
+    host: str
+    path: str
+    user: str | None = None
+    port: int | None = None
+
+    @property
+    def account(self) -> tuple[str, str | None, int | None]:
+        """What one connection serves."""
+        return self.host, self.user, self.port
+
+
+_SCHEME = "scp://"
+
+
+def parse(name: str) -> Local | Remote:
+    """What ``name`` means, as scp decides it. ValueError with the reason for a name that means nothing."""
+    if name.lower().startswith(_SCHEME):
+        try:
+            return _parse_uri(name[len(_SCHEME) :])
+        except ValueError as error:
+            raise ValueError(f"{name}: invalid uri: {error}") from None
+    colon = _find_colon(name)
+    if colon is None:
+        return Local(name)
+    user, at, host = name[:colon].rpartition("@")
+    host = _without_brackets(host)
+    if not host:
+        raise ValueError(f"{name}: the host name is missing")
+    return Remote(host, name[colon + 1 :] or ".", user if at else None)
+
+
+def _find_colon(name: str) -> int | None:
+    """Where the host ends; None for a local path: no colon, a colon first, or a slash before the colon.
+
+    Colons between brackets, which open the name or follow an ``@``, belong to an IPv6 address.
+    """
+    if name.startswith(":"):
+        return None
+    bracket = name.startswith("[")
+    for i, character in enumerate(name):
+        if character == "@" and name[i + 1 : i + 2] == "[":
+            bracket = True
+        elif character == "]" and bracket and name[i + 1 : i + 2] == ":":
+            return i + 1
+        elif character == ":" and not bracket:
+            return i
+        elif character == "/":
+            return None
+    return None
+
+
+def _without_brackets(host: str) -> str:
+    return host[1:-1] if host.startswith("[") and host.endswith("]") else host
+
+
+def _parse_uri(rest: str) -> Remote:
+    """What stands after ``scp://``; the path is relative to the home folder, an absolute one has two slashes."""
+    authority, _, path = rest.partition("/")
+    user_text, at, host = authority.rpartition("@")
+    user = _decode(user_text.partition(";")[0]) if at else None
+    if user == "":
+        raise ValueError("the user name is empty")
+    port = None
+    if host.startswith("["):
+        host, bracket, tail = host[1:].partition("]")
+        if not bracket or (tail and not tail.startswith(":")):
+            raise ValueError("the address in brackets does not end")
+        port_text = tail[1:] if tail else None
+    else:
+        host, colon, tail = host.partition(":")
+        port_text = tail if colon else None
+    if port_text is not None:
+        port = read_port([port_text])
+    if not host:
+        raise ValueError("the host name is missing")
+    return Remote(_decode(host), _decode(path) or ".", user, port)
+
+
+def _decode(text: str) -> str:
+    """``text`` with %XX decoded; ValueError for a broken escape or a NUL byte."""
+    parts = text.split("%")[1:]
+    if any(len(part) < 2 or not set(part[:2]) <= set("0123456789abcdefABCDEF") for part in parts):
+        raise ValueError("a % is not followed by two hexadecimal digits")
+    decoded = unquote_to_bytes(text.encode("utf-8", "surrogateescape"))
+    if b"\0" in decoded:
+        raise ValueError("it holds a NUL byte")
+    return decoded.decode("utf-8", "surrogateescape")

@@ -1,0 +1,59 @@
+"""Lines for the person at the terminal: one a message, nothing in them that could drive the terminal."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+
+from fastssh.wire.text import printable
+
+PROGRAM = "fastssh-scp"
+
+
+class Messages:
+    """Writes to standard error. ``before`` is called first, to take away what is being drawn there."""
+
+    def __init__(self) -> None:
+        self.before: Callable[[], None] | None = None
+
+    def write(self, text: str) -> None:
+        """Lines as they are; already safe for a terminal."""
+        if self.before is not None:
+            self.before()
+        try:
+            print(text, file=sys.stderr, flush=True)
+        except (OSError, ValueError, AttributeError):
+            pass  # nobody is left to read; the exit status still tells
+
+    def line(self, text: str) -> None:
+        """One line, with the program's name before it."""
+        self.write(f"{PROGRAM}: {printable(text)}")
+
+    def failure(self, name: str, error: BaseException) -> None:
+        self.line(f"{name}: {reason(error, name)}")
+
+    def unexpected(self, error: BaseException) -> None:
+        """The last resort: one line, or with FASTSSH_DEBUG the traceback as well."""
+        if os.environ.get("FASTSSH_DEBUG"):
+            import traceback
+
+            self.write("".join(traceback.format_exception(error)).rstrip())
+        else:
+            hint = "FASTSSH_DEBUG=1 shows where it came from; please report it"
+            self.line(f"unexpected {type(error).__name__}: {describe(error)} ({hint})")
+
+
+def describe(error: BaseException) -> str:
+    """An error in words, with the file it names."""
+    if isinstance(error, OSError) and error.strerror:
+        name = error.filename
+        if isinstance(name, bytes):
+            name = os.fsdecode(name)
+        return f"{name}: {error.strerror}" if name is not None and not isinstance(name, int) else str(error.strerror)
+    return str(error) or type(error).__name__
+
+
+def reason(error: BaseException, name: str) -> str:
+    """describe() without the file's name, for a line that begins with it."""
+    return describe(error).removeprefix(f"{name}: ").removeprefix(f"{printable(name)}: ")

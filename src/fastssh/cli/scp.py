@@ -1,0 +1,148 @@
+"""fastssh-scp: the entry point, what happens on Ctrl-C, and the last resort for errors."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from typing import TYPE_CHECKING, Final
+
+from fastssh.cli import arguments
+from fastssh.cli.messages import Messages
+from fastssh.version import __version__
+from fastssh.wire.text import printable
+
+if TYPE_CHECKING:
+    import asyncio
+
+    from fastssh.cli.job import CopyJob
+
+EXIT_FAILED: Final = 1
+GIVE_UP_SECONDS: Final = 3.0  # for an orderly end after a signal
+_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Runs fastssh-scp with ``argv`` (without the program's name); returns its exit status and never raises."""
+    messages = Messages()
+    try:
+        status = _run(sys.argv[1:] if argv is None else argv, messages)
+        sys.stdout.flush()
+    except KeyboardInterrupt:  # before or after the loop, which takes the signal itself
+        messages.line("interrupted")
+        status = 128 + signal.SIGINT
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # so that the interpreter's own flush at exit is silent
+        status = EXIT_FAILED
+    except Exception as error:
+        messages.unexpected(error)
+        status = EXIT_FAILED
+    return status
+
+
+def _run(argv: list[str], messages: Messages) -> int:
+    try:
+        asked = arguments.read(argv)
+    except arguments.UsageError as error:
+        messages.line(str(error))
+        if error.usage:
+            messages.write(arguments.USAGE.rstrip())
+        return error.status
+    if asked.action == "help":
+        print(arguments.USAGE, arguments.HELP, sep="\n", end="")
+        return 0
+    if asked.action == "version":
+        print(version_text())
+        return 0
+    import asyncio
+
+    from fastssh.cli.job import CopyJob
+
+    job = CopyJob(asked, messages)
+    supervisor = _Supervisor(job, messages)
+    try:
+        status = asyncio.run(supervisor.run())
+    except BaseException as error:
+        if supervisor.stopped_by is None:
+            raise
+        if not isinstance(error, asyncio.CancelledError | KeyboardInterrupt) and os.environ.get("FASTSSH_DEBUG"):
+            messages.unexpected(error)
+        status = job.summary.status = supervisor.interrupted()
+    if asked.json:
+        print(job.summary.text())
+    return status
+
+
+class _Supervisor:
+    """Runs a job and ends it on a signal: in order if that works within GIVE_UP_SECONDS, else at once."""
+
+    def __init__(self, job: CopyJob, messages: Messages) -> None:
+        self._job, self._messages = job, messages
+        self.stopped_by: signal.Signals | None = None
+
+    async def run(self) -> int:
+        import asyncio
+
+        loop, task = asyncio.get_running_loop(), asyncio.current_task()
+        assert task is not None
+        for number in _SIGNALS:
+            if signal.getsignal(number) is not signal.SIG_IGN:  # nohup, and jobs in the background of scripts
+                loop.add_signal_handler(number, self._signalled, number, loop, task)
+        return await self._job.run()
+
+    def _signalled(
+        self, number: signal.Signals, loop: asyncio.AbstractEventLoop, task: asyncio.Task[int]
+    ) -> None:
+        if self.stopped_by is not None:
+            self._give_up()
+        self.stopped_by = number
+        task.cancel()
+        loop.call_later(GIVE_UP_SECONDS, self._give_up)
+
+    def _give_up(self) -> None:
+        from fastssh.cli import terminal
+
+        terminal.restore()
+        os._exit(self.interrupted())
+
+    def interrupted(self) -> int:
+        """Says so; returns the exit status."""
+        assert self.stopped_by is not None
+        summary, active = self._job.summary, list(self._job.tally.active)
+        summary.interrupted = True
+        what = f" while copying {active[0]}" if active else ""
+        more = f" and {len(active) - 1} more" if len(active) > 1 else ""
+        self._messages.line(f"interrupted{what}{more}")
+        return 128 + self.stopped_by
+
+
+def version_text() -> str:
+    """Versions of fastssh and of what it stands on; nothing heavy is imported for it."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    lines = [f"fastssh {__version__}, Python {sys.version.split()[0]}"]
+    try:
+        from fastssh._native import packet
+
+        lines += [_libcrypto_version(packet.__file__), f"AES-GCM: {packet.aesgcm_implementation()}"]
+    except (ImportError, OSError, AttributeError) as error:
+        lines.append(f"native modules: {printable(str(error))}")
+    try:
+        lines.append(f"cryptography {version('cryptography')}")
+    except PackageNotFoundError:
+        lines.append("cryptography is not installed")
+    return "\n".join(lines)
+
+
+def _libcrypto_version(native_module: str) -> str:
+    """What the libcrypto that the native module is linked with calls itself (OpenSSL_version(3))."""
+    import ctypes
+
+    function = ctypes.CDLL(native_module).OpenSSL_version
+    function.restype, function.argtypes = ctypes.c_char_p, [ctypes.c_int]
+    text = function(0)
+    return text.decode("ascii", "replace") if isinstance(text, bytes) else "libcrypto of unknown version"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
