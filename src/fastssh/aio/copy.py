@@ -1,0 +1,155 @@
+"""scp's copies over SFTP: :func:`upload` and :func:`download`, with OpenSSH's rules for what a target may be."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, Final
+
+from fastssh.aio.sftp import SFTPClient
+from fastssh.aio.sftp_channel import resolve
+from fastssh.errors import SFTPError, SFTPFileNotFoundError
+from fastssh.sftp import glob, paths
+from fastssh.sftp.attributes import SFTPAttributes
+from fastssh.sftp.download_tree import DownloadTree
+from fastssh.sftp.tree import CopyFailure, CopyObserver, CopyOptions, CopyReport, Tree
+from fastssh.sftp.upload_tree import UploadTree
+
+__all__ = ["CopyFailure", "CopyObserver", "CopyOptions", "CopyReport", "download", "upload"]
+
+Local = str | os.PathLike[str]
+
+_NOBODY: Final = type("_Nobody", (CopyObserver,), {"__doc__": "An observer who does not look."})()
+
+
+async def upload(
+    sftp: SFTPClient,
+    sources: Sequence[Local],
+    target: paths.Path,
+    options: CopyOptions | None = None,
+    observer: CopyObserver | None = None,
+) -> CopyReport:
+    """Copies local files, and with ``options.recurse`` directories, to the remote ``target`` ("" and "~": home).
+
+    Into the target if it is a directory, else to that name; several sources need a directory, which is made if there is
+    nothing of that name. What fails is told to ``observer`` and kept in the report, and the rest goes on. Raises what
+    concerns all of it: a target that cannot be, a lost session. Cancelled, it ends what is under way first; see
+    :meth:`SFTPClient.put_file` for what is left behind.
+    """
+    options = options or CopyOptions()
+    destination = await sftp.expand_user(target)
+    known = await _remote_target(sftp, destination, len(sources) > 1 or options.target_directory)
+    into = known is not None and known.is_dir()
+
+    def fill(tree: UploadTree) -> None:
+        for source in [os.fspath(source) for source in sources]:
+            remote = paths.join(destination, paths.basename(os.fsencode(source))) if into else destination
+            tree.add(source, remote, ... if into else known)
+
+    return await _copy(sftp, UploadTree, fill, options, observer)
+
+
+async def _remote_target(sftp: SFTPClient, path: bytes, must_be_directory: bool) -> SFTPAttributes | None:
+    """What is at the target; None: nothing."""
+    name = paths.decode(path)
+    try:
+        known: SFTPAttributes | None = await sftp.stat(path)
+    except SFTPFileNotFoundError:
+        known = None
+    if must_be_directory and known is None:
+        await sftp.mkdir(path)
+        known = await sftp.stat(path)
+    if must_be_directory and known is not None and not known.is_dir():
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), name)
+    return known
+
+
+async def download(
+    sftp: SFTPClient,
+    sources: Sequence[paths.Path],
+    target: Local,
+    options: CopyOptions | None = None,
+    observer: CopyObserver | None = None,
+) -> CopyReport:
+    """Copies remote files, and with ``options.recurse`` directories, to the local ``target``.
+
+    Sources may be patterns, as glob(3) reads them; one that matches nothing is taken as it is written. Into the target
+    if it is a directory, else to that name; several sources need a directory that is there, several matches of one
+    pattern one that is there or can be made. Otherwise as :func:`upload`; see :meth:`SFTPClient.get_file` for what is
+    left behind.
+    """
+    options = options or CopyOptions()
+    destination = os.fspath(target)
+    if len(sources) > 1 or options.target_directory:
+        _check_directory(destination)
+    report = CopyReport()
+    matches: list[tuple[bytes, SFTPAttributes | None]] = []
+    for source in sources:
+        try:
+            matches += await _expand(sftp, source)
+        except SFTPError as error:
+            if sftp.session.error is not None:
+                raise
+            name = paths.decode(paths.encode(source))
+            report.add_failure(name, error)
+            (observer or _NOBODY).failed(name, error)
+    into = _is_directory(destination, make=len(matches) > 1)
+
+    def fill(tree: DownloadTree) -> None:
+        for remote, attributes in matches:
+            name = os.fsdecode(paths.basename(remote))
+            tree.add(remote, os.path.join(destination, name) if into else destination, attributes)
+
+    return await _copy(sftp, DownloadTree, fill, options, observer, report)
+
+
+def _check_directory(path: str) -> None:
+    if not os.path.isdir(path):
+        code = errno.ENOTDIR if os.path.lexists(path) else errno.ENOENT
+        raise OSError(code, os.strerror(code), path)
+
+
+def _is_directory(path: str, *, make: bool) -> bool:
+    if make and not os.path.lexists(path):
+        os.mkdir(path)
+    if make:
+        _check_directory(path)
+    return os.path.isdir(path)
+
+
+async def _expand(sftp: SFTPClient, source: paths.Path) -> list[tuple[bytes, SFTPAttributes | None]]:
+    """The paths that a source stands for, never none: what matches nothing is a plain name, as copying it will tell."""
+    path = await sftp.expand_user(source)
+    if glob.has_magic(paths.decode(path)):
+        matches = await sftp.glob_attributes(path)
+        if matches:
+            return list(matches)
+    return [(path, None)]
+
+
+async def _copy(
+    sftp: SFTPClient,
+    kind: type[Any],
+    fill: Callable[[Any], None],
+    options: CopyOptions,
+    observer: CopyObserver | None,
+    report: CopyReport | None = None,
+) -> CopyReport:
+    done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    watcher = observer or _NOBODY
+    report = report or CopyReport()
+    tree: Tree[Any] = kind(sftp.session, options, watcher, report, partial(resolve, done, None))
+    fill(tree)
+    tree.pump()
+    await sftp.finish_copy(done, tree.cancel, None if observer is None else partial(_tell_progress, tree, observer))
+    if sftp.session.error is not None:
+        raise sftp.session.error
+    return report
+
+
+def _tell_progress(tree: Tree[Any], observer: CopyObserver) -> None:
+    for name, done in tree.under_way():
+        observer.progress(name, done)

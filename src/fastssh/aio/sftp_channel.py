@@ -1,0 +1,122 @@
+"""An SFTP session on a channel: the subsystem started, messages and transfers of the native plane handed on."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING, Final, Self, TypeVar
+
+from fastssh.connection.channel import Channel, ChannelHandler
+from fastssh.errors import ChannelRequestError, SSHError, SSHTimeoutError
+from fastssh.sftp.session import Failure, Session
+from fastssh.wire.requests import SubsystemRequest
+
+if TYPE_CHECKING:
+    from fastssh._native.plane import TransferResult
+    from fastssh.aio.client import ClientConnection
+
+WINDOW: Final = 15 * 1024 * 1024  # bytes; OpenSSH senders degrade near 16 MiB
+MAX_PACKET: Final = 32 * 1024  # bytes
+INIT_SECONDS: Final = 60.0  # for the server to start its subsystem and answer INIT
+
+T = TypeVar("T")
+
+
+class _Link:
+    """The channel as a session wants it."""
+
+    def __init__(self, channel: Channel) -> None:
+        plane = channel.plane
+        self._channel = channel
+        self.close = channel.close
+        self.sftp_get, self.sftp_put = channel.sftp_get, channel.sftp_put
+        self.transfer_progress, self.transfer_cancel = plane.transfer_progress, plane.transfer_cancel
+
+    def write(self, data: bytes) -> int:
+        return self._channel.write(data)
+
+    @property
+    def pending(self) -> int:
+        return self._channel.pending
+
+    def transfer_result(self, transfer: int) -> TransferResult:
+        return self._channel.plane.transfer_result(transfer)
+
+
+class SFTPChannel(ChannelHandler):
+    """Owner of the channel. ``room`` is called whenever there may be room for more requests; ``ended`` is a future."""
+
+    session: Session
+
+    def __init__(self) -> None:
+        self.room: Callable[[], None] = lambda: None
+        self.ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._channel: Channel | None = None
+
+    @classmethod
+    async def open(cls, connection: ClientConnection, *, timeout: float, window: int, max_packet: int) -> Self:
+        """See :func:`fastssh.aio.sftp.open_sftp`."""
+        self = cls()
+        try:
+            async with asyncio.timeout(timeout):
+                channel = await connection.open_session_channel(self, window=window, max_packet=max_packet)
+                await self.begin(channel)
+        except BaseException as error:
+            if self._channel is not None:
+                self._channel.close()
+            if isinstance(error, TimeoutError) and not isinstance(error, SSHError):
+                raise SSHTimeoutError("the server did not start SFTP in time") from None
+            raise
+        return self
+
+    async def begin(self, channel: Channel) -> None:
+        """Requests the subsystem on a channel that is open, and exchanges versions and limits."""
+        self._channel = channel
+        self.session = Session(_Link(channel))
+        channel.sftp_attach()
+        loop = asyncio.get_running_loop()
+        accepted: asyncio.Future[bool] = loop.create_future()
+        channel.request("subsystem", SubsystemRequest("sftp").body(), True, partial(resolve, accepted))
+        if not await accepted:
+            raise self.session.error or channel.error or ChannelRequestError("the server has no sftp subsystem")
+        ready: asyncio.Future[Failure | None] = loop.create_future()
+        self.session.start(partial(resolve, ready))
+        error = await ready
+        if error is not None:
+            raise error
+
+    # -- events of the channel ---------------------------------------------------------------------------------------
+
+    def data(self, stream: int, data: bytes) -> None:
+        """The subsystem's stderr: it says nothing that a reply would not say."""
+        if self._channel is not None:
+            self._channel.consumed(len(data))
+
+    def sftp_message(self, data: bytes) -> None:
+        self.session.receive(data)
+        self.room()
+
+    def transfer_done(self, number: int) -> None:
+        self.session.transfer_done(number)
+
+    def writable(self) -> None:
+        self.session.writable()
+        self.room()
+
+    def eof(self) -> None:
+        if self._channel is not None:
+            self.session.end_of_file()
+            self.room()
+
+    def closed(self, error: SSHError | None) -> None:
+        if self._channel is not None:
+            self.session.closed(error)
+            self.room()
+        resolve(self.ended, None)
+
+
+def resolve(future: asyncio.Future[T], value: T) -> None:
+    """Sets a result that somebody may no longer wait for."""
+    if not future.done():
+        future.set_result(value)

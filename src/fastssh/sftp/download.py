@@ -1,0 +1,245 @@
+"""One file from the server. Done only when all of it is in the local file and that is closed."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Final
+
+from fastssh.errors import SFTPEOFError
+from fastssh.sftp import messages, paths
+from fastssh.sftp.attributes import SFTPAttributes
+from fastssh.sftp.constants import OpenFlags
+from fastssh.sftp.messages import Request
+from fastssh.sftp.session import Failure, Session, named, transfer_failure
+from fastssh.sftp.transfer import FileCopy, FileOptions, changed, local_error, not_regular, same_file
+
+if TYPE_CHECKING:
+    from fastssh._native.plane import TransferResult
+
+_READ: Final = int(OpenFlags.READ)
+# O_NONBLOCK: a FIFO without reader is an error, not a wait without end.
+_OPEN_LOCAL: Final = os.O_WRONLY | os.O_CREAT | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
+_WITHOUT_ATTRIBUTES: Final = SFTPAttributes()
+
+
+class FileDownload(FileCopy):
+    """``remote`` to ``local``. ``attributes``: what is known, ``fresh`` or from a directory listing; None: ask.
+
+    The local file is created with the server's permissions, less our umask, without set-id bits, and writable for its
+    owner while it is written.
+    """
+
+    __slots__ = (
+        "_after",
+        "_attributes",
+        "_careful",
+        "_created",
+        "_data",
+        "_in_place",
+        "_listed",
+        "_regular",
+        "_result",
+    )
+
+    def __init__(
+        self,
+        session: Session,
+        local: str,
+        remote: bytes,
+        options: FileOptions,
+        done: Callable[[FileDownload], None],
+        attributes: SFTPAttributes | None = None,
+        *,
+        fresh: bool = False,
+    ) -> None:
+        super().__init__(session, local, remote, options, done)
+        self._attributes = attributes or _WITHOUT_ATTRIBUTES
+        self._listed = attributes is not None and not fresh
+        self._careful = False
+        self._created = self._in_place = self._regular = False
+        self._data: bytes | None = None
+        self._after: SFTPAttributes | None = None
+        self._result: TransferResult | None = None
+
+    def start(self) -> None:
+        """Asks what the file is, unless that is known, and opens it."""
+        if self._attributes is not _WITHOUT_ATTRIBUTES:
+            self._known(self._attributes, None)
+        else:
+            self.session.request(messages.STAT, (self.remote,), self._known)
+
+    def _known(self, attributes: SFTPAttributes | None, error: Failure | None) -> None:
+        if attributes is None:
+            self._finish(named(error, self.remote) if error is not None else None)
+        elif attributes.permissions is not None and not attributes.is_file():
+            self._finish(not_regular(paths.decode(self.remote)))
+        else:
+            self._attributes = attributes
+            self._set_size(attributes.size or 0)
+            self._open()
+
+    def _open(self) -> None:
+        if self.cancelled:
+            self._finish(self._interrupted())
+        else:
+            self.session.request(messages.OPEN, (self.remote, _READ, _WITHOUT_ATTRIBUTES), self._opened)
+
+    def _opened(self, handle: bytes | None, error: Failure | None) -> None:
+        if handle is None:
+            self._finish(named(error, self.remote) if error is not None else None)
+            return
+        self._handle = handle
+        if self.cancelled:
+            self._give_up(self._interrupted())
+        elif not self._careful and self.size < self.session.read_length:
+            # One byte more than there should be, to see the end.
+            self._batch(
+                (messages.READ, (handle, 0, self.size + 1), "read"),
+                (messages.FSTAT, (handle,), ""),
+                (messages.CLOSE, (handle,), "close"),
+            )
+        elif self._listed:  # a listing may be old; a change is what happens from now on
+            self.session.request(messages.FSTAT, (handle,), self._looked_again)
+        else:
+            self._receive_large()
+
+    # -- a file of one READ: READ, FSTAT and CLOSE in one go -----------------------------------------------------------
+
+    def _failed(self, request: Request, error: Failure) -> Failure | None:
+        if request is messages.READ and isinstance(error, SFTPEOFError):
+            self._data = b""
+            return None
+        return error
+
+    def _value(self, request: Request, value: Any) -> None:
+        if request is messages.READ:
+            self._data = value
+        elif request is messages.FSTAT:
+            self._after = value
+
+    def _answered(self) -> None:
+        if self.error is None and self._result is not None:
+            self._received(self._result)
+        elif self.error is not None or self._data is None:
+            self._finish(None)
+        elif self.cancelled:
+            self._finish(self._interrupted())
+        elif len(self._data) != self.size or self._changed():
+            # Not what the listing said, or an answer shorter than asked for: look at it closely.
+            self._careful = self._listed = True
+            self._data = None
+            self._open()
+        else:
+            self._store(self._data)
+
+    def _store(self, data: bytes) -> None:
+        try:
+            self._open_local()
+            view = memoryview(data)
+            while self.bytes < len(data):
+                self.bytes += os.write(self._fd, view[self.bytes :])
+            self._complete_local()
+        except OSError as error:
+            self._finish(local_error(error, self.local))
+        else:
+            self._finish(None)
+
+    # -- a file of many: the native plane ------------------------------------------------------------------------------
+
+    def _looked_again(self, attributes: SFTPAttributes | None, error: Failure | None) -> None:
+        if attributes is None:
+            if error is not None:
+                self._give_up(named(error, self.remote))
+            return
+        self._attributes, self.size = attributes, attributes.size or 0
+        self._receive_large()
+
+    def _receive_large(self) -> None:
+        try:
+            self._open_local()
+        except OSError as error:
+            self._give_up(local_error(error, self.local))
+            return
+        if self.cancelled:
+            self._give_up(self._interrupted())
+        else:
+            self._number = self.session.get(self._handle, self._fd, self.size, self._ended)
+
+    def _ended(self, result: TransferResult | None, error: Failure | None) -> None:
+        self._number = -1
+        if result is None:
+            self._cut()
+            self._finish(named(error, self.remote) if error is not None else None)
+            return
+        self.bytes = result.bytes
+        failure = transfer_failure(result, self.remote, self.local)
+        if failure is not None:
+            self._give_up(failure)
+            return
+        self._result = result
+        self._batch((messages.FSTAT, (self._handle,), ""), (messages.CLOSE, (self._handle,), "close"))
+
+    def _received(self, result: TransferResult) -> None:
+        try:
+            # A size of 0 where there is more is no change: /proc.
+            if self._changed() or (self.size and result.end_of_file not in (-1, self.size)):
+                self._finish(changed(paths.decode(self.remote)))
+                return
+            self._complete_local()
+        except OSError as error:
+            self._finish(local_error(error, self.local))
+        else:
+            self._finish(None)
+
+    def _changed(self) -> bool:
+        before, after = self._attributes, self._after
+        return after is not None and (before.size or 0, before.mtime) != (after.size or 0, after.mtime)
+
+    # -- the local file ------------------------------------------------------------------------------------------------
+
+    def _open_local(self) -> None:
+        permissions = self._attributes.permissions
+        mode = 0o666 if permissions is None else permissions & 0o777 | stat.S_IWUSR
+        try:
+            self._fd = os.open(self.local, _OPEN_LOCAL | os.O_EXCL, mode)
+            self._created = self._regular = True
+        except FileExistsError:
+            self._fd = os.open(self.local, _OPEN_LOCAL, mode)
+            st = os.fstat(self._fd)
+            self._regular = stat.S_ISREG(st.st_mode)
+            self._in_place = same_file(self._attributes, st)
+            if self._regular and not self._in_place and st.st_size:
+                os.ftruncate(self._fd, 0)
+
+    def _complete_local(self) -> None:
+        """Length, mode and times as they are to be. Nothing of that for /dev/null and its like."""
+        if not self._regular:
+            return
+        permissions = self._attributes.permissions
+        if self._in_place:
+            os.ftruncate(self._fd, self.bytes)
+        if permissions is not None:
+            if self.options.preserve:
+                os.fchmod(self._fd, self.options.mode(permissions))
+            elif self._created and not permissions & stat.S_IWUSR:
+                os.fchmod(self._fd, os.fstat(self._fd).st_mode & 0o577)
+        if self.options.fsync:
+            os.fsync(self._fd)
+        if self.options.preserve and self._attributes.atime is not None and self._attributes.mtime is not None:
+            os.utime(self._fd, (self._attributes.atime, self._attributes.mtime))
+
+    def _cut(self) -> None:
+        """After a failure: no more than what was written without a gap."""
+        if self._fd >= 0 and self._regular and not self._in_place:
+            try:
+                os.ftruncate(self._fd, min(self.bytes, os.fstat(self._fd).st_size))
+            except OSError as error:
+                if self.error is None:
+                    self.error = local_error(error, self.local)
+
+    def _give_up(self, error: Failure) -> None:
+        self.error = error
+        self._cut()
+        self._batch((messages.CLOSE, (self._handle,), ""))

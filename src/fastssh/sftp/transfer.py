@@ -1,0 +1,166 @@
+"""What copying one file has in common in both directions: a chain of callbacks, from ``start`` to one ``done``.
+
+Callbacks and not coroutines, because a tree of small files is copied with a hundred of them under way and each may only
+cost microseconds.
+
+What is left behind when a copy fails never looks complete. A target is emptied before it is written, so that it is
+shorter than its source until the last byte is there; after a failure it is cut to what had been transferred. Where the
+target may be the source itself (same size, time and owner: think of ``scp file localhost:file``) it is written in
+place instead, and what it holds is right at every moment.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from fastssh.errors import TransferError
+from fastssh.sftp import messages
+from fastssh.sftp.attributes import SFTPAttributes, wire_time
+from fastssh.sftp.messages import Request
+from fastssh.sftp.session import Failure, Session, named
+from fastssh.wire.text import printable
+
+
+@dataclass(frozen=True, slots=True)
+class FileOptions:
+    """How a file is copied."""
+
+    preserve: bool = False  # times and mode, exactly
+    preserve_set_id: bool = False  # with preserve: set-user-ID, set-group-ID and sticky bits as well
+    fsync: bool = False  # done only when the data are on the disk
+
+    def mode(self, permissions: int) -> int:
+        """The bits of st_mode that a copy gets. OpenSSH never copies set-id bits over SFTP, as the owner changes."""
+        return permissions & (0o7777 if self.preserve and self.preserve_set_id else 0o777)
+
+
+class FileCopy:
+    """One file on its way. ``error`` says how it ended; ``size`` is the source's, ``bytes`` what was transferred."""
+
+    __slots__ = (
+        "_fd",
+        "_handle",
+        "_number",
+        "_pending",
+        "bytes",
+        "cancelled",
+        "done",
+        "error",
+        "local",
+        "options",
+        "remote",
+        "session",
+        "size",
+        "started",
+    )
+
+    def __init__(
+        self, session: Session, local: str, remote: bytes, options: FileOptions, done: Callable[[Any], None]
+    ) -> None:
+        self.session, self.local, self.remote, self.options, self.done = session, local, remote, options, done
+        self.started: Callable[[FileCopy], None] | None = None  # the size is known
+        self.error: Failure | None = None
+        self.size = self.bytes = 0
+        self.cancelled = False
+        self._fd = self._number = -1
+        self._handle = b""
+        self._pending = 0
+
+    def start(self) -> None:
+        """Begins; ``done`` follows, perhaps at once."""
+        raise NotImplementedError
+
+    def _set_size(self, size: int) -> None:
+        self.size = size
+        started, self.started = self.started, None
+        if started is not None:
+            started(self)
+
+    @property
+    def progress(self) -> int:
+        """Bytes so far."""
+        return self.session.progress(self._number) if self._number >= 0 else self.bytes
+
+    def cancel(self) -> None:
+        """Ends the copy as soon as requests under way are answered; ``done`` follows."""
+        self.cancelled = True
+        if self._number >= 0:
+            self.session.cancel(self._number)
+
+    def _interrupted(self) -> TransferError:
+        return TransferError(f"{printable(self.local)}: interrupted")
+
+    def _finish(self, error: Failure | None) -> None:
+        """The end. The first error is the one that counts."""
+        if self.error is None:
+            self.error = error
+        if self._fd >= 0:
+            fd, self._fd = self._fd, -1
+            try:
+                os.close(fd)
+            except OSError as fault:  # EDQUOT, EIO: what was written is not all there
+                if self.error is None:
+                    self.error = local_error(fault, self.local)
+        self.done(self)
+
+    # -- a batch of requests that are all answered before the next step ----------------------------------------------
+
+    def _batch(self, *requests: tuple[Request, tuple[Any, ...], str]) -> None:
+        """Sends requests in one go; :meth:`_answered` follows the last reply. The third item is for error messages."""
+        self._pending = len(requests) + 1
+        for request, values, doing in requests:
+            self.session.request(request, values, partial(self._one_answered, request, doing))
+        self._one_answered(messages.CLOSE, "", None, None)
+
+    def _one_answered(self, request: Request, doing: str, value: Any, error: Failure | None) -> None:
+        self._pending -= 1
+        if error is not None:
+            error = self._failed(request, error)
+        if error is not None and self.error is None:
+            self.error = named(error, self.remote, doing)
+        if value is not None:
+            self._value(request, value)
+        if self._pending == 0:
+            self._answered()
+
+    def _failed(self, request: Request, error: Failure) -> Failure | None:
+        """What an error of one request of a batch means: itself, unless there is another way."""
+        return error
+
+    def _value(self, request: Request, value: Any) -> None:
+        """The value of one reply of a batch."""
+
+    def _answered(self) -> None:
+        """All of a batch is answered."""
+        self._finish(None)
+
+
+def same_file(attributes: SFTPAttributes | None, st: os.stat_result) -> bool:
+    """Whether a remote and a local file could be one: all that both sides know of them agrees."""
+    return (
+        attributes is not None
+        and stat.S_ISREG(st.st_mode)
+        and attributes.size == st.st_size > 0
+        and attributes.mtime == wire_time(st.st_mtime_ns)
+        and (attributes.uid, attributes.gid) == (st.st_uid, st.st_gid)
+    )
+
+
+def local_error(error: OSError, path: str) -> OSError:
+    """``error`` with the file it was about; calls on descriptors do not know it."""
+    return error if error.filename is not None else OSError(error.errno, error.strerror, path)
+
+
+def changed(name: str) -> TransferError:
+    """The source was written to while it was read: the copy is of no single moment."""
+    return TransferError(f"{printable(name)}: file changed while it was copied")
+
+
+def not_regular(name: str) -> TransferError:
+    return TransferError(f"{printable(name)}: not a regular file")
+
