@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 from typing import Any, Final
 
@@ -32,13 +33,18 @@ async def dial(options: ClientOptions) -> tuple[socket.socket, str]:
         try:
             sock = await _connect(address, options)
         except OSError as error:
-            options.log(LOG_DEBUG1, f"connect to address {address[4][0]} port {port}: {error.strerror or error}")
+            options.log(LOG_DEBUG1, f"connect to address {address[4][0]} port {port}: {_reason(error)}")
             failure = error
         else:
             options.log(LOG_DEBUG1, "Connection established.")
             return sock, str(address[4][0])
-    reason = (failure.strerror or str(failure)) if failure is not None else "no address"
+    reason = _reason(failure) if failure is not None else "no address"
     raise ConnectionLostError(f"connect to host {printable(host)} port {port}: {reason}") from failure
+
+
+def _reason(error: OSError) -> str:
+    """The system's words; asyncio puts its own into ``strerror``."""
+    return os.strerror(error.errno) if error.errno else str(error)
 
 
 async def _resolve(host: str, port: int, options: ClientOptions) -> list[_Address]:
