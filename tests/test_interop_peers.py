@@ -10,7 +10,7 @@ import pytest
 
 import fastssh
 from tests.support import peers
-from tests.support.copying import MIB, copy, random_file, sha256, there_and_back
+from tests.support.copying import MIB, fastssh_scp, random_file, sha256, there_and_back
 from tests.support.peers import Keys, Peer
 
 ALL_PEERS = ["dropbear", "asyncssh_server", "paramiko_server"]
@@ -95,10 +95,21 @@ def test_dropbear_with_an_sftp_server_takes_files_of_all_edge_sizes(dropbear: Pe
         assert not summary["errors"]
 
 
-@pytest.mark.parametrize("start", [peers.start_asyncssh, peers.start_paramiko])
-def test_a_server_that_rekeys_every_mebibyte(start: Callable[..., Peer], keys: Keys, tmp_path: Path) -> None:
-    source = random_file(tmp_path / "source", 8 * MIB)
+@pytest.mark.parametrize(
+    ("start", "counts"),
+    [
+        (peers.start_asyncssh, ("down",)),  # asyncssh counts what it sends, not what it receives
+        (peers.start_paramiko, ("up", "down")),
+    ],
+)
+def test_a_server_that_rekeys_every_mebibyte(
+    start: Callable[..., Peer], counts: tuple[str, ...], keys: Keys, tmp_path: Path
+) -> None:
+    source, back = random_file(tmp_path / "source", 8 * MIB), tmp_path / "back"
     with start(tmp_path / "server", keys=keys, arguments=["--rekey-bytes", str(MIB)]) as peer:
-        copy(peer, source, peer.remote("/there"))
-        copy(peer, peer.remote("/there"), tmp_path / "back")
-        assert sha256(peer.root / "there") == sha256(tmp_path / "back") == sha256(source)
+        for direction, ends in (("up", (source, peer.remote("/there"))), ("down", (peer.remote("/there"), back))):
+            done = fastssh_scp(peer, "-v", *ends)
+            assert done.returncode == 0, done.stderr
+            if direction in counts:
+                assert done.stderr.count("SSH2_MSG_NEWKEYS received") >= 4, direction
+        assert sha256(peer.root / "there") == sha256(back) == sha256(source)

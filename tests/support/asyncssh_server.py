@@ -31,10 +31,17 @@ async def run_command(process: asyncssh.SSHServerProcess) -> None:
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )
-    await process.redirect(stdin=child.stdin, stdout=child.stdout, stderr=child.stderr)
-    status = await child.wait()
-    await process.stdout.drain()
-    process.exit(status)
+    assert child.stdin and child.stdout and child.stderr
+    await process.redirect(stdin=child.stdin)
+    # redirect() of an output does not wait for its end: what comes late would be lost by exit()
+    await asyncio.gather(relay(child.stdout, process.stdout), relay(child.stderr, process.stderr))
+    process.exit(await child.wait())
+
+
+async def relay(source: asyncio.StreamReader, sink: asyncssh.SSHWriter[bytes]) -> None:
+    while data := await source.read(65536):
+        sink.write(data)
+        await sink.drain()
 
 
 async def serve(options: argparse.Namespace) -> None:
