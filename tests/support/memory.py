@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from fastssh._native.packet import Opener, Sealer
 from fastssh._native.plane import Plane
 from fastssh.errors import SSHError
 from fastssh.keys.private import PrivateKey, generate_private_key
@@ -35,6 +36,63 @@ class Clock:
 
     def __call__(self) -> float:
         return self.seconds
+
+
+class LaxPlane:
+    """A plane that seals whatever it is told to: for peers that break the rules.
+
+    ``rewrite`` turns each payload that is to be sent into those that are.
+    """
+
+    def __init__(self) -> None:
+        self.rewrite: Callable[[bytes], list[bytes]] = lambda payload: [payload]
+        self._sealer = Sealer("none", "none", b"", b"", b"")
+        self._opener = Opener("none", "none", b"", b"", b"")
+        self._in = b""
+        self._out = b""
+        self._events: list[Event] = []
+        self.rekey_due = False
+        self.unsent = 0
+
+    def send(self, payload: bytes) -> None:
+        for each in self.rewrite(payload):
+            self.inject(each)
+
+    def inject(self, payload: bytes) -> None:
+        """Sends this, past ``rewrite``."""
+        self._out += self._sealer.seal(payload)
+
+    def take(self) -> bytes:
+        out, self._out = self._out, b""
+        return out
+
+    def feed(self, data: bytes) -> int:
+        self._in += data
+        if not self._events:
+            payloads, used = self._opener.open(self._in)
+            self._in = self._in[used:]
+            start = self._opener.sequence - len(payloads)
+            self._events = [(0, start + index, payload) for index, payload in enumerate(payloads)]
+        return len(data)
+
+    def events(self) -> list[Event]:
+        events, self._events = self._events, []
+        return events
+
+    def set_send_keys(self, *keys: Any, reset_sequence: bool) -> None:
+        self._sealer = Sealer(*keys, 0 if reset_sequence else self._sealer.sequence)
+
+    def set_receive_keys(self, *keys: Any, reset_sequence: bool) -> None:
+        self._opener = Opener(*keys, 0 if reset_sequence else self._opener.sequence)
+
+    def set_send_compression(self, method: str) -> None:
+        assert method == "none"
+
+    set_receive_compression = set_send_compression
+
+    @property
+    def send_sequence(self) -> int:
+        return self._sealer.sequence
 
 
 class Recorder:
@@ -75,14 +133,14 @@ class Endpoint:
     """One side: plane, transport, observer, clock."""
 
     def __init__(
-        self, role: Role, *, random: Callable[[int], bytes] = os.urandom, plane: Plane | None = None, **options: Any
+        self, role: Role, *, random: Callable[[int], bytes] = os.urandom, plane: Any = None, **options: Any
     ) -> None:
         if role is Role.SERVER:
             options.setdefault("host_keys", (host_key(),))
         options.setdefault("software", "fastssh_test")
         self.clock = Clock()
         self.observer = Recorder()
-        self.plane = plane or Plane()
+        self.plane: Any = plane or Plane()
         self.transport = Transport(
             role, self.plane, TransportOptions(**options), self.observer, random=random, now=self.clock
         )

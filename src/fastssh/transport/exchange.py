@@ -56,6 +56,7 @@ class Outcome:
     negotiated: Negotiated
     session_id: bytes
     host_key: PublicKey
+    signature: bytes  # of the session id, by the host key
 
 
 @dataclass(frozen=True)
@@ -127,7 +128,7 @@ def exchange(terms: Terms) -> Generator[Effect, bytes, Outcome]:
     yield UseSendKeys(client_to_server if client else server_to_client)
     yield from receive(NewKeys)
     yield UseReceiveKeys(server_to_client if client else client_to_server)
-    return Outcome(negotiated, session_id, agreement.host_key)
+    return Outcome(negotiated, session_id, agreement.host_key, agreement.signature)
 
 
 def host_key_for(host_keys: Sequence[PrivateKey], algorithm: str) -> PrivateKey:

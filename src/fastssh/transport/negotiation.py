@@ -59,7 +59,7 @@ class Negotiated:
     compression_c2s: str
     compression_s2c: str
     strict: bool  # strict KEX holds for the whole connection
-    ext_info: bool  # the peer takes SSH_MSG_EXT_INFO
+    ext_info: bool  # both sides take SSH_MSG_EXT_INFO
 
     def lines(self, role: Role) -> list[str]:
         """The choice in OpenSSH's words, our receiving direction first."""
@@ -106,7 +106,10 @@ def negotiate(
     host_key = choose("host key algorithm", "server_host_key_algorithms")
     cipher_c2s = choose("cipher client to server", "encryption_algorithms_client_to_server")
     cipher_s2c = choose("cipher server to client", "encryption_algorithms_server_to_client")
-    ext_info, strict = (marker in theirs.kex_algorithms for marker in _MARKERS[_OTHER[role]])
+    ext_info, strict = (
+        mine in ours.kex_algorithms and yours in theirs.kex_algorithms
+        for mine, yours in zip(_MARKERS[role], _MARKERS[_OTHER[role]], strict=True)
+    )
     return Negotiated(
         kex=kex,
         host_key=host_key,

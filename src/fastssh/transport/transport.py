@@ -62,8 +62,9 @@ class Transport:
     """Identification, key exchange, and who may say what when. Not thread-safe.
 
     Ready to read at any time: ``phase``, ``negotiated`` (the algorithms in use, None before the first KEXINITs met),
-    ``session_id`` (b"" until the first exchange is done), ``host_key`` (the server's, None until then),
-    ``peer_identification`` (fit for a terminal) and ``peer_extensions`` (RFC 8308).
+    ``session_id`` (b"" until the first exchange is done), ``host_key`` (the server's, None until then) and
+    ``host_key_signature`` (its signature of the session id), ``peer_identification`` (fit for a terminal) and
+    ``peer_extensions`` (RFC 8308).
     """
 
     def __init__(
@@ -85,6 +86,7 @@ class Transport:
         self.negotiated: Negotiated | None = None
         self.session_id = b""
         self.host_key: PublicKey | None = None
+        self.host_key_signature = b""
         self.peer_extensions: dict[str, bytes] = {}
         self._observer = observer
         self._random = random
@@ -109,6 +111,7 @@ class Transport:
         self._kept: deque[bytes] = deque()
         self._kept_bytes = 0
         self._ext_info_may_follow = False  # it is the message right after the peer's first NEWKEYS
+        self._compressing = False  # what we send, since CONNECTION
         self._success_must_follow = False  # RFC 8308 section 2.4: EXT_INFO before USERAUTH_SUCCESS
         self._pongs: deque[Callable[[bytes], None]] = deque()
         if options.rekey_bytes:
@@ -200,10 +203,10 @@ class Transport:
             raise ValueError(f"phase {phase.name} cannot follow {self.phase.name}")
         self.phase = phase
         if phase is Phase.CONNECTION:
-            assert self.negotiated is not None
-            sending, receiving = self._ways(self.negotiated.compression_c2s, self.negotiated.compression_s2c)
-            self.plane.set_send_compression(sending)
-            self.plane.set_receive_compression(receiving)
+            if not self._holding:  # else USERAUTH_SUCCESS is among what is kept, and is not compressed
+                self._compress_sending()
+            if not self._peer_in_exchange:  # else its NEWKEYS comes first
+                self._compress_receiving()
 
     def rekey(self) -> None:
         """Starts a key exchange, unless one is under way. Raises ValueError before the first is done."""
@@ -230,7 +233,10 @@ class Transport:
     def disconnect(self, reason: int, text: str) -> None:
         """Sends SSH_MSG_DISCONNECT, unless one went out or came in; nothing is sent or handled after it."""
         if not self._disconnected and self._reader.line is not None:
-            self._seal(Disconnect(reason, text).encode())
+            try:
+                self._seal(Disconnect(reason, text).encode())
+            except SSHError as error:  # a farewell: what ended the connection is what matters
+                self._observer.debug(f"SSH2_MSG_DISCONNECT not sent: {error}")
         self._disconnected = self._over = True
 
     def disconnect_for(self, error: BaseException) -> None:
@@ -307,7 +313,7 @@ class Transport:
     def _on_unimplemented(self, sequence: int, payload: bytes) -> None:
         message = Unimplemented.decode(payload)
         sent_since = (self.plane.send_sequence - self._kexinit_sent) % 2**32
-        if self._exchange is not None and (message.sequence - self._kexinit_sent) % 2**32 < sent_since:
+        if self._holding and (message.sequence - self._kexinit_sent) % 2**32 < sent_since:
             raise ProtocolError("peer does not implement the key exchange", DisconnectReason.KEY_EXCHANGE_FAILED)
         self._observer.debug(f"Received SSH2_MSG_UNIMPLEMENTED for {message.sequence}")
 
@@ -328,7 +334,8 @@ class Transport:
         message = ExtInfo.decode(payload)
         self._observer.debug("SSH2_MSG_EXT_INFO received")
         for name, value in message.extensions:
-            self._observer.debug(f"kex_input_ext_info: {name}=<{printable(value.decode('utf-8', 'surrogateescape'))}>")
+            shown = printable(value[:1024].decode("utf-8", "surrogateescape"))
+            self._observer.debug(f"kex_input_ext_info: {name}=<{shown}>")
             self.peer_extensions[name] = value
 
     def _on_ping(self, sequence: int, payload: bytes) -> None:
@@ -446,18 +453,14 @@ class Transport:
                 self.plane.set_send_keys(
                     keys.cipher, keys.mac, keys.key, keys.iv, keys.mac_key, reset_sequence=self._strict
                 )
-                if self.phase is Phase.CONNECTION:  # RFC 4253 section 6.2: compression starts anew with the keys
-                    self.plane.set_send_compression("none")
-                    self.plane.set_send_compression(keys.compression)
                 self._release()
             case UseReceiveKeys(keys):
                 self.plane.set_receive_keys(
                     keys.cipher, keys.mac, keys.key, keys.iv, keys.mac_key, reset_sequence=self._strict
                 )
-                if self.phase is Phase.CONNECTION:
-                    self.plane.set_receive_compression("none")
-                    self.plane.set_receive_compression(keys.compression)
                 self._peer_in_exchange = False
+                if self.phase is Phase.CONNECTION:
+                    self._compress_receiving()
         return b""
 
     @property
@@ -504,6 +507,8 @@ class Transport:
     def _release(self) -> None:
         """Our new keys are in use: EXT_INFO first, if it is due, then what was kept."""
         self._holding = False
+        if self._compressing:
+            self._compress_sending()
         if self._outcome is None and self.negotiated is not None and self.negotiated.ext_info:
             extensions = self.options.extensions
             if extensions is None:
@@ -514,6 +519,23 @@ class Transport:
         kept, self._kept, self._kept_bytes = self._kept, deque(), 0
         for payload in kept:
             self._seal(payload)
+        if self.phase is Phase.CONNECTION and not self._compressing:
+            self._compress_sending()
+
+    def _compress_sending(self) -> None:
+        """Delayed compression of what we send, from the next packet on; anew with new keys (RFC 4253 section 6.2)."""
+        assert self.negotiated is not None
+        self._compressing = True
+        self.plane.set_send_compression("none")
+        self.plane.set_send_compression(self._ways(self.negotiated.compression_c2s, self.negotiated.compression_s2c)[0])
+
+    def _compress_receiving(self) -> None:
+        """The same for what we receive."""
+        assert self.negotiated is not None
+        self.plane.set_receive_compression("none")
+        self.plane.set_receive_compression(
+            self._ways(self.negotiated.compression_c2s, self.negotiated.compression_s2c)[1]
+        )
 
     def _finish(self, outcome: Outcome) -> None:
         self._exchange = None
@@ -523,6 +545,7 @@ class Transport:
         self._outcome = outcome
         self.session_id = outcome.session_id
         self.host_key = outcome.host_key
+        self.host_key_signature = outcome.signature
         self.phase = Phase.SERVICE
         self._ext_info_may_follow = True
         self._observer.transport_ready()

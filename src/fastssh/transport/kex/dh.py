@@ -24,8 +24,8 @@ def method(hash_name: str, bits: int) -> KexMethod:
         init = yield from receive(KexdhInit)
         ours = DiffieHellman(modp_group(bits), context.key_bytes, context.random)
         k = codec.mpint(ours.shared(init.e))
-        agreement, signature = context.sign(codec.mpint(init.e) + codec.mpint(ours.public), k)
-        yield Send(KexdhReply(context.host_key_blob, ours.public, signature))
+        agreement = context.sign(codec.mpint(init.e) + codec.mpint(ours.public), k)
+        yield Send(KexdhReply(context.host_key_blob, ours.public, agreement.signature))
         return agreement
 
     return KexMethod(hash_name, client, server)

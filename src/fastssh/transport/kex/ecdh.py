@@ -94,8 +94,8 @@ def method(hash_name: str, ephemeral: Callable[[Callable[[int], bytes]], Ephemer
         init = yield from receive(KexEcdhInit)
         ours = ephemeral(context.random)
         k = codec.mpint(int.from_bytes(ours.shared(init.q_c), "big"))
-        agreement, signature = context.sign(codec.string(init.q_c) + codec.string(ours.public), k)
-        yield Send(KexEcdhReply(context.host_key_blob, ours.public, signature))
+        agreement = context.sign(codec.string(init.q_c) + codec.string(ours.public), k)
+        yield Send(KexEcdhReply(context.host_key_blob, ours.public, agreement.signature))
         return agreement
 
     return KexMethod(hash_name, client, server)

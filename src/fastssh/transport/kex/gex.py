@@ -60,8 +60,8 @@ def server(context: Context) -> Generator[MethodEffect, bytes, Agreement]:
     init = yield from receive(KexDhGexInit)
     ours = DiffieHellman(group, context.key_bytes, context.random)
     k = codec.mpint(ours.shared(init.e))
-    agreement, signature = context.sign(_values(request, group, init.e, ours.public), k)
-    yield Send(KexDhGexReply(context.host_key_blob, ours.public, signature))
+    agreement = context.sign(_values(request, group, init.e, ours.public), k)
+    yield Send(KexDhGexReply(context.host_key_blob, ours.public, agreement.signature))
     return agreement
 
 

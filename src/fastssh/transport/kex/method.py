@@ -64,11 +64,13 @@ def refused(what: str) -> ProtocolError:
 
 @dataclass(frozen=True)
 class Agreement:
-    """The result: ``k`` is the shared secret as it is hashed (an mpint, or a string for hybrids), ``h`` the hash."""
+    """The result: ``k`` is the shared secret as it is hashed (an mpint, or a string for hybrids), ``h`` the hash, and
+    ``signature`` what the host key made of it."""
 
     k: bytes
     h: bytes
     host_key: PublicKey
+    signature: bytes
 
 
 @dataclass(frozen=True)
@@ -93,11 +95,11 @@ class Context:
         """H; ``values`` are the method's own, as it hashes them between K_S and K."""
         return hashlib.new(self.hash_name, self.transcript + codec.string(host_key) + values + k).digest()
 
-    def sign(self, values: bytes, k: bytes) -> tuple[Agreement, bytes]:
-        """A server's agreement, and its signature of H."""
+    def sign(self, values: bytes, k: bytes) -> Agreement:
+        """A server's agreement."""
         assert self.host_key is not None
         h = self.exchange_hash(self.host_key_blob, values, k)
-        return Agreement(k, h, self.host_key.public), self.host_key.sign(h, self.host_key_algorithm)
+        return Agreement(k, h, self.host_key.public, self.host_key.sign(h, self.host_key_algorithm))
 
     def verify(self, host_key: bytes, signature: bytes, values: bytes, k: bytes) -> Agreement:
         """A client's agreement, once the signature of H proved the host key. Raises ProtocolError."""
@@ -109,7 +111,7 @@ class Context:
             key.verify(signature, h, (self.host_key_algorithm,))
         except (KeyFormatError, SignatureError) as error:
             raise refused(f"host key signature of the key exchange: {error}") from error
-        return Agreement(k, h, key)
+        return Agreement(k, h, key, signature)
 
 
 ClientMethod: TypeAlias = Callable[[Context], Generator[MethodEffect, bytes, Agreement]]

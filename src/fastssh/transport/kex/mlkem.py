@@ -54,8 +54,8 @@ def server(context: Context) -> Generator[MethodEffect, bytes, Agreement]:
     ours = X25519(context.random)
     k = _secret(post_quantum, ours.shared(q_c))
     s_reply = ciphertext + ours.public
-    agreement, signature = context.sign(codec.string(init.q_c) + codec.string(s_reply), k)
-    yield Send(KexEcdhReply(context.host_key_blob, s_reply, signature))
+    agreement = context.sign(codec.string(init.q_c) + codec.string(s_reply), k)
+    yield Send(KexEcdhReply(context.host_key_blob, s_reply, agreement.signature))
     return agreement
 
 
