@@ -61,7 +61,13 @@ class ClientConnection:
             Role.CLIENT, self.plane, self._transport_options(), self, random=os.urandom, now=time.monotonic
         )
         self._driver = Driver(
-            sock, self._transport, self.plane, settle=self._settle, lost=self._lost, peer=peer
+            sock,
+            self._transport,
+            self.plane,
+            settle=self._settle,
+            lost=self._lost,
+            peer=peer,
+            linger=options.linger,
         )
         self._connection = Connection(self._transport, self.plane, wake=self._driver.wake)
         self._login: Login | None = None

@@ -40,6 +40,7 @@ class Driver:
         settle: Callable[[], None],
         lost: Callable[[SSHError], None],
         peer: str,
+        linger: float = 0.0,
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._sock = sock
@@ -49,6 +50,7 @@ class Driver:
         self._settle = settle
         self._lost = lost
         self.peer = peer
+        self._linger = linger
         self.error: SSHError | None = None  # why the connection ended
         self._identified = False
         self._pumping = self._scheduled = self._reading = self._writing = False
@@ -190,7 +192,7 @@ class Driver:
         for _ in range(TURNS):
             self._transport.check_rekey()
             try:
-                flags = self._plane.step(self._fd, readable)
+                flags = self._plane.step(self._fd, readable, self._linger)
             except (SSHError, OSError):
                 self._transport.process_events(self._plane.events())  # what came before the fault may tell more
                 raise

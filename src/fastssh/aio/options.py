@@ -101,6 +101,9 @@ class ClientOptions:
     server_alive_count_max: int = 3
     rekey_bytes: int = 0  # 0: the cipher's own limit
     rekey_seconds: float = 0
+    # A transfer may hold the event loop this long while it waits for its socket: less CPU for a program that does nothing
+    # else meanwhile, as fastssh-scp; in a loop with other work leave it at 0.
+    linger: float = 0
     log: Callable[[int, str], None] = _no_log
 
     def __post_init__(self) -> None:
