@@ -281,7 +281,7 @@ def test_row17_a_refused_host_key_ends_the_exchange() -> None:
 
 
 def test_the_rfc_3526_groups() -> None:
-    """Group 14's value from RFC 3526 section 3. 16 and 18 are tried on other implementations; the rest as safe primes."""
+    """Group 14's value from RFC 3526 section 3. 16 and 18 are tried on other implementations, 15 and 17 here."""
     text = (
         "FFFFFFFFFFFFFFFFC90FDAA22168C234C4C6628B80DC1CD129024E088A67CC74020BBEA63B139B22514A08798E3404DDEF9519B3CD3A431B"
         "302B0A6DF25F14374FE1356D6D51C245E485B576625E7EC6F44C42E9A637ED6B0BFF5CB6F406B7EDEE386BFB5A899FA5AE9F24117C4B1FE6"
