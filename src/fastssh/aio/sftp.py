@@ -263,8 +263,13 @@ class SFTPClient:
         return relative if relative is not None else paths.encode(await self.expand_path(name))
 
     async def home_directory(self, user: str = "") -> str:
-        """home-directory: of ``user``, by default our own."""
-        return await self._one_name(messages.HOME_DIRECTORY, user)
+        """home-directory: of ``user``, by default our own, for which OpenSSH before 9.6 fails: then by another way."""
+        try:
+            return await self._one_name(messages.HOME_DIRECTORY, user)
+        except SFTPError:
+            if user or self.session.error is not None:
+                raise
+            return await self.expand_path("~")
 
     async def statvfs(self, path: Path) -> SFTPStatVFS:
         """statvfs@openssh.com: the file system that ``path`` is on."""
