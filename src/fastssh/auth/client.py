@@ -35,7 +35,7 @@ def authenticate(context: AuthContext) -> Flow[str]:
     """From SERVICE_REQUEST to USERAUTH_SUCCESS; returns the method that did it.
 
     Methods are tried in the order of ``context.preferred`` among those the server says can continue; a changed list
-    starts the order anew. Raises AuthenticationError when none is left.
+    and a partial success start the order anew. Raises AuthenticationError when none is left.
     """
     yield Send(ServiceRequest(USERAUTH))
     accept = yield Receive("transport", (ServiceAccept,))
@@ -57,7 +57,8 @@ def authenticate(context: AuthContext) -> Flow[str]:
             if partial > MAX_PARTIAL_SUCCESSES:
                 raise ProtocolError("server asks for authentication without end")
             yield Tell(1, f'Authenticated using "{used}" with partial success.')
-            publickey.reset()
+            publickey.partial_success(used)
+            offered = None
         if verdict.can_continue != offered:
             offered, remaining, current = verdict.can_continue, list(context.preferred), None
             yield Tell(1, f"Authentications that can continue: {','.join(offered)}")

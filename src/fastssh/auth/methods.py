@@ -72,12 +72,15 @@ class Publickey:
 
     def __init__(self, context: AuthContext) -> None:
         self._context = context
-        self._left: deque[Identity] = deque()
-        self.reset()
+        self._keys = list(context.identities)
+        self._left = deque(self._keys)
+        self._offered: Identity | None = None
 
-    def reset(self) -> None:
-        """After a partial success every key may be offered again."""
-        self._left = deque(self._context.identities)
+    def partial_success(self, method: str) -> None:
+        """Keys that were refused before may be right now; one that has done its part is not offered again."""
+        if method == self.name:
+            self._keys = [identity for identity in self._keys if identity is not self._offered]
+        self._left = deque(self._keys)
 
     def algorithm(self, key: PublicKey) -> str | None:
         """The signature algorithm for ``key``: RSA keys have a choice, which server-sig-algs narrows (RFC 8332)."""
@@ -90,7 +93,7 @@ class Publickey:
 
     def attempt(self) -> Flow[Verdict | None]:
         while self._left:
-            identity = self._left.popleft()
+            identity = self._offered = self._left.popleft()
             asked = identity.public is None
             if identity.public is None:
                 yield Tell(1, f"Trying private key: {identity.name}")

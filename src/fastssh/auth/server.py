@@ -202,9 +202,13 @@ class AuthServer:
             self._authenticated(attempt)
         elif verdict is Verdict.PARTIAL:
             self._passed = (*self._passed, attempt.method)
-            self._send(UserauthFailure(self._methods, True))
+            self._send(self._failure(True))
         else:
             self._fail(counts=counts)
+
+    def _failure(self, partial: bool) -> UserauthFailure:
+        """RFC 4252 section 5.1: the methods that may productively continue."""
+        return UserauthFailure(tuple(name for name in self._methods if name not in self._passed), partial)
 
     def _fail(self, *, counts: bool) -> None:
         if counts:
@@ -216,6 +220,6 @@ class AuthServer:
 
     def _send_failure(self) -> None:
         self._answering = False
-        self._send(UserauthFailure(self._methods, False))
+        self._send(self._failure(False))
         while self._waiting and not self._answering and not self._done:
             self._request(self._waiting.popleft())
