@@ -193,8 +193,11 @@ class Driver:
             self._transport.check_rekey()
             try:
                 flags = self._plane.step(self._fd, readable, self._linger)
-            except (SSHError, OSError):
-                self._transport.process_events(self._plane.events())  # what came before the fault may tell more
+            except (SSHError, OSError) as fault:
+                try:
+                    self._transport.process_events(self._plane.events())  # what came before the fault may tell more
+                except OSError:  # the plane repeats its fault, without the system's reason
+                    raise fault from None
                 raise
             self._settle()
             if not flags & STEP_EVENTS:
