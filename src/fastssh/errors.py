@@ -55,12 +55,18 @@ class SSHTimeoutError(SSHError, TimeoutError):
     """A deadline passed."""
 
 
+def _listed(names: tuple[str, ...]) -> str:
+    """An offer in words; a peer may make one of a quarter of a megabyte."""
+    text = ",".join(names) or "nothing"
+    return text if len(text) <= 1000 else f"{text[:1000]}..."
+
+
 class NegotiationError(ProtocolError):
     """No common algorithm. ``kind`` is e.g. ``"cipher client to server"``; both offers are kept."""
 
     def __init__(self, kind: str, ours: tuple[str, ...], theirs: tuple[str, ...]) -> None:
         super().__init__(
-            f"no common {kind}: we offer {','.join(ours) or 'nothing'}; peer offers {','.join(theirs) or 'nothing'}",
+            f"no common {kind}: we offer {_listed(ours)}; peer offers {_listed(theirs)}",
             reason=3,
         )
         self.kind, self.ours, self.theirs = kind, ours, theirs
