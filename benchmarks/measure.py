@@ -72,6 +72,7 @@ def run(
     *,
     peer: Peer | None = None,
     environment: Mapping[str, str] | None = None,
+    directory: Path | None = None,
     show: bool = False,
     server_cpu: bool = True,
 ) -> Run:
@@ -85,6 +86,7 @@ def run(
             stdout=None if show else output,
             stderr=None if show else subprocess.STDOUT,
             env=environment,
+            cwd=directory,
         )
         memory = _PeakMemory(process.pid)
         memory.start()

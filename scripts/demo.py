@@ -78,12 +78,14 @@ def copy(tool: Tool, peer: Peer, directory: Path, source: Path, expected: str) -
     uploaded, returned = peer.root / f"{tool.name}.bin", directory / f"{tool.name}.back"
     runs = []
     for arguments, written in (
-        ([str(source), peer.remote(uploaded)], uploaded),
-        ([peer.remote(uploaded), str(returned)], returned),
+        ([source.name, peer.remote(uploaded)], uploaded),
+        ([peer.remote(uploaded), returned.name], returned),
     ):
         direction = "up" if written is uploaded else "down"
         say(f"[bold]{tool.name}[/bold] {direction}")
-        runs.append(run([*tool.command, *arguments], peer=peer, environment=environment, show=tool.show))
+        runs.append(
+            run([*tool.command, *arguments], peer=peer, environment=environment, directory=directory, show=tool.show)
+        )
         if sha256(written) != expected:
             raise DemoFailed(f"{tool.name} {direction}: the SHA-256 differs")
     uploaded.unlink()
