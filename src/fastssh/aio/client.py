@@ -120,7 +120,8 @@ class ClientConnection:
 
     async def _key_exchange(self, deadline: float | None, login: asyncio.Timeout) -> None:
         left = 0.0 if deadline is None else max(deadline - asyncio.get_running_loop().time(), 0.001)
-        async with _deadline(left, f"key exchange with {self._driver.peer}") as timeout:
+        what = f"key exchange with {self._driver.peer}"
+        async with _deadline(left, what, self._options.connect_timeout) as timeout:
             self._patience = Patience(login, timeout)
             await self._ready
 
@@ -184,7 +185,8 @@ class ClientConnection:
                 task.cancel()
         if not self._ready.done():
             self._ready.set_exception(error)
-        self._ready.exception()  # seen: whoever waits gets it too
+        if not self._ready.cancelled():
+            self._ready.exception()  # seen: whoever waits gets it too
         if self._login is not None:
             self._login.lost(error)
         self._connection.lost(error)
@@ -392,10 +394,11 @@ def _encode(text: str) -> bytes:
 
 
 class _deadline:  # noqa: N801
-    """``async with``: SSHTimeoutError naming ``what`` after ``seconds``; 0 for no limit."""
+    """``async with``: SSHTimeoutError naming ``what`` after ``seconds``; 0 for no limit. ``asked``: the limit that was
+    set, where ``seconds`` are what is left of it."""
 
-    def __init__(self, seconds: float, what: str) -> None:
-        self._seconds, self._what = seconds, what
+    def __init__(self, seconds: float, what: str, asked: float | None = None) -> None:
+        self._seconds, self._what = seconds if asked is None else asked, what
         self._timeout = asyncio.timeout(seconds if seconds > 0 else None)
 
     async def __aenter__(self) -> asyncio.Timeout:

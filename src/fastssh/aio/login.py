@@ -112,9 +112,8 @@ class Login:
             raise
         finally:
             answering.cancel()
+            await asyncio.wait((answering,))
             self._auth.close()
-            if self._done.done():
-                self._done.exception()  # seen, also where another error came first
 
     def message(self, payload: bytes) -> None:
         """A message of the authentication protocol, or the answer to the service request."""
@@ -126,6 +125,7 @@ class Login:
         """The connection ended."""
         if not self._done.done():
             self._done.set_exception(error)
+            self._done.exception()  # seen: whoever waits gets it, and nobody has to
 
     # -- AuthObserver ----------------------------------------------------------------------------------------------
 
