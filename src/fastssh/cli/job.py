@@ -19,6 +19,7 @@ from fastssh.wire.text import printable
 
 if TYPE_CHECKING:
     from fastssh.aio.client import ClientConnection
+    from fastssh.aio.sftp import SFTPClient
 
 EXIT_FAILED: Final = 1
 EXIT_NO_CONNECTION: Final = 255  # what scp ends with when ssh could not connect, or its configuration is broken
@@ -60,6 +61,7 @@ class CopyJob:
             self._error(remote.host, error, EXIT_NO_CONNECTION)
             return
         async with connection:
+            connection.plane.set_send_rate(self._arguments.limit)
             chosen = connection.negotiated
             self.summary.algorithms = {
                 "cipher": chosen.cipher_c2s if upload else chosen.cipher_s2c,
@@ -68,11 +70,12 @@ class CopyJob:
                 "host_key_algorithm": chosen.host_key,
             }
             try:
-                await self._copy(connection, paths, upload=upload)
-            except (SSHError, OSError) as error:
-                self._error(remote.host, error, EXIT_FAILED)
-            if connection.error is not None:  # it ended under the copy: scp's status for that is ssh's
-                self.summary.status = EXIT_NO_CONNECTION
+                async with await connection.sftp() as sftp:
+                    await self._copy(sftp, remote, paths, upload=upload)
+                    if sftp.session.error is not None:
+                        raise sftp.session.error
+            except (SSHError, OSError) as error:  # no session, or one that was lost: scp's status for both is ssh's
+                self._error(remote.host, error, EXIT_NO_CONNECTION)
 
     async def _connect(self, remote: Remote) -> ClientConnection:
         import fastssh
@@ -108,7 +111,8 @@ class CopyJob:
             found.append(("User", remote.user))
         return found
 
-    async def _copy(self, connection: ClientConnection, paths: list[str], *, upload: bool) -> None:
+    async def _copy(self, sftp: SFTPClient, remote: Remote, paths: list[str], *, upload: bool) -> None:
+        """Copies ``paths`` and reports what failed, but for a lost session, which is left to the caller."""
         from fastssh.aio import copy
 
         options = copy.CopyOptions(
@@ -116,17 +120,20 @@ class CopyJob:
             preserve=self._arguments.preserve,
             target_directory=len(self._arguments.sources) > 1,
         )
-        connection.plane.set_send_rate(self._arguments.limit)
         progress = None if self._arguments.quiet else stdout_progress(self.tally)
         async with contextlib.AsyncExitStack() as stack:
             if progress is not None:
                 self._messages.before = progress.clear
                 stack.callback(setattr, self._messages, "before", None)
                 await stack.enter_async_context(progress)
-            sftp = await stack.enter_async_context(await connection.sftp())
-            with Stopwatch(self.summary, "seconds"):
-                work = copy.upload if upload else copy.download
+            stack.enter_context(Stopwatch(self.summary, "seconds"))
+            work = copy.upload if upload else copy.download
+            try:
                 report = await work(sftp, paths, self._arguments.target.path, options, self.tally)
+            except (SSHError, OSError) as error:
+                if sftp.session.error is None:
+                    self._error(remote.host, error, EXIT_FAILED)
+                return
         self.summary.files += report.files
         self.summary.bytes += report.bytes
         if report.failed:

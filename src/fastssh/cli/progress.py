@@ -53,18 +53,17 @@ def _columns(character: str) -> int:
 
 
 def fit(text: str, width: int) -> str:
-    """``text`` in exactly ``width`` columns: padded, or cut with an ellipsis at its end."""
+    """``text`` in exactly ``width`` columns: padded, or its end after an ellipsis, since paths differ there."""
     used = sum(map(_columns, text))
     if used <= width:
         return text + " " * (width - used)
-    kept, used = "", 1
-    for character in text:
-        used += _columns(character)
-        if used > width:
-            used -= _columns(character)
-            break
-        kept += character
-    return kept + "…" + " " * (width - used) if width > 0 else ""
+    if width <= 0:
+        return ""
+    start, used = len(text), 1
+    while used + _columns(text[start - 1]) <= width:
+        start -= 1
+        used += _columns(text[start])
+    return "…" + text[start:] + " " * (width - used)
 
 
 @dataclass(frozen=True, slots=True)
@@ -265,8 +264,9 @@ class Progress:
         self._put(self._line(name, total, total.done / taken, f"{time_text(taken)}     ").rstrip() + "\n")
 
     def _put(self, text: str) -> None:
+        encoding = self._stream.encoding or "utf-8"
         try:
-            self._stream.write(text)
+            self._stream.write(text.encode(encoding, "replace").decode(encoding))
             self._stream.flush()
         except (OSError, ValueError):
             pass  # the terminal is gone; the copy is not its concern

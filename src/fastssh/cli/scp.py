@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from fastssh.cli import arguments
 from fastssh.cli.messages import Messages
@@ -27,13 +27,9 @@ def main(argv: list[str] | None = None) -> int:
     messages = Messages()
     try:
         status = _run(sys.argv[1:] if argv is None else argv, messages)
-        sys.stdout.flush()
     except KeyboardInterrupt:  # before or after the loop, which takes the signal itself
         messages.line("interrupted")
         status = 128 + signal.SIGINT
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # so that the interpreter's own flush at exit is silent
-        status = EXIT_FAILED
     except Exception as error:
         messages.unexpected(error)
         status = EXIT_FAILED
@@ -49,11 +45,9 @@ def _run(argv: list[str], messages: Messages) -> int:
             messages.write(arguments.USAGE.rstrip())
         return error.status
     if asked.action == "help":
-        print(arguments.USAGE, arguments.HELP, sep="\n", end="")
-        return 0
+        return _print(f"{arguments.USAGE}\n{arguments.HELP}", messages)
     if asked.action == "version":
-        print(version_text())
-        return 0
+        return _print(f"{version_text()}\n", messages)
     import asyncio
 
     from fastssh.cli.job import CopyJob
@@ -69,8 +63,23 @@ def _run(argv: list[str], messages: Messages) -> int:
             messages.unexpected(error)
         status = job.summary.status = supervisor.interrupted()
     if asked.json:
-        print(job.summary.text())
+        printed = _print(f"{job.summary.text()}\n", messages)
+        status = status or printed
     return status
+
+
+def _print(text: str, messages: Messages) -> int:
+    """Writes to standard output; returns the exit status. Without a standard output there is nothing to do."""
+    if sys.stdout is None:
+        return 0
+    try:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+    except OSError as error:
+        messages.line(f"standard output: {error.strerror}")
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # or the interpreter would try again at its end, and complain
+        return EXIT_FAILED
+    return 0
 
 
 class _Supervisor:
@@ -85,10 +94,16 @@ class _Supervisor:
 
         loop, task = asyncio.get_running_loop(), asyncio.current_task()
         assert task is not None
+        loop.set_exception_handler(self._stray)
         for number in _SIGNALS:
             if signal.getsignal(number) is not signal.SIG_IGN:  # nohup, and jobs in the background of scripts
                 loop.add_signal_handler(number, self._signalled, number, loop, task)
         return await self._job.run()
+
+    def _stray(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        """An error in a callback or a forgotten task; whoever waits for its outcome is told as well."""
+        error = context.get("exception")
+        self._messages.unexpected(error if isinstance(error, BaseException) else RuntimeError(context["message"]))
 
     def _signalled(
         self, number: signal.Signals, loop: asyncio.AbstractEventLoop, task: asyncio.Task[int]

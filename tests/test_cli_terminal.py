@@ -1,0 +1,324 @@
+"""fastssh-scp on a terminal: the progress line, questions and answers, Ctrl-C, and echo that always comes back."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import stat
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pexpect
+import pytest
+
+from tests.support.copying import FASTSSH_SCP, random_file
+from tests.support.peers import PASSWORD, Keys, Peer, clean_environment, program
+
+SECONDS = 60
+Start = Callable[..., "pexpect.spawn[str]"]
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Start]:
+    """start(*arguments, **environment): fastssh-scp on a terminal of 100 columns."""
+    running: list[pexpect.spawn[str]] = []
+
+    def start_it(*arguments: str | os.PathLike[str], **environment: str) -> pexpect.spawn[str]:
+        child = pexpect.spawn(
+            str(FASTSSH_SCP), ["-F", "none", *map(os.fspath, arguments)], cwd=tmp_path, timeout=SECONDS,
+            env=clean_environment(tmp_path) | {"TERM": "xterm", "LANG": "C.UTF-8"} | environment,
+            dimensions=(24, 100), encoding="utf-8",
+        )
+        child.delaybeforesend = None
+        running.append(child)
+        return child
+
+    yield start_it
+    for child in running:
+        child.close(force=True)
+
+
+def small(peer: Peer) -> str:
+    """The name of a small file on the server."""
+    (peer.root / "small").write_text("small")
+    return peer.remote(peer.root / "small")
+
+
+def end(child: pexpect.spawn[str]) -> tuple[int | None, str]:
+    """(exit status, what was written since the last match); no traceback, and echo is on."""
+    child.expect(pexpect.EOF)
+    text = child.before or ""
+    child.wait()
+    assert "Traceback" not in text
+    return child.exitstatus, text
+
+
+def key_of(keys: Keys, directory: Path, passphrase: str) -> Path:
+    """The user key that servers know, under a passphrase."""
+    path = directory / "encrypted"
+    path.write_bytes(keys.user("ed25519").read_bytes())
+    path.chmod(0o600)
+    keygen = program("ssh-keygen", "openssh-client")
+    subprocess.run([keygen, "-q", "-p", "-f", path, "-P", "", "-N", passphrase, "-a", "2"], check=True, timeout=SECONDS)
+    return path
+
+
+def with_key(peer: Peer, path: Path) -> list[str]:
+    return [f"IdentityFile={path}" if part.startswith("IdentityFile=") else part for part in peer.options()]
+
+
+# -- progress ----------------------------------------------------------------------------------------------------------
+
+LINE = r"{name} +\S+ +{percent}% +{bytes} +[0-9.]+ [KMG]?i?B/s +{last}"
+
+
+@pytest.mark.parametrize("upload", [True, False])
+def test_the_progress_line_shows_name_percent_bytes_rate_and_time_left(
+    start: Start, sshd: Peer, tmp_path: Path, upload: bool
+) -> None:
+    random_file((tmp_path if upload else sshd.root) / "shown.bin", 3 << 20)
+    names = ["shown.bin", sshd.remote(sshd.root)] if upload else [sshd.remote(sshd.root / "shown.bin"), "."]
+    child = start("-l", "16384", *sshd.options(), *names, NO_COLOR="1")  # 2 MiB a second
+    name = r"\S*shown\.bin"
+    child.expect(LINE.format(name=name, percent="[1-9][0-9]?", bytes=r"[0-9.]+ [KM]iB", last="[0-9]:[0-9]+ left"))
+    status, text = end(child)
+    assert status == 0
+    final = text.rpartition("\r\x1b[K")[2]
+    assert re.fullmatch(LINE.format(name=name, percent="100", bytes=r"3\.0 MiB", last=r"0:0[0-9]") + r"\r\n", final)
+    assert "\x1b[3" not in text  # no colours
+    assert text.count("\r\x1b[K") < 200  # drawn by a timer, not by packets
+
+
+def test_the_line_follows_the_width_of_the_terminal_and_has_colours(start: Start, sshd: Peer, tmp_path: Path) -> None:
+    random_file(tmp_path / "wide.bin", 3 << 20)
+    child = start("-l", "16384", *sshd.options(), "wide.bin", sshd.remote(sshd.root))
+    child.expect(r"\x1b\[K(wide[^\r]*left)\r")
+    assert "\x1b[36m" in child.match[1]
+    assert len(re.sub(r"\x1b\[[0-9]+m", "", child.match[1])) == 99
+    child.setwinsize(24, 50)
+    deadline = time.monotonic() + SECONDS
+    while True:
+        assert time.monotonic() < deadline
+        child.expect(r"\x1b\[K(wide[^\r]*left|wide[^\r]*[0-9])\r")
+        if len(re.sub(r"\x1b\[[0-9]+m", "", child.match[1])) == 49:
+            break
+    assert end(child)[0] == 0
+
+
+def test_many_small_files_are_counted_and_errors_do_not_disturb_the_line(
+    start: Start, sshd: Peer, tmp_path: Path
+) -> None:
+    (tmp_path / "many").mkdir()
+    for number in range(200):
+        (tmp_path / f"many/{number}").write_text("x" * 100)
+    status, text = end(start("-r", *sshd.options(), "many", "missing", sshd.remote(sshd.root), NO_COLOR="1"))
+    assert status == 1
+    lines = [line.rpartition("\x1b[K")[2] for line in text.splitlines()]
+    assert "fastssh-scp: missing: No such file or directory" in lines
+    assert any(line.startswith("200 files ") for line in lines)
+
+
+@pytest.mark.parametrize(("arguments", "environment"), [(["-q"], {}), ([], {"TERM": "dumb"})])
+def test_nothing_is_drawn_when_quiet_or_on_a_dumb_terminal(
+    start: Start, sshd: Peer, tmp_path: Path, arguments: list[str], environment: dict[str, str]
+) -> None:
+    random_file(tmp_path / "quiet", 1 << 20)
+    child = start(*arguments, "-l", "16384", *sshd.options(), "quiet", sshd.remote(sshd.root), **environment)
+    assert end(child) == (0, "")
+
+
+def test_nothing_is_drawn_when_standard_output_is_no_terminal(start: Start, sshd: Peer, tmp_path: Path) -> None:
+    random_file(tmp_path / "piped", 1 << 20)
+    command = [str(FASTSSH_SCP), "-F", "none", "-l", "16384", *sshd.options(), str(tmp_path / "piped")]
+    child = pexpect.spawn("sh", ["-c", '"$@" | cat', "sh", *command, sshd.remote(sshd.root)], timeout=SECONDS,
+                          encoding="utf-8", env=clean_environment(tmp_path, TERM="xterm"))
+    assert end(child) == (0, "")
+
+
+# -- questions ---------------------------------------------------------------------------------------------------------
+
+
+def asking(sshd: Peer, known: Path) -> list[str]:
+    return [*sshd.options()[:-6], "-o", f"UserKnownHostsFile={known}", "-o", "GlobalKnownHostsFile=none"]
+
+
+QUESTION = r"\(yes/no/\[fingerprint\]\)\? "
+
+
+def test_an_unknown_host_key_is_asked_about_until_the_answer_is_clear(
+    start: Start, sshd: Peer, tmp_path: Path
+) -> None:
+    known = tmp_path / "known"
+    child = start(*asking(sshd, known), small(sshd), "small")
+    child.expect(r"authenticity of host '\[127\.0\.0\.1\]:[0-9]+ \(\S+\)' can't be established")
+    child.expect(r"key fingerprint is (SHA256:\S+)\.")
+    child.expect(QUESTION)
+    child.sendline("maybe")
+    child.expect("Please type 'yes', 'no' or the fingerprint: ")
+    child.sendline(" YES ")
+    child.expect("Permanently added")
+    assert end(child)[0] == 0
+    assert known.read_text().count("\n") == 1
+    assert stat.S_IMODE(known.stat().st_mode) == 0o600
+    assert end(start("-q", *asking(sshd, known), small(sshd), "small")) == (0, "")
+
+
+def test_the_fingerprint_is_a_yes(start: Start, sshd: Peer, tmp_path: Path) -> None:
+    child = start(*asking(sshd, tmp_path / "known"), small(sshd), "small")
+    child.expect(r"key fingerprint is (SHA256:\S+)\.\r")
+    fingerprint = child.match[1]
+    child.expect(QUESTION)
+    child.sendline(fingerprint[:-1])
+    child.expect("Please type")
+    child.sendline(fingerprint)
+    assert end(child)[0] == 0
+
+
+@pytest.mark.parametrize("answer", ["no", "", "\x04"])
+def test_a_host_key_that_is_not_wanted_is_not_trusted(start: Start, sshd: Peer, tmp_path: Path, answer: str) -> None:
+    known = tmp_path / "known"
+    child = start(*asking(sshd, known), small(sshd), "small")
+    child.expect(QUESTION)
+    child.send(answer if answer == "\x04" else answer + "\r")
+    status, text = end(child)
+    assert status == 255
+    assert "fastssh-scp: " in text
+    assert not known.exists()
+
+
+def test_a_password_is_asked_for_without_echo(start: Start, sshd_password: Peer, tmp_path: Path) -> None:
+    options = [*sshd_password.options(), "-o", "PubkeyAuthentication=no"]
+    child = start(*options, small(sshd_password), "small")
+    child.expect("password: ")
+    assert not child.getecho()
+    child.sendline("wrong")
+    child.expect("Permission denied, please try again")
+    child.expect("password: ")
+    child.sendline(PASSWORD)
+    status, text = end(child)
+    assert status == 0
+    assert PASSWORD not in text
+    child = start(*options, small(sshd_password), "small")
+    for _ in range(3):
+        child.expect("password: ")
+        child.sendline("wrong")
+    status, text = end(child)
+    assert status == 255
+    assert re.search(r"fastssh-scp: .*Permission denied \(publickey,password", text)
+
+
+def test_a_passphrase_is_asked_for_and_a_wrong_one_is_told(
+    start: Start, sshd: Peer, keys: Keys, tmp_path: Path
+) -> None:
+    path = key_of(keys, tmp_path, "open sesame")
+    options = with_key(sshd, path)
+    child = start(*options, small(sshd), "small")
+    child.expect(f"passphrase for key '{path}': ")
+    assert not child.getecho()
+    child.sendline("wrong")
+    child.expect(f"passphrase for key '{path}': ")
+    child.sendline("open sesame")
+    assert end(child)[0] == 0
+    child = start(*options, small(sshd), "small")
+    for _ in range(3):
+        child.expect(f"passphrase for key '{path}': ")
+        child.sendline("wrong")
+    status, text = end(child)
+    assert status == 255
+    assert re.search(r"fastssh-scp: .*Permission denied", text)
+
+
+def test_batch_mode_asks_for_nothing(start: Start, sshd_password: Peer, keys: Keys, tmp_path: Path) -> None:
+    path = key_of(keys, tmp_path, "secret")
+    for options in (["-o", "PubkeyAuthentication=no"], ["-o", "PasswordAuthentication=no"]):
+        status, text = end(start("-B", *with_key(sshd_password, path), *options, small(sshd_password), "small"))
+        assert status == 255
+        assert "assword:" not in text
+        assert "passphrase" not in text.lower() or "fastssh-scp" in text
+    unknown = asking(sshd_password, tmp_path / "known")
+    status, text = end(start("-B", *unknown, small(sshd_password), "small"))
+    assert status == 255
+    assert "(yes/no" not in text
+
+
+def test_an_askpass_program_answers_where_wanted(start: Start, sshd_password: Peer, tmp_path: Path) -> None:
+    askpass = tmp_path / "askpass"
+    askpass.write_text(f"#!/bin/sh\nprintf '%s' \"$1\" > {tmp_path}/asked\necho '{PASSWORD}'\n")
+    askpass.chmod(0o755)
+    options = [*sshd_password.options(), "-o", "PubkeyAuthentication=no", small(sshd_password), "small"]
+    child = start(*options, SSH_ASKPASS=str(askpass), SSH_ASKPASS_REQUIRE="force")
+    status, text = end(child)
+    assert (status, "assword" in text) == (0, False)
+    assert "password" in (tmp_path / "asked").read_text()
+    askpass.write_text("#!/bin/sh\nexit 1\n")
+    status, text = end(start(*options, SSH_ASKPASS=str(askpass), SSH_ASKPASS_REQUIRE="force"))
+    assert status == 255
+    assert f"{askpass} ended with status 1" in text
+
+
+# -- interruptions -----------------------------------------------------------------------------------------------------
+
+
+def test_ctrl_c_in_a_copy_is_130_with_a_message(start: Start, sshd: Peer, tmp_path: Path) -> None:
+    random_file(tmp_path / "stopped.bin", 8 << 20)
+    child = start("-l", "8000", *sshd.options(), "stopped.bin", sshd.remote(sshd.root))
+    child.expect("left")
+    child.sendintr()
+    status, text = end(child)
+    assert status == 130
+    assert text.rpartition("\x1b[K")[2].splitlines()[-1].startswith("fastssh-scp: interrupted")
+    assert (sshd.root / "stopped.bin").stat().st_size < 8 << 20
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
+def test_echo_comes_back_when_a_password_prompt_is_interrupted(
+    start: Start, sshd_password: Peer, number: signal.Signals, status: int
+) -> None:
+    child = start(*sshd_password.options(), "-o", "PubkeyAuthentication=no", small(sshd_password), "small")
+    child.expect("password: ")
+    assert not child.getecho()
+    if number is signal.SIGINT:
+        child.sendintr()
+    else:
+        child.kill(number)
+    child.expect("interrupted")
+    assert child.getecho()
+    assert end(child)[0] == status
+
+
+def test_ctrl_z_gives_the_terminal_back_while_stopped(start: Start, sshd_password: Peer) -> None:
+    child = start(*sshd_password.options(), "-o", "PubkeyAuthentication=no", small(sshd_password), "small")
+    child.expect("password: ")
+    child.send("\x1a")
+
+    def state() -> str:
+        return Path(f"/proc/{child.pid}/stat").read_text().rpartition(")")[2].split()[0]
+
+    if not Path("/proc/self/stat").exists():
+        pytest.skip("/proc is missing: Linux has it")
+    deadline = time.monotonic() + SECONDS
+    while state() != "T":
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    assert child.getecho()
+    child.kill(signal.SIGCONT)
+    child.expect("password: ")
+    assert not child.getecho()
+    child.sendline(PASSWORD)
+    assert end(child)[0] == 0
+
+
+def test_row19_a_banner_reaches_the_terminal_without_control_characters(
+    start: Start, start_sshd: Callable[..., Peer], tmp_path: Path
+) -> None:
+    banner = tmp_path / "banner"
+    banner.write_bytes(b"Hello\n\x1b[2J\x07there \xe2\x80\xae!\n")
+    peer = start_sshd(Banner=str(banner))
+    status, text = end(start(*peer.options(), small(peer), "small", NO_COLOR="1"))
+    assert status == 0
+    assert "Hello\r\n\\033[2J\\007there \\u202e!\r\n" in text
+    assert "\x1b[2J" not in text
+    assert end(start("-q", *peer.options(), small(peer), "small")) == (0, "")
