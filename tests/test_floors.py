@@ -27,7 +27,11 @@ class Floor:
 
 
 FLOORS = (
-    Floor(0, ("fastssh.errors", "fastssh.version"), "csrc (C11 and libcrypto, never Python.h); the one hierarchy of exceptions"),
+    Floor(
+        0,
+        ("fastssh.errors", "fastssh.version"),
+        "csrc (C11 and libcrypto, never Python.h); the one hierarchy of exceptions",
+    ),
     Floor(1, ("fastssh._native",), "Cython: buffers and lifetimes, C codes become exceptions, the GIL is released"),
     Floor(2, ("fastssh.wire",), "wire types; each message described once"),
     Floor(3, ("fastssh.algorithms", "fastssh.keys"), "names of algorithms; keys, signatures, known_hosts, agent"),
