@@ -263,7 +263,7 @@ class SFTPClient:
         return relative if relative is not None else paths.encode(await self.expand_path(name))
 
     async def home_directory(self, user: str = "") -> str:
-        """home-directory: of ``user``, by default our own, for which OpenSSH before 9.6 fails: then by another way."""
+        """home-directory: of ``user``, by default our own, which OpenSSH before 9.8 does not know: then another way."""
         try:
             return await self._one_name(messages.HOME_DIRECTORY, user)
         except SFTPError:

@@ -5,15 +5,26 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from fastssh.errors import SFTPEOFError
 from fastssh.sftp import messages, paths
-from fastssh.sftp.attributes import SFTPAttributes
+from fastssh.sftp.attributes import SFTPAttributes, wire_time
 from fastssh.sftp.constants import OpenFlags
 from fastssh.sftp.messages import Request
 from fastssh.sftp.session import Failure, Session, named, transfer_failure
-from fastssh.sftp.transfer import FileCopy, FileOptions, changed, local_error, not_regular, same_file
+from fastssh.sftp.transfer import (
+    FileCopy,
+    FileOptions,
+    another_time,
+    changed,
+    local_error,
+    may_be_one,
+    not_regular,
+    one_file,
+    restore_times,
+)
 
 if TYPE_CHECKING:
     from fastssh._native.plane import TransferResult
@@ -94,6 +105,7 @@ class FileDownload(FileCopy):
         if self.cancelled:
             self._give_up(self._interrupted())
         elif not self._careful and self.size < self.session.read_length:
+            self._handle = b""  # closed with the rest
             # One byte more than there should be, to see the end.
             self._batch(
                 (messages.READ, (handle, 0, self.size + 1), "read"),
@@ -103,7 +115,7 @@ class FileDownload(FileCopy):
         elif self._listed:  # a listing may be old; a change is what happens from now on
             self.session.request(messages.FSTAT, (handle,), self._looked_again)
         else:
-            self._receive_large()
+            self._open_local(self._receive_large)
 
     # -- a file of one READ: READ, FSTAT and CLOSE in one go -----------------------------------------------------------
 
@@ -132,11 +144,10 @@ class FileDownload(FileCopy):
             self._data = None
             self._open()
         else:
-            self._store(self._data)
+            self._open_local(partial(self._store, self._data))
 
     def _store(self, data: bytes) -> None:
         try:
-            self._open_local()
             view = memoryview(data)
             while self.bytes < len(data):
                 self.bytes += os.write(self._fd, view[self.bytes :])
@@ -154,14 +165,9 @@ class FileDownload(FileCopy):
                 self._give_up(named(error, self.remote))
             return
         self._attributes, self.size = attributes, attributes.size or 0
-        self._receive_large()
+        self._open_local(self._receive_large)
 
     def _receive_large(self) -> None:
-        try:
-            self._open_local()
-        except OSError as error:
-            self._give_up(local_error(error, self.local))
-            return
         if self.cancelled:
             self._give_up(self._interrupted())
         else:
@@ -170,8 +176,8 @@ class FileDownload(FileCopy):
     def _ended(self, result: TransferResult | None, error: Failure | None) -> None:
         self._number = -1
         if result is None:
-            self._cut()
-            self._finish(named(error, self.remote) if error is not None else None)
+            if error is not None:
+                self._give_up(named(local_error(error, self.local), self.remote))
             return
         self.bytes = result.bytes
         failure = transfer_failure(result, self.remote, self.local)
@@ -199,19 +205,61 @@ class FileDownload(FileCopy):
 
     # -- the local file ------------------------------------------------------------------------------------------------
 
-    def _open_local(self) -> None:
+    def _open_local(self, go_on: Callable[[], None]) -> None:
+        """Opens and empties the local file, then calls ``go_on``, unless the file turns out to be the remote one."""
+        try:
+            st = self._opened_local()
+            if st is None or not self._in_place:
+                go_on()
+                return
+            access = another_time(st.st_atime_ns // 1_000_000_000)
+            try:
+                os.utime(self._fd, ns=(access * 1_000_000_000, st.st_mtime_ns))
+            except PermissionError:  # not ours to change, so it cannot be told: written in place, nothing of it is lost
+                go_on()
+                return
+        except OSError as error:
+            self._give_up(local_error(error, self.local))
+            return
+        self.session.request(messages.STAT, (self.remote,), partial(self._probed, go_on, st, access))
+
+    def _probed(
+        self,
+        go_on: Callable[[], None],
+        st: os.stat_result,
+        access: int,
+        attributes: SFTPAttributes | None,
+        error: Failure | None,
+    ) -> None:
+        """The local file may be the remote one: it is if the access time given to one is now the other's."""
+        try:
+            if attributes is None or attributes.atime == wire_time(access * 1_000_000_000):
+                restore_times(self._fd, st)
+                self._give_up(one_file(self.local) if error is None else named(error, self.remote))
+                return
+            self._in_place = False
+            os.ftruncate(self._fd, 0)
+        except OSError as fault:
+            self._give_up(local_error(fault, self.local))
+            return
+        go_on()
+
+    def _opened_local(self) -> os.stat_result | None:
+        """Opens the local file; what it was if it was there. Empties it, unless it may be the remote one."""
         permissions = self._attributes.permissions
         mode = 0o666 if permissions is None else permissions & 0o777 | stat.S_IWUSR
         try:
             self._fd = os.open(self.local, _OPEN_LOCAL | os.O_EXCL, mode)
             self._created = self._regular = True
+            return None
         except FileExistsError:
             self._fd = os.open(self.local, _OPEN_LOCAL, mode)
             st = os.fstat(self._fd)
             self._regular = stat.S_ISREG(st.st_mode)
-            self._in_place = same_file(self._attributes, st)
+            self._in_place = may_be_one(self._attributes, st)
             if self._regular and not self._in_place and st.st_size:
                 os.ftruncate(self._fd, 0)
+            return st
 
     def _complete_local(self) -> None:
         """Length, mode and times as they are to be. Nothing of that for /dev/null and its like."""
@@ -242,4 +290,7 @@ class FileDownload(FileCopy):
     def _give_up(self, error: Failure) -> None:
         self.error = error
         self._cut()
-        self._batch((messages.CLOSE, (self._handle,), ""))
+        if self._handle:
+            self._batch((messages.CLOSE, (self._handle,), ""))
+        else:
+            self._finish(error)

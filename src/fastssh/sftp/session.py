@@ -248,7 +248,11 @@ class Session:
             callback(None, self.error)
             return -1
         # The plane keeps its descriptor until the transfer has ended, which may be after its owner gave up.
-        copy = os.dup(fd)
+        try:
+            copy = os.dup(fd)
+        except OSError as fault:
+            callback(None, fault)
+            return -1
         try:
             number = start(copy)
         except BaseException as error:

@@ -4,9 +4,10 @@ Callbacks and not coroutines, because a tree of small files is copied with a hun
 cost microseconds.
 
 What is left behind when a copy fails never looks complete. A target is emptied before it is written, so that it is
-shorter than its source until the last byte is there; after a failure it is cut to what had been transferred. Where the
-target may be the source itself (same size, time and owner: think of ``scp file localhost:file``) it is written in
-place instead, and what it holds is right at every moment.
+shorter than its source until the last byte is there; after a failure it is cut to what had been transferred.
+
+Emptying the target must not empty the source: think of ``scp file localhost:file``. Where size and modification time of
+both agree, the target's access time is changed first, and if that shows on the source, the two are one file.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from fastssh.errors import TransferError
+from fastssh.errors import SSHError, TransferError
 from fastssh.sftp import messages
 from fastssh.sftp.attributes import SFTPAttributes, wire_time
 from fastssh.sftp.messages import Request
@@ -140,20 +141,35 @@ class FileCopy:
         self._finish(None)
 
 
-def same_file(attributes: SFTPAttributes | None, st: os.stat_result) -> bool:
-    """Whether a remote and a local file could be one: all that both sides know of them agrees."""
+def may_be_one(attributes: SFTPAttributes | None, st: os.stat_result) -> bool:
+    """Whether a remote and a local file could be one."""
     return (
         attributes is not None
         and stat.S_ISREG(st.st_mode)
         and attributes.size == st.st_size > 0
         and attributes.mtime == wire_time(st.st_mtime_ns)
-        and (attributes.uid, attributes.gid) == (st.st_uid, st.st_gid)
     )
 
 
-def local_error(error: OSError, path: str) -> OSError:
-    """``error`` with the file it was about; calls on descriptors do not know it."""
-    return error if error.filename is not None else OSError(error.errno, error.strerror, path)
+def another_time(seconds: int) -> int:
+    """A time that a file does not have by chance: half a minute before ``seconds``."""
+    return seconds - 31 if seconds > 31 else seconds + 31
+
+
+def one_file(name: str) -> TransferError:
+    return TransferError(f"{printable(name)}: source and target are the same file")
+
+
+def restore_times(fd: int, st: os.stat_result) -> None:
+    """Undoes what the search for the same file did to it."""
+    os.utime(fd, ns=(st.st_atime_ns, st.st_mtime_ns))
+
+
+def local_error(error: Failure, path: str) -> Failure:
+    """``error`` of the local system with the file it was about, which calls on descriptors do not know."""
+    if isinstance(error, SSHError) or error.filename is not None:
+        return error
+    return OSError(error.errno, error.strerror, path)
 
 
 def changed(name: str) -> TransferError:

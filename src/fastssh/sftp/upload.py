@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Callable
+from functools import partial
 from types import EllipsisType
 from typing import TYPE_CHECKING, Any, Final
 
@@ -14,7 +15,17 @@ from fastssh.sftp.attributes import SFTPAttributes, wire_time
 from fastssh.sftp.constants import OpenFlags
 from fastssh.sftp.messages import Request
 from fastssh.sftp.session import Failure, Session, named, transfer_failure
-from fastssh.sftp.transfer import FileCopy, FileOptions, changed, local_error, not_regular, same_file
+from fastssh.sftp.transfer import (
+    FileCopy,
+    FileOptions,
+    another_time,
+    changed,
+    local_error,
+    may_be_one,
+    not_regular,
+    one_file,
+    restore_times,
+)
 
 if TYPE_CHECKING:
     from fastssh._native.plane import TransferResult
@@ -71,7 +82,7 @@ class FileUpload(FileCopy):
             self._open(attributes)
 
     def _open(self, target: SFTPAttributes | None) -> None:
-        self._in_place = same_file(target, self._stat)
+        self._in_place = may_be_one(target, self._stat)
         self._regular = target is None or target.permissions is None or target.is_file()
         attributes = SFTPAttributes(permissions=self.options.mode(self._stat.st_mode) & 0o777)
         flags = _IN_PLACE if self._in_place else _TRUNCATE
@@ -82,6 +93,37 @@ class FileUpload(FileCopy):
             self._finish(named(error, self.remote) if error is not None else None)
             return
         self._handle = handle
+        if self._in_place:
+            times = SFTPAttributes(
+                atime=another_time(wire_time(self._stat.st_atime_ns)), mtime=wire_time(self._stat.st_mtime_ns)
+            )
+            self.session.request(messages.FSETSTAT, (handle, times), partial(self._probed, times))
+        else:
+            self._send()
+
+    def _probed(self, times: SFTPAttributes, _: None, error: Failure | None) -> None:
+        """The target may be the source: it is if the access time given to one is now the other's."""
+        try:
+            if wire_time(os.fstat(self._fd).st_atime_ns) == times.atime:
+                restore_times(self._fd, self._stat)
+                self._give_up(one_file(self.local))
+                return
+        except OSError as fault:
+            self._give_up(local_error(fault, self.local))
+            return
+        if error is not None:  # not ours to change, so it cannot be told: written in place, nothing of it is lost
+            self._send()
+            return
+        self._in_place = False
+        self.session.request(messages.FSETSTAT, (self._handle, SFTPAttributes(size=0)), self._emptied)
+
+    def _emptied(self, _: None, error: Failure | None) -> None:
+        if error is not None:
+            self._give_up(named(error, self.remote, "truncate"))
+        else:
+            self._send()
+
+    def _send(self) -> None:
         if self.size <= self.session.write_length:
             self.session.schedule(self._send_small)
         else:
@@ -127,7 +169,8 @@ class FileUpload(FileCopy):
     def _sent(self, result: TransferResult | None, error: Failure | None) -> None:
         self._number = -1
         if result is None:
-            self._finish(named(error, self.remote) if error is not None else None)
+            if error is not None:
+                self._give_up(named(local_error(error, self.local), self.remote))
             return
         self.bytes = result.bytes
         failure = transfer_failure(result, self.remote, self.local)
