@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -14,8 +16,10 @@ from pathlib import Path
 
 import pytest
 
+from fastssh.cli import arguments
+from fastssh.config.directives import DIRECTIVES
 from tests.support.copying import FASTSSH_SCP, random_file
-from tests.support.peers import Keys, Peer, clean_environment, free_port, program
+from tests.support.peers import Keys, Peer, clean_environment, free_port
 
 SECONDS = 60
 
@@ -65,8 +69,8 @@ def test_files_and_trees_go_both_ways_silently(run: Run, sshd: Peer, tmp_path: P
     os.utime(tree / "one", (1_000_000_000, 1_100_000_000))
     there = sshd.root / "cli-trees"
     there.mkdir(exist_ok=True)
-    for arguments in (["-rp", "tree", f"server:{there}"], ["-pr", f"scp://server//{there}/tree", "back"]):
-        done = run(*arguments)
+    for names in (["-rp", "tree", f"server:{there}"], ["-pr", f"scp://server//{there}/tree", "back"]):
+        done = run(*names)
         assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
     status = (tmp_path / "back/one").stat()
     assert (status.st_mode & 0o777, status.st_mtime) == (0o640, 1_100_000_000)
@@ -131,8 +135,8 @@ def test_json_is_one_object_on_standard_output(run: Run, sshd: Peer, tmp_path: P
 
 def test_the_rate_limit_holds_in_both_directions(run: Run, sshd: Peer, tmp_path: Path) -> None:
     random_file(tmp_path / "limited", 600_000)
-    for arguments in (["limited", f"server:{sshd.root}/limited"], [f"server:{sshd.root}/limited", "back"]):
-        done = run("--json", "-l", "2400", *arguments)  # 307,200 bytes a second
+    for names in (["limited", f"server:{sshd.root}/limited"], [f"server:{sshd.root}/limited", "back"]):
+        done = run("--json", "-l", "2400", *names)  # 307,200 bytes a second
         assert done.returncode == 0
         assert json.loads(done.stdout)["seconds"] > 0.9
 
@@ -387,9 +391,9 @@ def test_an_unexpected_error_is_one_line_with_a_hint(run: Run, tmp_path: Path) -
 
 
 def test_a_closed_standard_output_is_no_traceback(tmp_path: Path) -> None:
-    for arguments in (["--help"], ["--version"], ["--json", "missing", "copy"]):
+    for options in (["--help"], ["--version"], ["--json", "missing", "copy"]):
         for redirection in (">&-", ">/dev/full"):
-            command = ["sh", "-c", f'"$@" {redirection}', "sh", str(FASTSSH_SCP), *arguments]
+            command = ["sh", "-c", f'"$@" {redirection}', "sh", str(FASTSSH_SCP), *options]
             done = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS, cwd=tmp_path, check=False,
                                   env=clean_environment(tmp_path))
             assert "Traceback" not in done.stderr
@@ -397,11 +401,25 @@ def test_a_closed_standard_output_is_no_traceback(tmp_path: Path) -> None:
             assert done.returncode != 0 or redirection == ">&-"
 
 
-def test_the_manual_names_every_option() -> None:
-    from fastssh.cli import arguments
+MANUAL = Path(__file__).parent.parent / "docs/man/fastssh-scp.1"
 
-    text = (Path(__file__).parent.parent / "docs/man/fastssh-scp.1").read_text()
-    for option in [*"46BCcFilopPqrTsvX", "-json", "-help", "-version"]:
-        assert f".It Fl {option}" in text, option
-    assert program("man", "man-db") if sys.platform == "linux" and os.path.exists("/usr/bin/man") else True
-    assert arguments.USAGE
+
+def test_the_manual_names_every_option_and_directive() -> None:
+    text = MANUAL.read_text()
+    described = set(re.findall(r"^\.It Fl (\S+)", text, re.MULTILINE))
+    understood = {*"46BCcFilopPqrTsvX", "-json", "-help", "-version"}
+    assert described == understood
+    for option in understood - {"s"}:
+        assert re.search(rf"-\w*{option}", arguments.USAGE), option
+    directives = set(re.findall(r"^\.Cm ([A-Z]\w+) [,.]", text, re.MULTILINE)) - {"Host", "Match", "Include"}
+    assert {name for name in directives if name.lower() not in DIRECTIVES} == set()
+    refused = {directive.name for directive in DIRECTIVES.values() if directive.harmless is not None}
+    assert refused <= directives
+
+
+@pytest.mark.skipif(shutil.which("man") is None, reason="man is missing: apt-get install man-db")
+def test_the_manual_is_set_without_warnings() -> None:
+    done = subprocess.run(["man", "--warnings", "-E", "UTF-8", "-l", "-Tutf8", MANUAL], capture_output=True, text=True,
+                          timeout=SECONDS, check=True, env={**os.environ, "MANWIDTH": "80", "MANPAGER": "cat"})
+    assert done.stderr == ""
+    assert "fastssh-scp" in done.stdout
