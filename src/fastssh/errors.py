@@ -191,7 +191,11 @@ class SFTPError(RemoteError, OSError):
         self.code = self.status if code is None else code
 
     def __str__(self) -> str:
-        return f"{self.filename}: {self.strerror}" if self.filename is not None else str(self.strerror)
+        if self.filename is None:
+            return str(self.strerror)
+        # A name may come from the server: its control characters must not reach a terminal as they are.
+        name = "".join(each if each.isprintable() else ascii(each)[1:-1] for each in str(self.filename))
+        return f"{name}: {self.strerror}"
 
 
 class SFTPEOFError(SFTPError, EOFError):
