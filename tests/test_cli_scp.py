@@ -188,6 +188,15 @@ def test_no_common_algorithm_names_both_offers(run: Run, start_sshd: Callable[..
     one_line(done, "no common cipher", "aes128-gcm@openssh.com", "aes256-ctr", peer.host, status=255)
 
 
+def test_rsa_keys_that_are_too_small_are_refused(run: Run, sshd: Peer, keys: Keys) -> None:
+    options = ["-o", "RequiredRSASize=3072"]  # those of the tests have 2048 bits
+    done = run(*options, "-o", "HostKeyAlgorithms=rsa-sha2-512", f"server:{small(sshd)}", "small")
+    one_line(done, "2048 bits", "3072", "verification failed", status=255)
+    key = ["-F", "none", "-P", str(sshd.port), "-i", keys.user("rsa"), "-o", f"UserKnownHostsFile={sshd.known_hosts}"]
+    one_line(run(*options, *key, f"{sshd.host}:{small(sshd)}", "small"), "Permission denied", status=255)
+    assert run(*key, f"{sshd.host}:{small(sshd)}", "small").returncode == 0
+
+
 def test_no_login_is_one_line(run: Run, sshd: Peer) -> None:
     one_line(run("-o", "IdentityFile=none", "-o", "PubkeyAuthentication=no", "server:x", "."), "Permission denied",
              status=255)

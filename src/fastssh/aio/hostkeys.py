@@ -56,6 +56,11 @@ class HostKeyPolicy:
 
     def check(self, key: PublicKey) -> HostKeyQuestion | None:
         """None: accepted. A question: accepted if :meth:`confirmed` gets True. Raises HostKeyError otherwise."""
+        if key.algorithm == "ssh-rsa" and key.bits < self._options.required_rsa_size:
+            raise HostKeyError(
+                f"RSA host key of {self.name} has {key.bits} bits, but {self._options.required_rsa_size} are required. "
+                + _FAILED
+            )
         match = self._known.check(self._host, self._port, key)
         if match.status is HostStatus.MATCH:
             self._log(LOG_DEBUG1, f"Host '{self.name}' is known and matches the {key.family} host key.")

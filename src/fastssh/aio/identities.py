@@ -93,7 +93,16 @@ async def gather(options: ClientOptions, agent: AgentClient | None) -> list[Iden
                     held.append(Identity(printable(key.comment), "agent", public))
         except AgentError as error:
             log(LOG_DEBUG1, str(error))
-    return merge([_in_memory(key) for key in options.keys], files, held, identities_only=options.identities_only)
+    found = merge([_in_memory(key) for key in options.keys], files, held, identities_only=options.identities_only)
+    return [identity for identity in found if _large_enough(identity, options)]
+
+
+def _large_enough(identity: Identity, options: ClientOptions) -> bool:
+    public = identity.public
+    if public is None or public.algorithm != "ssh-rsa" or public.bits >= options.required_rsa_size:
+        return True
+    options.log(LOG_DEBUG1, f"Skipping {identity.name}: {public.bits} bits, {options.required_rsa_size} are required")
+    return False
 
 
 def _in_memory(key: PrivateKey) -> Identity:

@@ -80,6 +80,7 @@ class ClientOptions:
     global_known_hosts: Sequence[Path] = GLOBAL_KNOWN_HOSTS
     strict_host_key_checking: StrictHostKeyChecking | None = None  # None: "ask" with a prompter, "yes" without
     hash_known_hosts: bool = False
+    required_rsa_size: int = 1024  # bits; smaller host keys are refused, smaller user keys not offered
     # -- authentication
     identity_files: Sequence[Path] | None = None  # None: those of IDENTITY_FILES that exist
     identities_only: bool = False
@@ -101,8 +102,8 @@ class ClientOptions:
     server_alive_count_max: int = 3
     rekey_bytes: int = 0  # 0: the cipher's own limit
     rekey_seconds: float = 0
-    # A transfer may hold the event loop this long while it waits for its socket: less CPU for a program that does nothing
-    # else meanwhile, as fastssh-scp; in a loop with other work leave it at 0.
+    # Seconds that a transfer may hold the event loop while it waits for its socket: less CPU for a program that does
+    # nothing else meanwhile, as fastssh-scp; in a loop with other work leave it at 0.
     linger: float = 0
     log: Callable[[int, str], None] = _no_log
 

@@ -57,6 +57,7 @@ def client_options(
         tcp_keepalive=settings.flag("TCPKeepAlive"),
         user_known_hosts=_paths(settings, "UserKnownHostsFile") or (),
         global_known_hosts=settings.words("GlobalKnownHostsFile") or (),
+        required_rsa_size=max(1024, settings.number("RequiredRSASize")),
         hash_known_hosts=settings.flag("HashKnownHosts"),
         identity_files=_paths(settings, "IdentityFile"),
         identities_only=settings.flag("IdentitiesOnly"),
