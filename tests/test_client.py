@@ -48,7 +48,7 @@ def open_descriptors() -> int:
     return len(os.listdir("/proc/self/fd"))
 
 
-# --- commands -----------------------------------------------------------------------------------------------------------
+# --- commands -----------------------------------------------------------------------------------------------------
 
 
 async def test_commands_run_one_after_the_other_and_at_once(sshd: Peer) -> None:
@@ -110,7 +110,11 @@ async def test_input_that_the_command_does_not_read_is_no_error(sshd: Peer) -> N
 
 
 async def test_streams_are_read_and_written_piece_by_piece(sshd: Peer) -> None:
-    async with asyncio.timeout(SECONDS), fastssh.connect(**to(sshd)) as conn, await conn.create_process("cat") as process:
+    async with (
+        asyncio.timeout(SECONDS),
+        fastssh.connect(**to(sshd)) as conn,
+        await conn.create_process("cat") as process,
+    ):
         process.stdin.write(b"one\ntwo\n")
         assert await process.stdout.readline() == b"one\n"
         assert await process.stdout.readexactly(2) == b"tw"
@@ -154,7 +158,7 @@ async def test_refused_channels_raise_and_leave_the_connection_alone(start_sshd:
         assert (await conn.run("true")).exit_status == 0
 
 
-# --- streams that are long ------------------------------------------------------------------------------------------------
+# --- streams that are long ----------------------------------------------------------------------------------------
 
 
 async def test_a_long_output_is_read_in_constant_memory(sshd: Peer) -> None:
@@ -172,12 +176,15 @@ async def test_a_long_output_is_read_in_constant_memory(sshd: Peer) -> None:
 
 
 async def test_output_that_is_not_read_waits_at_the_server(sshd: Peer) -> None:
-    async with asyncio.timeout(SECONDS), fastssh.connect(**to(sshd)) as conn:
-        async with await conn.create_process("head -c 20000000 /dev/zero", window=256 * 1024) as process:
-            for number in range(20):  # other channels go on meanwhile
-                assert (await conn.run(f"echo {number}")).stdout == b"%d\n" % number
-            assert conn.plane.bytes_received < 2_000_000
-            assert len(await process.stdout.read()) == 20_000_000
+    async with (
+        asyncio.timeout(SECONDS),
+        fastssh.connect(**to(sshd)) as conn,
+        await conn.create_process("head -c 20000000 /dev/zero", window=256 * 1024) as process,
+    ):
+        for number in range(20):  # other channels go on meanwhile
+            assert (await conn.run(f"echo {number}")).stdout == b"%d\n" % number
+        assert conn.plane.bytes_received < 2_000_000
+        assert len(await process.stdout.read()) == 20_000_000
 
 
 async def test_rekeys_of_the_server_do_not_show(start_sshd: Any) -> None:
@@ -196,7 +203,7 @@ async def test_rekeys_of_our_own_do_not_show(sshd: Peer) -> None:
     assert lines.count("SSH2_MSG_NEWKEYS sent") > 4
 
 
-# --- the end, in the middle -------------------------------------------------------------------------------------------------
+# --- the end, in the middle ---------------------------------------------------------------------------------------
 
 
 async def test_a_cancelled_command_closes_its_channel_and_nothing_else(sshd: Peer) -> None:
@@ -212,7 +219,7 @@ async def test_a_cancelled_command_closes_its_channel_and_nothing_else(sshd: Pee
 
 async def test_a_command_that_takes_too_long_is_a_timeout(sshd: Peer) -> None:
     async with asyncio.timeout(SECONDS), fastssh.connect(**to(sshd)) as conn:
-        with pytest.raises(SSHTimeoutError, match="remote command 'sleep 60' timed out after 0.2 s"):
+        with pytest.raises(SSHTimeoutError, match=r"remote command 'sleep 60' timed out after 0\.2 s"):
             await conn.run("sleep 60", timeout=0.2)
         assert (await conn.run("true")).exit_status == 0
 
@@ -261,7 +268,7 @@ async def test_nothing_is_left_behind(sshd: Peer) -> None:
         assert (open_descriptors(), len(asyncio.all_tasks())) == (before, tasks)
 
 
-# --- no connection ----------------------------------------------------------------------------------------------------------
+# --- no connection ------------------------------------------------------------------------------------------------
 
 
 async def test_a_refused_connection_says_so() -> None:
@@ -342,7 +349,7 @@ async def test_too_many_wrong_keys_end_with_the_servers_words(start_sshd: Any, t
             await fastssh.connect(**to(peer, keys=keys, identity_files=[]))
 
 
-# --- other servers ------------------------------------------------------------------------------------------------------------
+# --- other servers ------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", ["dropbear", "asyncssh_server", "paramiko_server"])
@@ -355,7 +362,7 @@ async def test_other_servers_take_our_key(name: str, request: pytest.FixtureRequ
             assert (result.stdout, result.stderr, result.exit_status) == (b"x" * 300_000, b"err\n", 3)
 
 
-# --- the package --------------------------------------------------------------------------------------------------------------
+# --- the package --------------------------------------------------------------------------------------------------
 
 
 def test_importing_the_package_is_cheap() -> None:

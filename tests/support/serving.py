@@ -8,10 +8,10 @@ import socket
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fastssh import algorithms
-from fastssh._native.plane import Event, Plane
+from fastssh._native.plane import Plane
 from fastssh.aio.client import ClientConnection, connect
 from fastssh.aio.driver import Driver
 from fastssh.auth.server import Attempt, AuthServer, Verdict
@@ -24,6 +24,9 @@ from fastssh.transport.transport import Phase, Role, Transport, TransportOptions
 from fastssh.wire.messages import ServiceRequest
 from fastssh.wire.requests import ExecRequest, ExitStatus
 from tests.support.memory import host_key
+
+if TYPE_CHECKING:
+    from fastssh._native.plane import Event
 
 
 class Command(ChannelHandler):
@@ -79,15 +82,14 @@ class Server:
             random=os.urandom,
             now=time.monotonic,
         )
-        self.driver = Driver(
-            sock, self.transport, self.plane, settle=lambda: self.connection.settle(), lost=self.lost, peer="client"
-        )
+        self.driver = Driver(sock, self.transport, self.plane, settle=self.settle, lost=self.lost, peer="client")
         self.connection = Connection(
             self.transport, self.plane, wake=self.driver.wake, acceptors={"session": self.accept}
         )
         self.auth: AuthServer | None = None
         self.error: SSHError | None = None
         self.commands: list[Command] = []
+        self.attempts: list[Attempt] = []
         self.authorise: Callable[[Attempt], Verdict] = lambda attempt: Verdict.ACCEPT
         self.on_ready: Callable[[], None] = lambda: None
         self.on_login: Callable[[], None] = lambda: None
@@ -98,6 +100,9 @@ class Server:
         """Sends these bytes, whatever they are."""
         self.transport.send_payload(payload)
         self.driver.wake()
+
+    def settle(self) -> None:
+        self.connection.settle()
 
     def accept(self, incoming: IncomingOpen) -> None:
         command = Command(self)
@@ -112,11 +117,15 @@ class Server:
             send=self.transport.send,
             session_id=self.transport.session_id,
             host_key=self.key.public.blob,
-            authorise=lambda attempt: self.authorise(attempt),
+            authorise=self.judge,
             authenticated=self.authenticated,
             signature_algorithms=algorithms.HOST_KEYS,
         )
         self.on_ready()
+
+    def judge(self, attempt: Attempt) -> Verdict:
+        self.attempts.append(attempt)
+        return self.authorise(attempt)
 
     def authenticated(self, attempt: Attempt) -> None:
         self.transport.set_phase(Phase.CONNECTION)
@@ -159,9 +168,8 @@ async def serving(**options: Any) -> AsyncIterator[tuple[Server, socket.socket]]
 @asynccontextmanager
 async def joined(tmp_path: Any, **client: Any) -> AsyncIterator[tuple[ClientConnection, Server]]:
     """A logged-in client and its server."""
-    async with serving() as (server, sock):
-        async with connect(**options(tmp_path, server, **client), sock=sock) as connection:
-            yield connection, server
+    async with serving() as (server, sock), connect(**options(tmp_path, server, **client), sock=sock) as connection:
+        yield connection, server
 
 
 def options(tmp_path: Any, server: Server, **more: Any) -> dict[str, Any]:
