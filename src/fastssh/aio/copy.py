@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import Any, Final
 
@@ -18,9 +18,10 @@ from fastssh.sftp.download_tree import DownloadTree
 from fastssh.sftp.tree import CopyFailure, CopyObserver, CopyOptions, CopyReport, Tree
 from fastssh.sftp.upload_tree import UploadTree
 
-__all__ = ["CopyFailure", "CopyObserver", "CopyOptions", "CopyReport", "download", "upload"]
+__all__ = ["Copy", "CopyFailure", "CopyObserver", "CopyOptions", "CopyReport", "download", "upload"]
 
 Local = str | os.PathLike[str]
+Copy = Callable[..., Awaitable[CopyReport]]  # upload or download
 
 _NOBODY: Final = type("_Nobody", (CopyObserver,), {"__doc__": "An observer who does not look."})()
 
