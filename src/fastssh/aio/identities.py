@@ -121,13 +121,16 @@ def merge(
     matching = [replace(identity, name=names[blob]) for identity in held if (blob := _blob(identity)) in names]
     others = [] if identities_only else [identity for identity in held if _blob(identity) not in names]
     ordered: list[Identity] = []
-    seen: set[bytes] = set()
+    seen: dict[bytes, Identity] = {}
     for identity in (*memory, *matching, *others, *files):
         blob = _blob(identity)
-        if blob is None or blob not in seen:
+        earlier = seen.get(blob) if blob is not None else None
+        if earlier is None:
             ordered.append(identity)
-        if blob is not None:
-            seen.add(blob)
+            if blob is not None:
+                seen[blob] = identity
+        elif earlier.origin == "file" and earlier.private is None:
+            earlier.private = identity.private  # one file may be spoilt where another is not
     return ordered
 
 
