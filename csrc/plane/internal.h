@@ -95,6 +95,7 @@ struct fs_plane {
     uint32_t fill_next; /* round robin */
     struct fs_transfer **transfers;
     uint32_t transfer_slots;
+    uint32_t active_transfers; /* not yet ended */
     fs_gather gather;
 };
 

@@ -63,8 +63,12 @@ void fs_plane_clear_events(fs_plane *p);
 
 enum { FS_STEP_EVENTS = 1, FS_STEP_WANT_WRITE = 2, FS_STEP_EOF = 4, FS_STEP_MORE = 8, FS_STEP_BLOCKED = 16 };
 
-/* One bounded turn on a non-blocking socket. *flags: FS_STEP_. FS_E_SYSTEM leaves errno. */
-int fs_plane_step(fs_plane *p, int fd, int readable, int *flags);
+#define FS_MAX_LINGER 500000000u /* ns */
+
+/* One bounded turn on a non-blocking socket. *flags: FS_STEP_. FS_E_SYSTEM leaves errno.
+ * While transfers are under way and nothing else is to be done, it waits for the socket up to linger ns (at most
+ * FS_MAX_LINGER) and goes on with more turns. */
+int fs_plane_step(fs_plane *p, int fd, int readable, uint64_t linger, int *flags);
 /* The same in memory. *taken <= len. */
 int fs_plane_feed(fs_plane *p, const uint8_t *data, size_t len, size_t *taken);
 /* Fills, and shows the sealed bytes; fs_plane_drop(n) after they were taken. */

@@ -21,6 +21,7 @@ int fs_plane_sftp_attach(fs_plane *p, uint32_t id) {
 
 static void end_transfer(fs_plane *p, fs_transfer *t) {
     t->ended = 1;
+    p->active_transfers--;
     /* A full event queue ends the connection, and with it all transfers. */
     int status = fs_push_event(p, FS_EVENT_TRANSFER, t->channel, t->number, NULL, 0);
     if (status != FS_OK && p->failed == FS_OK) p->failed = status;
@@ -84,6 +85,7 @@ int fs_plane_sftp_start(fs_plane *p, uint32_t id, const fs_transfer_spec *spec, 
     t->result.kind = spec->kind;
     t->result.end_of_file = -1;
     p->transfers[slot] = t;
+    p->active_transfers++;
     if (c->sftp->last != NULL) c->sftp->last->following = t;
     else c->sftp->first = t;
     c->sftp->last = t;

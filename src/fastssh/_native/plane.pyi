@@ -75,8 +75,10 @@ class Plane:
     def events(self) -> list[Event]: ...
 
     # -- moving bytes ----------------------------------------------------------------------------------------------
-    def step(self, fd: int, readable: bool) -> int:
+    def step(self, fd: int, readable: bool, linger: float = 0.0) -> int:
         """One bounded turn: recv (if readable), open, dispatch, fill, seal, send, without the GIL. Returns STEP_ flags.
+        While transfers run and nothing else is to be done, waits up to linger seconds (at most 0.5) for the socket
+        and takes more turns: fewer rounds through the event loop, which stands still meanwhile.
         Raises ProtocolError, IntegrityError or OSError; events that came before the fault are still in events().
         """
     def feed(self, data: bytes) -> int:

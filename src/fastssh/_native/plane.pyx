@@ -61,7 +61,7 @@ cdef extern from "plane.h":
     int fs_plane_has_events(const fs_plane *p) nogil
     int fs_plane_event(const fs_plane *p, size_t *cursor, fs_event *event) nogil
     void fs_plane_clear_events(fs_plane *p) nogil
-    int fs_plane_step(fs_plane *p, int fd, int readable, int *flags) nogil
+    int fs_plane_step(fs_plane *p, int fd, int readable, uint64_t linger, int *flags) nogil
     int fs_plane_feed(fs_plane *p, const uint8_t *data, size_t len, size_t *taken) nogil
     int fs_plane_fill(fs_plane *p) nogil
     size_t fs_plane_unsent(const fs_plane *p, const uint8_t **data) nogil
@@ -212,12 +212,13 @@ cdef class Plane:
 
     # -- moving bytes ----------------------------------------------------------------------------------------------
 
-    def step(self, int fd, bint readable):
+    def step(self, int fd, bint readable, double linger=0.0):
         cdef int status, flags, err
+        cdef uint64_t nanoseconds = <uint64_t>(max(linger, 0.0) * 1e9)
         self.enter()
         self.busy = True
         with nogil:
-            status = fs_plane_step(self.plane, fd, readable, &flags)
+            status = fs_plane_step(self.plane, fd, readable, nanoseconds, &flags)
             err = errno
         self.busy = False
         if status != FS_OK:
