@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from fastssh.aio.sftp import SFTPClient
 
 EXIT_FAILED: Final = 1
+LINGER: Final = 0.05  # seconds; the display and Ctrl-C can wait that long, and a transfer costs less CPU
 EXIT_NO_CONNECTION: Final = 255  # what scp ends with when ssh could not connect, or its configuration is broken
 
 
@@ -91,7 +92,9 @@ class CopyJob:
                 self._messages.write(printable(f"debug{of}: {text}" if of else text, newlines=True))
 
         prompter = Terminal(self._messages, banners=level >= 0) if Terminal.available() else None
-        return await fastssh.connect(client_options(settings, prompter=prompter, log=log))
+        options = client_options(settings, prompter=prompter, log=log)
+        options.linger = LINGER
+        return await fastssh.connect(options)
 
     def _overrides(self, remote: Remote) -> list[str | tuple[str, str]]:
         """The command line as settings, in the order in which scp hands them to ssh: -o comes before -P and user@."""
