@@ -203,6 +203,23 @@ async def test_rekeys_of_our_own_do_not_show(sshd: Peer) -> None:
     assert lines.count("SSH2_MSG_NEWKEYS sent") > 4
 
 
+async def test_rekeys_come_with_time(sshd: Peer) -> None:
+    lines: list[str] = []
+    settings = to(sshd, rekey_seconds=0.1, log=lambda level, text: lines.append(text))
+    async with asyncio.timeout(SECONDS), fastssh.connect(**settings) as conn:
+        while lines.count("SSH2_MSG_NEWKEYS received") < 4:
+            await asyncio.sleep(0.02)
+        assert (await conn.run("true")).exit_status == 0
+
+
+async def test_compressed_streams(start_sshd: Any) -> None:
+    peer = start_sshd(Compression="yes", RekeyLimit="1M")
+    data = b"the same again and again " * 100_000 + os.urandom(3_000_000)
+    async with asyncio.timeout(2 * SECONDS), fastssh.connect(**to(peer, compression=True)) as conn:
+        assert conn.negotiated.compression_c2s == conn.negotiated.compression_s2c == "zlib@openssh.com"
+        assert (await conn.run("cat", input=data)).stdout == data
+
+
 # --- the end, in the middle ---------------------------------------------------------------------------------------
 
 

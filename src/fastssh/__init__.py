@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from fastssh.aio.client import ClientConnection, connect
     from fastssh.aio.options import ClientOptions, Prompter
     from fastssh.aio.process import CompletedProcess, Process
-    from fastssh.aio.sftp import SFTPClient, SFTPFile
+    from fastssh.aio.sftp import SFTPClient
+    from fastssh.aio.sftp_file import SFTPFile
     from fastssh.errors import (
         AgentError,
         AuthenticationError,
@@ -49,7 +50,8 @@ _HOMES: Final = {
     "fastssh.aio.client": ("ClientConnection", "connect"),
     "fastssh.aio.options": ("ClientOptions", "Prompter"),
     "fastssh.aio.process": ("CompletedProcess", "Process"),
-    "fastssh.aio.sftp": ("SFTPClient", "SFTPFile"),
+    "fastssh.aio.sftp": ("SFTPClient",),
+    "fastssh.aio.sftp_file": ("SFTPFile",),
     "fastssh.errors": (
         "AgentError",
         "AuthenticationError",

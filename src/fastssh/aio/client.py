@@ -114,7 +114,7 @@ class ClientConnection:
         finally:
             if agent is not None:
                 agent.close()
-        self._every(REKEY_CHECK_SECONDS, self._check_rekey)
+        self._every(min(options.rekey_seconds or REKEY_CHECK_SECONDS, REKEY_CHECK_SECONDS), self._check_rekey)
         if options.server_alive_interval > 0:
             self._every(options.server_alive_interval, self._check_alive)
 
