@@ -15,7 +15,7 @@ from fastssh._native.packet import Sealer, cipher_names, cipher_sizes, mac_names
 from fastssh._native.plane import Plane
 from fastssh.errors import IntegrityError, ProtocolError
 
-KEXINIT, NEWKEYS, CONFIRM, ADJUST, DATA, EXTENDED, EOF, CLOSE = 20, 21, 91, 93, 94, 95, 96, 97
+DISCONNECT, KEXINIT, NEWKEYS, CONFIRM, ADJUST, DATA, EXTENDED, EOF, CLOSE = 1, 20, 21, 91, 93, 94, 95, 96, 97
 SUITES = [
     (cipher, mac) for cipher in cipher_names() for mac in (mac_names() if cipher_sizes(cipher)[3] == 0 else ["none"])
 ]
@@ -305,7 +305,7 @@ def test_row10_offsets_past_4_gib_are_exact_both_ways(file, tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("window", [100, 1000, 24_576, 70_000, 300_000])
-@pytest.mark.parametrize("max_packet", [256, 1000, 32768, 131072])
+@pytest.mark.parametrize("max_packet", [512, 1000, 32768, 131072])
 def test_put_goes_on_through_narrow_windows_and_small_packets(file, window: int, max_packet: int) -> None:
     content = random.Random(8).randbytes(400_000 if window > 1000 else 20_000)
     client, plane = joined(window=window, max_packet=max_packet)
@@ -384,8 +384,82 @@ def test_a_closed_channel_ends_its_transfers(file) -> None:
     deliver(plane, client)
     result = finished(client, client.events(), transfer)
     assert result.status < 0
+    late = client.sftp_put(0, b"handle", file(b"x", "late"), offset=0, size=-1, chunk=32768)  # before CLOSE was looked at
+    assert finished(client, client.events(), late).status < 0
+    assert client.channel_write(0, b"late") == 0
+
+
+def test_a_close_behind_the_last_reply_leaves_the_transfer_whole(file) -> None:
+    content = random.Random(12).randbytes(100_000)
+    client, plane = joined()
+    client.sftp_attach(0)
+    server = SFTPServer(plane, content)
+    transfer = client.sftp_get(0, b"handle", file(), offset=0, size=len(content), chunk=32768, to_end=False)
+    deliver(client, plane)
+    server.turn()
+    plane.channel_eof(7)
+    plane.channel_close(7)
+    deliver(plane, client)  # replies, EOF and CLOSE at once
+    result = finished(client, client.events(), transfer)
+    assert (result.status, result.bytes) == (0, len(content))
+
+
+def test_end_of_file_waits_for_transfers_and_close_ends_them(file) -> None:
+    client, plane = joined()
+    client.sftp_attach(0)
+    server = SFTPServer(plane)
+    content = random.Random(13).randbytes(3_000_000)
+    transfer = client.sftp_put(0, b"handle", file(content), offset=0, size=-1, chunk=32768)
+    client.channel_eof(0)
+    result = finished(client, run(client, server), transfer)
+    assert (result.status, result.bytes) == (0, len(content))
     with pytest.raises(ValueError, match="not open"):
-        client.sftp_put(0, b"handle", 0, offset=0, size=-1, chunk=32768)
+        client.sftp_put(0, b"handle", file(content), offset=0, size=-1, chunk=32768)
+
+    client, plane = joined()
+    client.sftp_attach(0)
+    transfer = client.sftp_put(0, b"handle", file(content), offset=0, size=-1, chunk=32768)
+    deliver(client, plane)
+    client.channel_close(0)
+    assert finished(client, client.events(), transfer).status < 0
+
+
+@pytest.mark.parametrize("kind", ["get", "put"])
+def test_a_rate_limit_holds_transfers_in_both_directions(file, kind: str) -> None:
+    content = random.Random(14).randbytes(100_000)
+    client, plane = joined()
+    client.sftp_attach(0)
+    server = SFTPServer(plane, content)
+    client.set_send_rate(1)  # a byte a second
+    if kind == "get":
+        transfer = client.sftp_get(0, b"handle", file(), offset=0, size=len(content), chunk=32768, to_end=True)
+    else:
+        transfer = client.sftp_put(0, b"handle", file(content), offset=0, size=-1, chunk=32768)
+    for _ in range(100):  # however often it is called
+        deliver(client, plane)
+    server.turn()
+    assert server.requests == []
+    assert client.wait_seconds > 0
+    client.set_send_rate(0)
+    assert finished(client, run(client, server), transfer).status == 0
+    assert client.wait_seconds == 0
+
+
+def test_nothing_follows_our_disconnect(file) -> None:
+    client, plane = joined()
+    client.sftp_attach(0)
+    server = SFTPServer(plane)
+    put = client.sftp_put(0, b"handle", file(bytes(9_000_000)), offset=0, size=-1, chunk=32768)
+    deliver(client, plane)
+    server.turn()
+    replies = plane.take()
+    client.channel_write(0, SFTPServer.message(bytes(5)))
+    client.send(struct.pack(">BIII", DISCONNECT, 11, 0, 0))
+    assert len(client.take()) < 100
+    assert client.feed(replies) <= len(replies)
+    assert client.take() == b""
+    assert client.events() == []
+    assert client.transfer_progress(put) == 0
 
 
 def test_rekeys_in_the_middle_pause_and_resume_a_transfer(file) -> None:
@@ -434,6 +508,19 @@ def test_compression_carries_channels_and_transfers(file) -> None:
     get = client.sftp_get(0, b"handle", fd, offset=0, size=len(content), chunk=261120, to_end=True)
     assert finished(client, run(client, server), get).status == 0
     assert os.pread(fd, len(content) + 1, 0) == content
+
+
+def test_the_longest_message_keeps_within_its_packet_under_compression() -> None:
+    """What compression may add is room that a message of the longest kind does not have."""
+    client, plane = joined()
+    client.set_send_compression("zlib@openssh.com")
+    plane.set_receive_compression("zlib@openssh.com")
+    stream = random.Random(15)
+    client.send(b"\x02" + stream.randbytes(250_000))
+    client.send(b"\x02" + stream.randbytes(250_000))
+    with pytest.raises(ProtocolError):
+        client.send(b"\x02" + stream.randbytes(261_119))
+    assert deliver(client, plane, blocked=plane.events) > 500_000
 
 
 # --- channels -------------------------------------------------------------------------------------------------------
@@ -507,7 +594,7 @@ def test_row08_the_peers_overrun_of_our_window_ends_the_connection() -> None:
 
 
 def test_row09_a_maximum_packet_of_nothing_is_refused() -> None:
-    for most in (0, 1, 255):
+    for most in (0, 1, 511):
         client, server = Plane(), Plane()
         rekey(client, server, ("aes128-gcm@openssh.com", "none"), b"x")
         client.channel_add(0, 1000, 32768)

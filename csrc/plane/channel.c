@@ -52,7 +52,8 @@ int fs_plane_channel_confirm(fs_plane *p, uint32_t id, uint32_t remote, uint32_t
 int fs_plane_channel_write(fs_plane *p, uint32_t id, uint32_t stream, const uint8_t *data, size_t len, size_t *pending) {
     fs_channel *c = fs_channel_find(p, id);
     if (stream > 1) return FS_E_ARGUMENT;
-    if (c == NULL || !fs_channel_can_send(c) || c->eof_wanted || c->close_wanted) return FS_E_CHANNEL;
+    if (c == NULL || c->state != FS_CHANNEL_OPEN || c->eof_wanted || c->close_wanted) return FS_E_CHANNEL;
+    if (c->close_received) return fs_plane_channel_pending(p, id, pending); /* nobody reads it; the caller hears of it soon */
     fs_buffer *queue = stream ? &c->queue_stderr : &c->queue;
     int status = fs_buffer_reserve(queue, len, FS_CHANNEL_MAX_QUEUE);
     if (status != FS_OK) return status;
@@ -81,6 +82,7 @@ int fs_plane_channel_close(fs_plane *p, uint32_t id) {
     fs_channel *c = fs_channel_find(p, id);
     if (c == NULL || c->state != FS_CHANNEL_OPEN) return FS_E_CHANNEL;
     c->close_wanted = 1;
+    fs_sftp_channel_closed(p, c); /* replies are dropped from here on */
     return FS_OK;
 }
 
@@ -179,7 +181,7 @@ int fs_channel_fill(fs_plane *p, fs_channel *c) {
         if ((status = fs_push_event(p, FS_EVENT_WRITABLE, c->id, 0, NULL, 0)) != FS_OK) return status;
     }
     if (waiting && !c->close_received) return FS_OK;
-    if (c->eof_wanted && !c->eof_sent && !c->close_sent && !c->close_received) {
+    if (c->eof_wanted && !c->eof_sent && !c->close_sent && !c->close_received && !fs_sftp_busy(c)) {
         if ((status = send_channel_message(p, c, SSH_MSG_CHANNEL_EOF)) != FS_OK) return status;
         c->eof_sent = 1;
     }

@@ -1,5 +1,4 @@
-/* zlib@openssh.com: one deflate or inflate stream a direction for the whole connection, flushed a packet at a time
- * (RFC 4253 section 6.2). What comes out is capped, so that a small packet cannot become a large one (zip bombs). */
+/* zlib@openssh.com: one deflate or inflate stream a direction and key epoch, flushed a packet at a time (RFC 4253 section 6.2). What comes out is capped, so that a small packet cannot become a large one (zip bombs). */
 #include <stdlib.h>
 
 #include <openssl/crypto.h>

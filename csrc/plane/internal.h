@@ -9,7 +9,8 @@
 
 /* SSH message numbers that the plane looks at (RFC 4250 section 4.1.2). */
 enum {
-    SSH_MSG_DEBUG = 4, SSH_MSG_KEXINIT = 20, SSH_MSG_NEWKEYS = 21, SSH_MSG_KEX_FIRST = 30, SSH_MSG_KEX_LAST = 49,
+    SSH_MSG_DISCONNECT = 1, SSH_MSG_DEBUG = 4, SSH_MSG_KEXINIT = 20, SSH_MSG_NEWKEYS = 21, SSH_MSG_KEX_FIRST = 30,
+    SSH_MSG_KEX_LAST = 49,
     SSH_MSG_CHANNEL_OPEN_CONFIRMATION = 91, SSH_MSG_CHANNEL_OPEN_FAILURE = 92, SSH_MSG_CHANNEL_WINDOW_ADJUST = 93,
     SSH_MSG_CHANNEL_DATA = 94, SSH_MSG_CHANNEL_EXTENDED_DATA = 95, SSH_MSG_CHANNEL_EOF = 96, SSH_MSG_CHANNEL_CLOSE = 97,
     SSH_EXTENDED_DATA_STDERR = 1,
@@ -18,6 +19,8 @@ enum {
 #define FS_MAX_CHANNELS 65536u
 #define FS_BATCH 64       /* packets opened or sealed in one call */
 #define FS_DATA_HEADER 9u /* byte CHANNEL_DATA, uint32 channel, uint32 length */
+
+_Static_assert(sizeof(off_t) == 8, "files past 2 GiB need a 64-bit off_t: define _FILE_OFFSET_BITS=64");
 
 /* A growable byte queue: consumed at head, appended at tail. */
 typedef struct fs_buffer {
@@ -62,7 +65,9 @@ typedef struct fs_gather {
 } fs_gather;
 
 struct fs_plane {
-    int failed; /* first error; nothing is opened or filled after it */
+    int failed;       /* first error; nothing is opened or filled after it */
+    int failed_errno; /* of FS_E_SYSTEM */
+    uint8_t disconnected; /* we sent DISCONNECT: nothing follows it, nothing is received (RFC 4253 section 11.1) */
     /* receiving */
     fs_opener *opener;
     uint8_t *in;
@@ -107,8 +112,12 @@ fs_channel *fs_channel_find(const fs_plane *p, uint32_t id);
 #define FS_EVENTS_HARD_LIMIT (4 * 1024 * 1024)
 int fs_push_event(fs_plane *p, uint32_t kind, uint32_t a, uint32_t b, const uint8_t *bytes, size_t len);
 
+/* Control messages may queue up to this while the peer does not read; then the connection is given up. Bulk stops at half. */
+#define FS_OUT_LIMIT (8 * 1024 * 1024)
+
 /* output.c: a slot is where a packet is built; payload goes to slot + FS_PACKET_HEADER. */
-size_t fs_out_slot_size(const fs_plane *p, size_t payload_len); /* equals the sealed size, but for compression's slack */
+/* Equals the sealed size, but for compression's slack; 0 when no such packet may be made. */
+size_t fs_out_slot_size(const fs_plane *p, size_t payload_len);
 int fs_out_reserve(fs_plane *p, size_t size, uint8_t **slot);  /* size bytes from the tail on */
 int fs_out_seal(fs_plane *p, fs_packet *packets, size_t count); /* packets in slots laid end to end from the tail on */
 int fs_out_message(fs_plane *p, const uint8_t *payload, size_t len);
@@ -135,7 +144,8 @@ static inline int fs_channel_can_send(const fs_channel *c) {
 int fs_sftp_receive(fs_plane *p, fs_channel *c, uint8_t *data, size_t len);
 int fs_sftp_fill(fs_plane *p, fs_channel *c);
 int fs_sftp_settle(fs_plane *p); /* writes what was gathered, ends what is done */
-void fs_sftp_channel_closed(fs_plane *p, fs_channel *c);
+int fs_sftp_busy(const fs_channel *c); /* transfers are under way */
+void fs_sftp_channel_closed(fs_plane *p, fs_channel *c); /* no reply can come any more: ends all transfers */
 void fs_sftp_free(fs_plane *p, fs_channel *c);
 
 #endif

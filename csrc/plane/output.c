@@ -3,9 +3,6 @@
 
 #include "internal.h"
 
-/* Control messages may queue up to this while the peer does not read; then the connection is given up. */
-#define FS_OUT_LIMIT (8 * 1024 * 1024)
-
 /* What deflating may add to a payload (see compress.c). */
 static size_t compression_slack(const fs_plane *p, size_t payload_len) {
     return p->deflate == NULL ? 0 : payload_len / 1000 + 1024;
@@ -47,8 +44,9 @@ int fs_out_seal(fs_plane *p, fs_packet *packets, size_t count) {
 
 int fs_out_message(fs_plane *p, const uint8_t *payload, size_t len) {
     uint8_t *slot;
-    if (len == 0 || len > FS_PACKET_MAX_LENGTH - 1024) return FS_E_LENGTH;
-    int status = fs_out_reserve(p, fs_out_slot_size(p, len), &slot);
+    size_t size = fs_out_slot_size(p, len);
+    if (size == 0) return FS_E_LENGTH; /* longer, with what compression may add, than a packet may be */
+    int status = fs_out_reserve(p, size, &slot);
     if (status != FS_OK) return status;
     memcpy(slot + FS_PACKET_HEADER, payload, len);
     fs_packet packet = {.start = slot, .payload_len = len};
@@ -71,6 +69,7 @@ int fs_plane_send(fs_plane *p, const uint8_t *payload, size_t len) {
     if (p->sending_kex && !allowed_during_kex(payload[0])) return FS_E_STATE;
     int status = fs_out_message(p, payload, len);
     if (status == FS_OK && payload[0] == SSH_MSG_KEXINIT) p->sending_kex = 1;
+    if (status == FS_OK && payload[0] == SSH_MSG_DISCONNECT) p->disconnected = 1;
     return status;
 }
 

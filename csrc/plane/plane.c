@@ -12,9 +12,11 @@
 
 #include "internal.h"
 
-/* The least a buffer must hold: a packet; a whole SFTP message over packets as small as a peer may ask for. */
+/* The least a buffer must hold: a packet; a whole SFTP message over packets as small as a peer may ask for. The most: what
+ * leaves room for control messages beside bulk. */
 #define LEAST_RECEIVE (FS_PACKET_MAX_LENGTH + FS_PACKET_MAX_OVERHEAD)
 #define LEAST_SEND (2 * FS_PACKET_MAX_LENGTH)
+#define MOST_SEND (FS_OUT_LIMIT / 2)
 #define COMPACT_HELD (64 * 1024)   /* a partial packet up to this is moved to the front: cheaper than a short recv */
 #define COMPACT_ROOM (128 * 1024)  /* a longer one only when less room than this is left behind it */
 #define STEP_BUDGET (4 * 1024 * 1024) /* bytes a step moves before it lets others run */
@@ -34,7 +36,7 @@ fs_plane *fs_plane_new(size_t receive_capacity, size_t send_capacity, int *statu
     fs_packet_keys none = {.cipher = fs_cipher_find("none"), .mac = fs_mac_find("none"), .key = (const uint8_t *)"",
                            .iv = (const uint8_t *)"", .mac_key = (const uint8_t *)""};
     p->in_capacity = receive_capacity < LEAST_RECEIVE ? LEAST_RECEIVE : receive_capacity;
-    p->out_target = send_capacity < LEAST_SEND ? LEAST_SEND : send_capacity;
+    p->out_target = send_capacity < LEAST_SEND ? LEAST_SEND : send_capacity > MOST_SEND ? MOST_SEND : send_capacity;
     p->in = malloc(p->in_capacity);
     if (p->in != NULL && fs_buffer_reserve(&p->out, p->out_target, p->out_target) == FS_OK) {
         p->sealer = fs_sealer_new(&none, status);
@@ -178,7 +180,7 @@ static int receive(fs_plane *p) {
 
 /* Nothing more can be dispatched before Python has read events or set keys. */
 static int blocked(const fs_plane *p) {
-    return p->paused || p->awaiting_keys || fs_buffer_len(&p->events) > FS_EVENTS_SOFT_LIMIT;
+    return p->disconnected || p->paused || p->awaiting_keys || fs_buffer_len(&p->events) > FS_EVENTS_SOFT_LIMIT;
 }
 
 /* Takes over count bytes that were put behind in_tail. */
@@ -189,6 +191,7 @@ static void received(fs_plane *p, size_t count) {
 }
 
 static int advance(fs_plane *p) {
+    if (p->disconnected) return FS_OK;
     int status = receive(p);
     int settled = fs_sftp_settle(p); /* before the buffer may move */
     if (status != FS_OK && status != FS_AGAIN) return status;
@@ -199,17 +202,21 @@ static int advance(fs_plane *p) {
 
 int fs_plane_fill(fs_plane *p) {
     if (p->failed != FS_OK) return p->failed;
-    if (p->sending_kex) return FS_OK; /* a packet boundary: bulk goes on by itself after our new keys */
     p->wait_until = 0;
+    /* A packet boundary: bulk goes on by itself after our new keys. */
+    if (p->sending_kex || p->disconnected) return FS_OK;
     int status = FS_OK;
-    /* Round robin, so that one channel's bulk does not starve the others. */
+    /* Round robin, so that one channel's bulk does not starve the others: whoever sent first comes last the next time. */
+    uint32_t first = p->channel_slots;
     for (uint32_t i = 0; i < p->channel_slots && status == FS_OK; i++) {
         fs_channel *c = p->channels[(p->fill_next + i) % p->channel_slots];
         if (c == NULL || c->state != FS_CHANNEL_OPEN) continue;
+        size_t held = fs_buffer_len(&p->out);
         status = fs_channel_fill(p, c);
         if (status == FS_OK && c->sftp != NULL) status = fs_sftp_fill(p, c);
+        if (first == p->channel_slots && fs_buffer_len(&p->out) > held) first = c->id;
     }
-    p->fill_next++;
+    if (first < p->channel_slots) p->fill_next = first + 1;
     if (status == FS_OK) status = fs_sftp_settle(p);
     if (status != FS_OK) p->failed = status;
     return status;
@@ -245,7 +252,11 @@ static int send_all(fs_plane *p, int fd, int *flags) {
 /* --- one turn ---------------------------------------------------------------------------------------------------- */
 
 static int finish(fs_plane *p, int status, int *flags) {
-    if (status != FS_OK && p->failed == FS_OK) p->failed = status;
+    if (status != FS_OK && p->failed == FS_OK) {
+        p->failed = status;
+        p->failed_errno = errno;
+    }
+    if (status == FS_E_SYSTEM) errno = p->failed_errno;
     if (fs_plane_has_events(p)) *flags |= FS_STEP_EVENTS;
     if (p->end_of_stream) *flags |= FS_STEP_EOF;
     if (blocked(p)) *flags |= FS_STEP_BLOCKED;
@@ -254,6 +265,7 @@ static int finish(fs_plane *p, int status, int *flags) {
 
 static int turn(fs_plane *p, int fd, int readable, int *flags) {
     *flags = 0;
+    p->wait_until = 0; /* fill() asks again if it must */
     if (p->failed != FS_OK) return finish(p, p->failed, flags);
     int status = advance(p); /* what was left over when events or keys were wanted */
     for (size_t moved = 0; status == FS_OK && readable && !p->end_of_stream;) {

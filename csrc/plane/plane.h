@@ -20,7 +20,7 @@ typedef struct fs_plane fs_plane;
 
 /* --- life -------------------------------------------------------------------------------------------------------- */
 
-/* Capacities in bytes; raised to the least that holds a whole packet or SFTP message. */
+/* Capacities in bytes; raised to the least that holds a whole packet or SFTP message, sending lowered to 4 MiB. */
 fs_plane *fs_plane_new(size_t receive_capacity, size_t send_capacity, int *status);
 void fs_plane_free(fs_plane *p); /* wipes buffers and keys */
 
@@ -29,7 +29,8 @@ void fs_plane_free(fs_plane *p); /* wipes buffers and keys */
 /* keys->sequence is ignored: it goes on, or starts again at 0 with reset_sequence (strict KEX). */
 int fs_plane_set_send_keys(fs_plane *p, fs_packet_keys keys, int reset_sequence);
 int fs_plane_set_receive_keys(fs_plane *p, fs_packet_keys keys, int reset_sequence);
-/* zlib@openssh.com from the next packet on (both contexts last for the connection, RFC 4253 section 6.2). */
+/* zlib@openssh.com from the next packet on. A context lasts until it is turned off: off and on again for new keys, which begin
+ * a new one (RFC 4253 section 6.2). */
 int fs_plane_set_send_compression(fs_plane *p, int on);
 int fs_plane_set_receive_compression(fs_plane *p, int on);
 uint32_t fs_plane_send_sequence(const fs_plane *p);
@@ -42,7 +43,8 @@ uint64_t fs_plane_bytes_received(const fs_plane *p);
 
 /* --- messages and events ------------------------------------------------------------------------------------------- */
 
-/* Seals one message at the end of the send buffer. FS_E_STATE: not allowed between our KEXINIT and our new keys. */
+/* Seals one message at the end of the send buffer. FS_E_STATE: not allowed between our KEXINIT and our new keys. DISCONNECT
+ * ends all traffic: nothing is filled in behind it and nothing is dispatched any more, so that descriptors may be closed. */
 int fs_plane_send(fs_plane *p, const uint8_t *payload, size_t len);
 
 enum { FS_EVENT_MESSAGE, FS_EVENT_DATA, FS_EVENT_SFTP, FS_EVENT_TRANSFER, FS_EVENT_WRITABLE };
@@ -78,14 +80,16 @@ void fs_plane_drop(fs_plane *p, size_t count);
 
 /* --- channels ------------------------------------------------------------------------------------------------------ */
 
-#define FS_CHANNEL_MIN_PACKET 256u        /* a smaller maximum packet from a peer is refused (it would spin us) */
+#define FS_CHANNEL_MIN_PACKET 512u        /* a smaller maximum packet from a peer is refused (it would spin us); holds any READ */
 #define FS_CHANNEL_LOW_WATER (64 * 1024)  /* WRITABLE below this */
 #define FS_CHANNEL_MAX_QUEUE (16 * 1024 * 1024) /* FS_E_QUEUE above: the caller ignored back-pressure */
 
 int fs_plane_channel_add(fs_plane *p, uint32_t channel, uint32_t window, uint32_t max_packet);
 int fs_plane_channel_confirm(fs_plane *p, uint32_t channel, uint32_t remote, uint32_t window, uint32_t max_packet);
+/* Dropped when the peer has closed the channel: its CLOSE is among the events. */
 int fs_plane_channel_write(fs_plane *p, uint32_t channel, uint32_t stream, const uint8_t *data, size_t len, size_t *pending);
 int fs_plane_channel_pending(const fs_plane *p, uint32_t channel, size_t *pending);
+/* CHANNEL_EOF behind the queue and all transfers; CHANNEL_CLOSE behind the queue, ending transfers at once. */
 int fs_plane_channel_eof(fs_plane *p, uint32_t channel);
 int fs_plane_channel_close(fs_plane *p, uint32_t channel);
 int fs_plane_channel_consumed(fs_plane *p, uint32_t channel, uint32_t count);

@@ -6,13 +6,25 @@
 
 /* --- life -------------------------------------------------------------------------------------------------------- */
 
+/* No slot leads to a transfer any more. */
+static void forget_requests(fs_sftp *s) {
+    for (uint32_t i = 0; i < FS_SFTP_REQUESTS; i++) {
+        s->requests[i].state = FS_REQUEST_FREE;
+        s->requests[i].transfer = NULL;
+        s->free_slots[i] = (uint16_t)(FS_SFTP_REQUESTS - 1 - i);
+    }
+    s->free_count = FS_SFTP_REQUESTS;
+    s->again_count = 0;
+    s->in_flight = 0;
+    s->data_request = NULL;
+}
+
 int fs_plane_sftp_attach(fs_plane *p, uint32_t id) {
     fs_channel *c = fs_channel_find(p, id);
     if (c == NULL || c->sftp != NULL) return FS_E_CHANNEL;
     fs_sftp *s = calloc(1, sizeof *s);
     if (s == NULL) return FS_E_NO_MEMORY;
-    for (uint32_t i = 0; i < FS_SFTP_REQUESTS; i++) s->free_slots[i] = (uint16_t)(FS_SFTP_REQUESTS - 1 - i);
-    s->free_count = FS_SFTP_REQUESTS;
+    forget_requests(s);
     s->depth = FS_DEPTH_MIN;
     s->min_rtt = UINT64_MAX;
     c->sftp = s;
@@ -27,17 +39,23 @@ static void end_transfer(fs_plane *p, fs_transfer *t) {
     if (status != FS_OK && p->failed == FS_OK) p->failed = status;
 }
 
+static int complete(const fs_transfer *t) {
+    return t->outstanding == 0 && (t->kind == FS_TRANSFER_GET ? fs_get_complete(t) : fs_put_complete(t));
+}
+
+int fs_sftp_busy(const fs_channel *c) { return c->sftp != NULL && c->sftp->first != NULL; }
+
 void fs_sftp_channel_closed(fs_plane *p, fs_channel *c) {
     if (c->sftp == NULL) return;
     fs_gather_flush(p);
     for (fs_transfer *t = c->sftp->first, *following; t != NULL; t = following) {
         following = t->following;
-        fs_transfer_fail(t, FS_E_CHANNEL, 0);
+        if (!complete(t)) fs_transfer_fail(t, FS_E_CHANNEL, 0); /* the last reply may have come just before the CLOSE */
         t->outstanding = 0;
         end_transfer(p, t);
     }
     c->sftp->first = c->sftp->last = NULL;
-    c->sftp->data_request = NULL;
+    forget_requests(c->sftp);
 }
 
 void fs_sftp_free(fs_plane *p, fs_channel *c) {
@@ -52,8 +70,7 @@ void fs_sftp_free(fs_plane *p, fs_channel *c) {
 
 int fs_plane_sftp_start(fs_plane *p, uint32_t id, const fs_transfer_spec *spec, uint32_t *number) {
     fs_channel *c = fs_channel_find(p, id);
-    if (c == NULL || c->sftp == NULL || !fs_channel_can_send(c) || c->eof_wanted || c->close_wanted || c->eof_received)
-        return FS_E_CHANNEL;
+    if (c == NULL || c->sftp == NULL || c->state != FS_CHANNEL_OPEN || c->eof_wanted || c->close_wanted) return FS_E_CHANNEL;
     if (spec->handle_len > FS_SFTP_MAX_HANDLE || spec->chunk == 0 || spec->chunk > FS_SFTP_MAX_CHUNK || spec->fd < 0)
         return FS_E_ARGUMENT;
     if (spec->size < 0 && (spec->kind == FS_TRANSFER_GET || spec->size != -1)) return FS_E_ARGUMENT;
@@ -86,10 +103,15 @@ int fs_plane_sftp_start(fs_plane *p, uint32_t id, const fs_transfer_spec *spec, 
     t->result.end_of_file = -1;
     p->transfers[slot] = t;
     p->active_transfers++;
+    *number = slot;
+    if (c->eof_received) { /* the peer has ended it, which the caller hears of soon */
+        fs_transfer_fail(t, FS_E_CHANNEL, 0);
+        end_transfer(p, t);
+        return p->failed;
+    }
     if (c->sftp->last != NULL) c->sftp->last->following = t;
     else c->sftp->first = t;
     c->sftp->last = t;
-    *number = slot;
     return FS_OK;
 }
 
@@ -338,8 +360,7 @@ int fs_sftp_settle(fs_plane *p) {
         fs_transfer *previous = NULL;
         for (fs_transfer *t = s->first, *following; t != NULL; t = following) {
             following = t->following;
-            int complete = t->kind == FS_TRANSFER_GET ? fs_get_complete(t) : fs_put_complete(t);
-            if (t->outstanding > 0 || !(complete || fs_transfer_stopped(t))) {
+            if (t->outstanding > 0 || !(complete(t) || fs_transfer_stopped(t))) {
                 previous = t;
                 continue;
             }

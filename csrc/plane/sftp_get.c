@@ -74,18 +74,29 @@ int fs_get_complete(const fs_transfer *t) {
 /* --- asked for --------------------------------------------------------------------------------------------------- */
 
 /* The next request that t wants to send; NULL when there is none now. */
-static fs_request *next_request(fs_sftp *s, fs_transfer *t, uint64_t now) {
+static fs_request *next_request(fs_plane *p, fs_sftp *s, fs_transfer *t, uint64_t now) {
     if (fs_transfer_stopped(t) || t->at_end) return NULL;
     if (t->next < t->end) {
         uint64_t left = t->end - t->next;
         uint32_t n = left < t->chunk ? (uint32_t)left : t->chunk;
         if (!fs_sftp_depth_allows(s, n)) return NULL;
+        if (fs_rate_tokens(p, now) < n) {
+            fs_rate_wait(p, now, n);
+            return NULL;
+        }
+        fs_rate_spend(p, n);
         fs_request *r = fs_sftp_request_new(s, t, t->next, n, n, now);
         t->next += n;
         return r;
     }
-    if (!t->to_end || t->probing || t->next > (uint64_t)INT64_MAX - t->chunk || s->free_count == 0) return NULL;
-    fs_request *r = fs_sftp_request_new(s, t, t->next, t->chunk, 0, now); /* nothing is expected of a probe */
+    if (!t->to_end || t->probing || s->free_count == 0) return NULL;
+    uint64_t most = (uint64_t)INT64_MAX - t->next; /* bytes that a file may still grow */
+    if (most == 0) {
+        fs_transfer_fail(t, FS_E_SYSTEM, EFBIG);
+        return NULL;
+    }
+    /* Nothing is expected of a probe, so it does not count as in flight. */
+    fs_request *r = fs_sftp_request_new(s, t, t->next, most < t->chunk ? (uint32_t)most : t->chunk, 0, now);
     r->probe = t->probing = 1;
     return r;
 }
@@ -122,14 +133,8 @@ static int send_requests(fs_plane *p, fs_channel *c, fs_request **again, uint64_
                 r->state = FS_REQUEST_SENT;
                 r->sent_at = now;
             } else {
-                uint64_t tokens = fs_rate_tokens(p, now);
-                if (tokens == 0) {
-                    fs_rate_wait(p, now, t->chunk);
-                    break;
-                }
-                r = next_request(s, t, now);
+                r = next_request(p, s, t, now);
                 if (r == NULL) break;
-                if (!r->probe) fs_rate_spend(p, r->length);
             }
             at = fs_sftp_put_request(at, SSH_FXP_READ, fs_sftp_request_id(s, r), r->transfer, r->offset, r->length);
         }

@@ -71,7 +71,8 @@ class Plane:
     # -- messages ------------------------------------------------------------------------------------------------
     def send(self, payload: bytes) -> None:
         """Seals one message. While sending_kex only transport and KEX messages are accepted (RFC 4253 section 7.1):
-        anything else raises ValueError, the caller keeps it."""
+        anything else raises ValueError, the caller keeps it. DISCONNECT is the last that goes out: the plane then touches
+        neither channels nor the descriptors of transfers any more."""
     def events(self) -> list[Event]: ...
 
     # -- moving bytes ----------------------------------------------------------------------------------------------
@@ -98,10 +99,12 @@ class Plane:
         """For a channel that the peer opened: its side, right after send(OPEN_CONFIRMATION)."""
     def channel_write(self, channel: int, data: bytes, stream: int = 0) -> int:
         """Queues data; returns the bytes now waiting. Wait for EVENT_WRITABLE above 256 KiB. Raises ValueError
-        after channel_eof or when the channel is not open."""
+        after channel_eof or channel_close and before the channel is open; after the peer's close, whose CLOSE is then
+        among the events, the data is dropped."""
     def channel_pending(self, channel: int) -> int: ...
-    def channel_eof(self, channel: int) -> None: ...  # CHANNEL_EOF once the queue is empty
-    def channel_close(self, channel: int) -> None: ...  # (EOF not implied) CHANNEL_CLOSE once the queue is empty
+    def channel_eof(self, channel: int) -> None: ...  # CHANNEL_EOF once the queue is empty and all transfers have ended
+    def channel_close(self, channel: int) -> None:
+        """CHANNEL_CLOSE once the queue is empty (EOF not implied). Transfers end at once: replies are dropped."""
     def channel_consumed(self, channel: int, count: int) -> None:
         """EVENT_DATA bytes that Python is done with: window credit for the peer. SFTP channels credit themselves."""
     def channel_remove(self, channel: int) -> None:
