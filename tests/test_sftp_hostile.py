@@ -47,6 +47,11 @@ def liar(start_sshd: SshdFactory) -> Liar:
     return connect
 
 
+def descriptors() -> int:
+    """How many are open (Linux; elsewhere this shows nothing)."""
+    return len(os.listdir("/proc/self/fd")) if os.path.exists("/proc/self/fd") else 0
+
+
 class Recorder(copy.CopyObserver):
     def __init__(self) -> None:
         self.done: list[str] = []
@@ -174,6 +179,22 @@ async def test_attributes_count_for_success_when_asked_for(liar: Liar, tmp_path:
         assert await sftp.put_file(tmp_path / "source", tmp_path / "plain") == size
         with pytest.raises(SFTPError, match="set attributes: denied"):
             await sftp.put_file(tmp_path / "source", tmp_path / "target", preserve=True)
+
+
+async def test_a_server_that_ends_in_the_middle_costs_the_session_only(liar: Liar, tmp_path: Path) -> None:
+    (tmp_path / "source").write_bytes(os.urandom(LARGE))
+    for lie in ("exit-reading", "exit-writing"):
+        before = descriptors()
+        async with liar(lie) as connection:
+            sftp = await connection.sftp()
+            work = sftp.get_file if lie == "exit-reading" else sftp.put_file
+            with pytest.raises(SFTPConnectionLostError, match="the server ended the SFTP session") as error:
+                await work(tmp_path / "source", tmp_path / "target")
+            assert error.value.filename is not None
+            await sftp.wait_closed()
+            assert (tmp_path / "target").stat().st_size < LARGE
+            assert (await connection.run("echo alive")).stdout == b"alive\n"
+        assert descriptors() == before
 
 
 async def test_setstat_serves_where_fsetstat_is_unknown(liar: Liar, tmp_path: Path) -> None:

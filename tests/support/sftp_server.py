@@ -234,6 +234,8 @@ LIES: dict[str, Lie] = {
     "truncated": about("STAT", lambda s, n, v, r: frame(r[4:-3])),
     "superfluous": about("STAT", lambda s, n, v, r: frame(r[4:] + b"\0")),
     "oversize": about("STAT", lambda s, n, v, r: (1 << 30).to_bytes(4, "big") + r[4:]),
+    "exit-reading": about("READ", lambda s, n, v, r: sys.exit(0) if v[1] >= 1_000_000 else r),
+    "exit-writing": about("WRITE", lambda s, n, v, r: sys.exit(0) if v[1] >= 1_000_000 else r),
     "silence": about("STAT", lambda s, n, v, r: sys.exit(0)),
     "long-handle": about("OPEN", lambda s, n, v, r: frame(r[4:9] + (1000).to_bytes(4, "big") + bytes(1000))),
     "empty-handle": about("OPEN", lambda s, n, v, r: frame(r[4:9] + bytes(4))),

@@ -48,6 +48,7 @@ HIGH_WATER: Final = 256 * 1024  # bytes queued on the channel above which data w
 MIN_TRANSFER: Final = 1024  # bytes; what a server may state as its limit and still be taken seriously
 MAX_OUTSTANDING: Final = 65_536  # requests; far above what any caller here keeps in flight
 
+_ENDED: Final = "the server ended the SFTP session"
 _STATUS: Final = int(Packet.STATUS)
 _E_SFTP, _E_REQUEST_ID, _E_SYSTEM = -9, -10, -14  # fs_status codes, csrc/include/fs_status.h
 
@@ -288,11 +289,11 @@ class Session:
 
     def end_of_file(self) -> None:
         """The server will send nothing more."""
-        self.abort(SFTPConnectionLostError("the server ended the SFTP session"))
+        self.abort(SFTPConnectionLostError(_ENDED))
 
     def closed(self, error: Failure | None) -> None:
         """The channel is gone: descriptors lent to the plane come back."""
-        self.fail(error or SFTPConnectionLostError("the SFTP session is closed"))
+        self.fail(error or SFTPConnectionLostError(_ENDED))
         transfers, self._transfers = self._transfers, {}
         for number, (copy, _) in transfers.items():
             try:
@@ -335,7 +336,7 @@ def transfer_failure(result: TransferResult, remote: bytes, local: str) -> Failu
     if result.status in (_E_SFTP, _E_REQUEST_ID):
         return SFTPBadMessageError(printable(result.message), filename=name)
     if result.status < 0:
-        return SFTPConnectionLostError(printable(result.message) or "the SFTP session ended", filename=name)
+        return SFTPConnectionLostError(printable(result.message) or _ENDED, filename=name)
     if result.cancelled:
         return TransferError(f"{printable(name)}: interrupted")
     return None
