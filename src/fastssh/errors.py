@@ -8,9 +8,18 @@ from __future__ import annotations
 
 import errno as _errno
 
+LONGEST = 2000  # characters of an error's line: a peer's text may be a quarter of a megabyte
+
+
+def _brief(text: str, longest: int = LONGEST) -> str:
+    return text if len(text) <= longest else f"{text[:longest]}..."
+
 
 class SSHError(Exception):
     """Base of all fastssh errors."""
+
+    def __str__(self) -> str:
+        return _brief(super().__str__())
 
 
 # --- the connection -----------------------------------------------------------------------------------------------
@@ -56,9 +65,8 @@ class SSHTimeoutError(SSHError, TimeoutError):
 
 
 def _listed(names: tuple[str, ...]) -> str:
-    """An offer in words; a peer may make one of a quarter of a megabyte."""
-    text = ",".join(names) or "nothing"
-    return text if len(text) <= 1000 else f"{text[:1000]}..."
+    """An offer in words; both have to fit into one line."""
+    return _brief(",".join(names) or "nothing", LONGEST // 2 - 100)
 
 
 class NegotiationError(ProtocolError):
@@ -185,7 +193,7 @@ class SFTPError(RemoteError, OSError):
     errno_value: int = _errno.EIO
 
     def __init__(self, message: str, *, code: int | None = None, filename: str | None = None) -> None:
-        OSError.__init__(self, self.errno_value, message)
+        OSError.__init__(self, self.errno_value, _brief(message))
         if filename is not None:
             self.filename = filename
         self.code = self.status if code is None else code
@@ -195,7 +203,7 @@ class SFTPError(RemoteError, OSError):
             return str(self.strerror)
         # A name may come from the server: its control characters must not reach a terminal as they are.
         name = "".join(each if each.isprintable() else ascii(each)[1:-1] for each in str(self.filename))
-        return f"{name}: {self.strerror}"
+        return _brief(f"{name}: {self.strerror}")
 
 
 class SFTPEOFError(SFTPError, EOFError):
