@@ -28,7 +28,8 @@ from fastssh.wire.text import printable
 
 USERAUTH = "ssh-userauth"
 MAX_PARTIAL_SUCCESSES = 16
-MAX_BANNER_BYTES = 256 * 1024  # all banners of one connection
+MAX_BANNERS = 1024  # of one connection
+MAX_BANNER_BYTES = 256 * 1024  # in all of them
 
 
 def authenticate(context: AuthContext) -> Flow[str]:
@@ -118,7 +119,7 @@ class AuthClient:
         self._observer = observer
         self._receive: Receive | None = None  # set while the flow waits for a message
         self._asking = False
-        self._banner_bytes = 0
+        self._banners = self._banner_bytes = 0
 
     def start(self) -> None:
         """Sends the service request."""
@@ -159,8 +160,9 @@ class AuthClient:
         self._advance(message)
 
     def _banner(self, message: UserauthBanner) -> None:
+        self._banners += 1
         self._banner_bytes += len(message.text)
-        if self._banner_bytes > MAX_BANNER_BYTES:
+        if self._banners > MAX_BANNERS or self._banner_bytes > MAX_BANNER_BYTES:
             raise ProtocolError("server sent too many banners")
         self._observer.banner(printable(message.text, newlines=True))
 
