@@ -87,7 +87,7 @@ def test_a_line_never_reaches_the_last_column(
 
 def test_a_line_shows_name_bar_percent_bytes_rate_and_time() -> None:
     line = draw("file.bin", 512 << 20, 1 << 30, 100 << 20, "0:05 left", 100, PLAIN)
-    assert re.fullmatch(r"file\.bin +#+\.+ +50% +512\.0 MiB +100\.0 MiB/s +0:05 left", line)
+    assert re.fullmatch(r"file\.bin +#+\.+ +50% +512\.0/1024\.0 MiB +100\.0 MiB/s +0:05 left", line)
     assert "100%" in draw("x", 0, 0, 0, "", 100, PLAIN)  # an empty file is complete at once
     assert " 99%" in draw("x", (1 << 30) - 1, 1 << 30, 0, "", 100, PLAIN)  # never rounded up
 
@@ -102,7 +102,7 @@ def test_a_large_file_is_drawn_and_leaves_a_line() -> None:
         clock.time += 0.125
         tally.progress("dir/big\x1b[31m", round((clock.time - 100) * (100 << 20)))
         shown.update()
-    assert re.fullmatch(r"dir/big\\033\[31m +#+\.+ +39% +400\.0 MiB +100\.0 MiB/s +0:06 left", shown.lines[-1])
+    assert re.fullmatch(r"dir/big\\033\[31m +#+\.+ +39% +400\.0/1024\.0 MiB +100\.0 MiB/s +0:06 left", shown.lines[-1])
     clock.time += 6
     shown.update()
     assert shown.lines[-1].endswith("stalled")

@@ -358,6 +358,28 @@ def test_a_signal_in_a_copy_ends_it_with_a_message(
     assert size(target) < total
 
 
+def test_ctrl_c_does_not_wait_for_a_server_that_stopped_answering(
+    start_sshd: Callable[..., Peer], tmp_path: Path
+) -> None:
+    peer = start_sshd()
+    (peer.root / "large").write_bytes(bytes(8_000_000))
+    source = peer.remote(peer.root / "large")
+    with started(tmp_path, "-F", "none", "-l", "8000", *peer.options(), source, "large") as process:
+        wait_until(lambda: size(tmp_path / "large") > 0, process)
+        stopped = peer.sessions()
+        for pid in stopped:
+            os.kill(pid, signal.SIGSTOP)
+        try:
+            process.send_signal(signal.SIGINT)
+            _, error = process.communicate(timeout=SECONDS)
+        finally:
+            for pid in stopped:
+                os.kill(pid, signal.SIGCONT)
+    assert process.returncode == 130
+    assert error.splitlines()[-1].startswith("fastssh-scp: interrupted")
+    assert size(tmp_path / "large") < 8_000_000
+
+
 def test_an_ignored_signal_stays_ignored(sshd: Peer, tmp_path: Path) -> None:
     random_file(tmp_path / "nohup", 1_000_000)
     command = [str(FASTSSH_SCP), "-F", "none", "-l", "8000", *sshd.options(), "nohup", sshd.remote(sshd.root / "nohup")]

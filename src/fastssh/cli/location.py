@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
-from urllib.parse import unquote_to_bytes
 
 from fastssh.config.values import port as read_port
 
@@ -97,10 +97,10 @@ def _parse_uri(rest: str) -> Remote:
 
 def _decode(text: str) -> str:
     """``text`` with %XX decoded; ValueError for a broken escape or a NUL byte."""
-    parts = text.split("%")[1:]
-    if any(len(part) < 2 or not set(part[:2]) <= set("0123456789abcdefABCDEF") for part in parts):
+    if re.search(r"%(?![0-9A-Fa-f]{2})", text):
         raise ValueError("a % is not followed by two hexadecimal digits")
-    decoded = unquote_to_bytes(text.encode("utf-8", "surrogateescape"))
+    encoded = text.encode("utf-8", "surrogateescape")
+    decoded = re.sub(rb"%(..)", lambda found: bytes.fromhex(found[1].decode()), encoded)
     if b"\0" in decoded:
         raise ValueError("it holds a NUL byte")
     return decoded.decode("utf-8", "surrogateescape")

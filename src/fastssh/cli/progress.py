@@ -28,13 +28,27 @@ _CLEAR: Final = "\r\x1b[K"
 # -- text --------------------------------------------------------------------------------------------------------------
 
 
-def size_text(count: float) -> str:
-    """A number of bytes in at most 10 columns: ``1023.9 MiB``."""
+def _unit(count: float) -> int:
     unit = 0
     while count >= 1023.95 and unit < len(_UNITS) - 1:
         count /= 1024
         unit += 1
-    return f"{count:.0f} {_UNITS[unit]}" if unit == 0 else f"{count:.1f} {_UNITS[unit]}"
+    return unit
+
+
+def size_text(count: float) -> str:
+    """A number of bytes in at most 10 columns: ``1023.9 MiB``."""
+    unit = _unit(count)
+    return f"{count / 1024**unit:.{1 if unit else 0}f} {_UNITS[unit]}"
+
+
+def part_text(done: int, size: int) -> str:
+    """How much of how much, in a unit fine enough to see it grow; of a whole file only the size."""
+    if done >= size:
+        return size_text(done)
+    unit = _unit(size / 10)
+    digits = 1 if unit else 0
+    return f"{done / 1024**unit:.{digits}f}/{size / 1024**unit:.{digits}f} {_UNITS[unit]}"
 
 
 def time_text(seconds: float) -> str:
@@ -84,19 +98,19 @@ class Style:
 
 
 def draw(name: str, done: int, size: int, rate: float, last: str, width: int, style: Style) -> str:
-    """The line: name, bar, percent, bytes, rate and ``last`` (time left, time taken), in ``width`` - 1 columns.
+    """The line: name, bar, percent, bytes and total, rate, ``last`` (time left or taken), in ``width`` - 1 columns.
 
     What does not fit a narrow terminal is left out from the bar on.
     """
     width -= 1  # a character in the last column makes some terminals wrap
     share = 1.0 if size <= 0 and not done else done / max(size, done, 1)
-    figures = f" {int(share * 100):3d}%  {size_text(done):>10}  {size_text(rate) + '/s':>12}  {last:>13}"
+    figures = f" {int(share * 100):3d}% {part_text(done, size):>16} {size_text(rate) + '/s':>12} {last:>12}"
     if width < len(figures) + 8:
         figures = f" {int(share * 100):3d}%  {last:>8}"
     if width < len(figures) + 4:
         return fit(name, max(width, 0))
     room = width - len(figures)
-    bar = room - 1 - max(16, room // 2) if room >= 32 else 0
+    bar = room - 1 - max(14, room * 2 // 5) if room >= 24 else 0
     if bar <= 0:
         return fit(name, room) + figures
     return fit(name, room - bar - 1) + " " + style.bar(share, bar) + figures
