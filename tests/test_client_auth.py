@@ -282,7 +282,10 @@ async def test_an_agent_key_that_does_not_sign_leaves_the_others(sshd: Peer, tmp
 async def fake_agent(tmp_path: Path, replies: dict[int, bytes | None]) -> AsyncIterator[str]:
     """An agent that gives these message bodies to these requests; to others it says FAILURE. None: it hangs up."""
 
+    serving: set[asyncio.Task[None] | None] = set()
+
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        serving.add(asyncio.current_task())
         try:
             while True:
                 length = int.from_bytes(await reader.readexactly(4), "big")
@@ -295,11 +298,15 @@ async def fake_agent(tmp_path: Path, replies: dict[int, bytes | None]) -> AsyncI
         except (asyncio.IncompleteReadError, ConnectionError):
             pass
         writer.close()
+        await writer.wait_closed()
 
     path = str(tmp_path / "fake")
     server = await asyncio.start_unix_server(serve, path)
     async with server:
         yield path
+        async with asyncio.timeout(SECONDS):  # the client hangs up
+            while any(task is not None and not task.done() for task in serving):
+                await asyncio.sleep(0.01)
 
 
 @pytest.mark.parametrize(
