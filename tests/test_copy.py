@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import os
 import signal
@@ -229,6 +230,22 @@ async def test_unreadable_things_are_named(sftp: SFTPClient, tmp_path: Path) -> 
         (path / "closed").chmod(0o755)
 
 
+@pytest.mark.parametrize("name", ["asyncssh_server", "paramiko_server", "sshd_internal"])
+async def test_trees_to_and_from_other_servers(request: pytest.FixtureRequest, tmp_path: Path, name: str) -> None:
+    peer: Peer = request.getfixturevalue(name)
+    source = grow(tmp_path / "source")
+    top = str(peer.root) if name == "sshd_internal" else ""
+    async with fastssh.connect(peer.host, **peer.connect_options()) as connection, await connection.sftp() as sftp:
+        for options in (KEEP, TREE):  # the second over the first
+            report = await upload(sftp, [f"{source}/."], f"{top}/tree", options)
+            assert (report.failed, report.errors) == (0, [])
+        report = await download(sftp, [f"{top}/tr*"], tmp_path / "down", KEEP)
+        assert (report.failed, report.errors) == (0, [])
+        assert shape(tmp_path / "down") == shape(source)
+        await sftp.rmtree(f"{top}/tree")
+        assert not await sftp.exists(f"{top}/tree")
+
+
 # --- targets ----------------------------------------------------------------------------------------------------------
 
 
@@ -366,7 +383,8 @@ async def test_a_lost_connection_ends_the_tree(start_sshd: SshdFactory, tmp_path
     class Cutter(Recorder):
         def progress(self, name: str, done: int) -> None:
             for process in server.sessions():
-                os.kill(process, signal.SIGKILL)
+                with contextlib.suppress(ProcessLookupError):  # it ends when its parent does
+                    os.kill(process, signal.SIGKILL)
 
     async with fastssh.connect(server.host, **server.connect_options()) as connection, asyncio.timeout(SECONDS):
         connection.plane.set_send_rate(20_000_000)

@@ -361,19 +361,21 @@ class SFTPClient:
 
     async def rmtree(self, path: Path) -> None:
         """Removes a directory and what is in it. Links are removed, not followed."""
-        name = paths.encode(path)
-        files: list[bytes] = []
-        async for entry in self._entries(name):
-            inside = paths.join(name, entry.filename)
-            if entry.attributes.is_dir():
-                await self.rmtree(inside)
-            else:
-                files.append(inside)
-        async with asyncio.TaskGroup() as group:
+        waiting = [paths.encode(path)]
+        found: list[bytes] = []  # directories, each behind the one that it is in
+        while waiting:
+            directory = waiting.pop()
+            found.append(directory)
+            files: list[bytes] = []
+            async for entry in self._entries(directory):
+                kind = waiting if entry.attributes.is_dir() else files
+                kind.append(paths.join(directory, entry.filename))
+            if len(found) + len(waiting) > MAX_MATCHES:
+                raise sftp_error(StatusCode.FAILURE, "too many directories", paths.decode(directory))
             for start in range(0, len(files), MAX_OUTSTANDING):
-                batch = [group.create_task(self.remove(file)) for file in files[start : start + MAX_OUTSTANDING]]
-                await asyncio.wait(batch)
-        await self.rmdir(name)
+                await asyncio.gather(*map(self.remove, files[start : start + MAX_OUTSTANDING]))
+        for directory in reversed(found):
+            await self.rmdir(directory)
 
     async def _entries(self, path: bytes) -> AsyncGenerator[SFTPName, None]:
         """The entries of a directory without "." and "..". A name that is none ends the listing with an error."""

@@ -174,8 +174,9 @@ class FileDownload(FileCopy):
             self._number = self.session.get(self._handle, self._fd, self.size, self._ended)
 
     def _ended(self, result: TransferResult | None, error: Failure | None) -> None:
-        self._number = -1
+        number, self._number = self._number, -1
         if result is None:
+            self.bytes = self.session.progress(number)
             if error is not None:
                 self._give_up(named(local_error(error, self.local), self.remote))
             return

@@ -7,6 +7,7 @@ from typing import Final
 
 Path = str | bytes | os.PathLike[str] | os.PathLike[bytes]
 
+MAX_NAME: Final = 4096  # bytes of one name from a server
 MAX_DEPTH: Final = 64  # levels of directories in a recursive copy, as OpenSSH's MAX_DIR_DEPTH
 
 
@@ -28,9 +29,9 @@ def is_safe_name(name: bytes) -> bool:
     """Whether a directory entry from a server names something inside that directory and nothing else.
 
     Taught by CVE-2019-6111 and CVE-2018-20685: a name with a slash, '.', '..', the empty name. A NUL would cut the
-    name short for the system.
+    name short for the system. No file system has names of MAX_NAME bytes.
     """
-    return bool(name) and name not in (b".", b"..") and b"/" not in name and b"\0" not in name
+    return 0 < len(name) <= MAX_NAME and name not in (b".", b"..") and b"/" not in name and b"\0" not in name
 
 
 def join(directory: bytes, name: bytes) -> bytes:

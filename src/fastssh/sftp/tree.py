@@ -38,7 +38,7 @@ class CopyObserver(Protocol):
     """Who is told how a copy goes; to be subclassed.
 
     Names are the sources', as given or found, not yet fit for a terminal. A file that cannot even be opened fails
-    without having started.
+    without having started. Methods must not raise: they are called from within the protocol.
     """
 
     def started(self, name: str, size: int) -> None:

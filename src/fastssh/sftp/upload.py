@@ -167,8 +167,9 @@ class FileUpload(FileCopy):
             self._number = self.session.put(self._handle, self._fd, size, self._sent)
 
     def _sent(self, result: TransferResult | None, error: Failure | None) -> None:
-        self._number = -1
+        number, self._number = self._number, -1
         if result is None:
+            self.bytes = self.session.progress(number)
             if error is not None:
                 self._give_up(named(local_error(error, self.local), self.remote))
             return
