@@ -89,28 +89,23 @@ class HostKeyPolicy:
     def _revoked(self, key: PublicKey) -> HostKeyError:
         self._warn(
             _FRAME, "@       WARNING: REVOKED HOST KEY DETECTED!               @", _FRAME,
-            f"The {key.family} host key for {self.name} is marked as revoked.",
-            "This could mean that a stolen key is being used to",
-            "impersonate this host.",
+            f"The {key.family} key that {self.name} showed is marked @revoked: somebody else may hold a copy of it,",
+            "and this may not be the server that you want.",
         )
         return HostKeyRevokedError(f"{key.family} host key for {self.name} was revoked. {_FAILED}")
 
     def _changed(self, key: PublicKey, entries: tuple[HostEntry, ...]) -> None:
         self._warn(
             _FRAME, "@    WARNING: REMOTE HOST IDENTIFICATION HAS CHANGED!     @", _FRAME,
-            "IT IS POSSIBLE THAT SOMEONE IS DOING SOMETHING NASTY!",
-            "Someone could be eavesdropping on you right now (man-in-the-middle attack)!",
-            "It is also possible that a host key has just been changed.",
-            f"The fingerprint for the {key.family} key sent by the remote host is",
-            f"{key.fingerprint()}.",
-            "Please contact your system administrator.",
+            f"{self.name} showed another {key.family} key than the one on record. Either the server has got a new key,",
+            "or somebody stands between you and the server and could read and change all that you send.",
+            f"The key shown has the fingerprint {key.fingerprint()}.",
+            "Compare it with what the server's administrator says. Only if they agree, remove the old key:",
         )
-        if self._add_to is not None:
-            self._warn(f"Add correct host key in {printable(self._add_to)} to get rid of this message.")
         for entry in entries:
             kind = entry.key.family if entry.key is not None else printable(entry.algorithm)
             self._warn(
-                f"Offending {kind} key in {entry.where}", "  remove with:",
+                f"Offending {kind} key in {entry.where}",
                 f'  ssh-keygen -f "{entry.file}" -R "{self.name}"',
             )
         if self._options.checking != "no":
@@ -118,10 +113,7 @@ class HostKeyPolicy:
                 f"Host key for {self.name} has changed and you have requested strict checking. {_FAILED}"
             )
         self.changed_key_accepted = True
-        self._warn(
-            "Password authentication is disabled to avoid man-in-the-middle attacks.",
-            "Keyboard-interactive authentication is disabled to avoid man-in-the-middle attacks.",
-        )
+        self._warn("No password is sent to a server whose key has changed: password and keyboard-interactive are off.")
 
     def _unknown(self, key: PublicKey) -> HostKeyQuestion | None:
         checking = self._options.checking
@@ -138,11 +130,11 @@ class HostKeyPolicy:
         fingerprint = key.fingerprint()
         others = self._known.with_key(key)
         if others:
-            known = "This host key is known by the following other names/addresses:\n" + "\n".join(
+            known = "The same key is on record for:\n" + "\n".join(
                 f"    {entry.where}: {'[hashed name]' if entry.hashed else printable(entry.names)}" for entry in others
             )
         else:
-            known = "This key is not known by any other names."
+            known = "The key is on record for no other host."
         return HostKeyQuestion(
             f"The authenticity of host '{self.name} ({self._address})' can't be established.\n"
             f"{key.family} key fingerprint is {fingerprint}.\n"
