@@ -27,11 +27,10 @@ class _Link:
     """The channel as a session wants it."""
 
     def __init__(self, channel: Channel) -> None:
-        plane = channel.plane
         self._channel = channel
         self.close = channel.close
         self.sftp_get, self.sftp_put = channel.sftp_get, channel.sftp_put
-        self.transfer_progress, self.transfer_cancel = plane.transfer_progress, plane.transfer_cancel
+        self.transfer_progress, self.transfer_cancel = channel.transfer_progress, channel.transfer_cancel
 
     def write(self, data: bytes) -> int:
         return self._channel.write(data)
@@ -41,7 +40,7 @@ class _Link:
         return self._channel.pending
 
     def transfer_result(self, transfer: int) -> TransferResult:
-        return self._channel.plane.transfer_result(transfer)
+        return self._channel.transfer_result(transfer)
 
 
 class SFTPChannel(ChannelHandler):
