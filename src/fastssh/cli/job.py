@@ -169,7 +169,7 @@ class CopyJob:
             raise
         if status != 0:
             self.summary.status = self.summary.status or EXIT_FAILED
-            self.summary.errors.append({"name": target, "reason": f"cp ended with status {status}", "type": "cp"})
+            self.summary.error(target, OSError(f"cp ended with status {status}"))
 
     # -- what went wrong -----------------------------------------------------------------------------------------------
 

@@ -138,7 +138,6 @@ class Tally:
     active: dict[str, _File] = field(default_factory=dict)
     finished_files: int = 0
     finished_bytes: int = 0
-    failures: list[tuple[str, BaseException]] = field(default_factory=list)
     on_finished: Callable[[_File], None] | None = None
     on_failed: Callable[[str, BaseException], None] | None = None
 
@@ -160,7 +159,6 @@ class Tally:
 
     def failed(self, name: str, error: BaseException) -> None:
         self.active.pop(name, None)
-        self.failures.append((name, error))
         if self.on_failed is not None:
             self.on_failed(name, error)
 

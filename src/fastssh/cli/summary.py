@@ -7,10 +7,12 @@ import resource
 import sys
 import time
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 from fastssh.cli.messages import reason
 from fastssh.version import __version__
+
+MAX_ERRORS: Final = 1000  # listed; all are counted
 
 
 @dataclass
@@ -22,12 +24,15 @@ class Summary:
     connect_seconds: float = 0.0
     seconds: float = 0.0  # of copying
     algorithms: dict[str, str] = field(default_factory=dict)  # of the last connection
-    errors: list[dict[str, str]] = field(default_factory=list)
+    failed: int = 0
+    errors: list[dict[str, str]] = field(default_factory=list)  # the first MAX_ERRORS of them
     interrupted: bool = False
     status: int = 0
 
     def error(self, name: str, error: BaseException) -> None:
-        self.errors.append({"name": name, "reason": reason(error, name), "type": type(error).__name__})
+        self.failed += 1
+        if len(self.errors) < MAX_ERRORS:
+            self.errors.append({"name": name, "reason": reason(error, name), "type": type(error).__name__})
 
     def text(self) -> str:
         """One line of JSON, in ASCII."""
@@ -45,6 +50,7 @@ class Summary:
             "cpu_user_seconds": round(usage.ru_utime, 6),
             "cpu_system_seconds": round(usage.ru_stime, 6),
             "peak_rss": peak_rss(usage.ru_maxrss),
+            "failed": self.failed,
             "errors": self.errors,
         }
         return json.dumps(found)
