@@ -161,7 +161,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--pairs", type=int, default=5, help="rounds after the warm-up (%(default)s)")
     parser.add_argument("--subjects", help="leave out all others, e.g. to try the harness: scp,asyncssh")
     parser.add_argument("--json", type=Path, help="every single run, for other tools")
-    parser.add_argument("--write", action="store_true", help="replace the tables in benchmarks/RESULTS.md")
+    parser.add_argument("--write", action="store_true", help="replace all tables in benchmarks/RESULTS.md")
     options = parser.parse_args(argv)
     chosen = [
         comparison
