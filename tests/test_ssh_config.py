@@ -415,6 +415,30 @@ def test_includes_follow_globs_in_order_and_end_their_own_blocks(local: Local) -
         evaluate("Host other\n Include bad\n", local=local)
 
 
+def test_includes_take_tokens_and_variables(local: Local) -> None:
+    (Path(local.home) / "host-value").write_text("Port 2\n")
+    assert evaluate("Include ~/%n-${X}\n", local=local).port == 2
+    with pytest.raises(ConfigError, match=r"tested_config:1: include: .*NOTSET is not set"):
+        evaluate("Include ~/${NOTSET}\n", local=local)
+    with pytest.raises(ConfigError, match=r"tested_config:1: include: .*may not stand"):
+        evaluate("Include ~/%z\n", local=local)
+
+
+@pytest.mark.parametrize(("criteria", "holds"), [
+    ("sessiontype subsystem", True), ("sessiontype shell,exec", False), ("command sftp", True),
+    ("command rsync*", False), ("version fastssh_*", True), ("version OpenSSH_*", False), ("tagged home", True),
+    ("!tagged home", False),
+    ("tagged home host other localnetwork 10.0.0.0/8", False),
+])
+def test_match_criteria_of_later_releases(criteria: str, holds: bool, local: Local) -> None:
+    assert (evaluate(f"Tag home\nMatch {criteria}\n Port 2\n", local=local).port == 2) is holds
+
+
+def test_a_criterion_that_is_not_supported_is_an_error_where_it_counts(local: Local) -> None:
+    with pytest.raises(ConfigError, match="tested_config:1: Match localnetwork is not supported yet"):
+        evaluate("Match localnetwork 10.0.0.0/8\n Port 2\n", local=local)
+
+
 def test_includes_that_include_themselves_end(local: Local) -> None:
     path = Path(local.home) / ".ssh/loop"
     path.write_text("Include loop\n")
@@ -566,7 +590,7 @@ def test_what_would_change_the_way_or_the_trust_is_refused_when_not_supported(te
     ("Ciphers foo", "unknown cipher"), ("Ciphers aes128-cbc", "speaks none"), ("MACs hmac-foo", "unknown MAC"),
     ("KexAlgorithms foo", "unknown key exchange"), ("HostKeyAlgorithms foo", "unknown host key"),
     ("RefuseConnection go away now", "go away now"), ("IPQoS nonsense", "class of service"),
-    ("Match version x", "not supported"), ("PreferredAuthentications gssapi-with-mic", "leave no authentication"),
+    ("PreferredAuthentications gssapi-with-mic", "leave no authentication"),
     ("Ciphers -*", "no cipher is left"),
 ])
 def test_settings_that_cannot_be_followed_say_why(text: str, reason: str, local: Local) -> None:

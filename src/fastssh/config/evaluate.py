@@ -7,11 +7,11 @@ import os
 from collections.abc import Sequence
 from typing import Final
 
-from fastssh.config.directives import DIRECTIVES, OBSOLETE
+from fastssh.config.directives import ALL_TOKENS, DIRECTIVES, OBSOLETE
 from fastssh.config.lexer import Line, Where, read_line, read_text
 from fastssh.config.match import Criteria, matches
 from fastssh.config.settings import Settings
-from fastssh.config.tokens import Local, check_host, expand_home
+from fastssh.config.tokens import Local, check_host, expand, expand_home
 from fastssh.errors import ConfigError
 from fastssh.keys.patterns import match_pattern_list
 
@@ -31,16 +31,19 @@ def load(
     file: str | None = None,
     local: Local | None = None,
     system_file: str = SYSTEM_FILE,
+    session_type: str = "subsystem",
+    command: str = "sftp",
 ) -> Settings:
     """The settings for ``host`` (as the user typed it).
 
     ``overrides`` are lines as given to ``-o``, or (keyword, argument) with the argument taken as it is; they come
     before everything else. ``file`` replaces the user's and the system's files, as ``-F`` does; ``none`` reads no
-    file. The user's and the system's files need not exist, but ``file`` must.
+    file. The user's and the system's files need not exist, but ``file`` must. ``session_type`` ("shell", "exec",
+    "subsystem" or "none") and ``command`` (or the subsystem's name) are what Match blocks may ask for.
     Raises ConfigError that names file and line.
     """
     local = local or Local.here()
-    settings = Settings(host, local)
+    settings = Settings(host, local, session_type=session_type, command=command)
     check_host(host)
     evaluation = _Evaluation(settings)
     for override in overrides:
@@ -127,7 +130,11 @@ class _Evaluation:
                 raise line.where.error("include has an empty argument")
             if argument.startswith("~") and not user:
                 raise line.where.error(f"a system file cannot include {argument!r}")
-            pattern = os.path.join(folder, expand_home(argument, self.settings.local.home))
+            try:
+                argument = expand(argument, self.settings.tokens(ALL_TOKENS), self.settings.local.environment)
+                pattern = os.path.join(folder, expand_home(argument, self.settings.local.home))
+            except ConfigError as error:
+                raise line.where.error(f"include: {error}") from None
             for path in sorted(glob.glob(pattern)):
                 try:
                     self._file(path, user=user, check_owner=True, active=active, depth=depth + 1)

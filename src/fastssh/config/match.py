@@ -15,10 +15,12 @@ from fastssh.config.settings import Settings
 from fastssh.config.tokens import expand
 from fastssh.errors import ConfigError
 from fastssh.keys.patterns import lower, match_pattern_list
+from fastssh.version import __version__
 
 _BARE: Final = ("all", "canonical", "final")
-_WITH_ARGUMENT: Final = ("exec", "host", "localuser", "originalhost", "tagged", "user")
-_NOT_YET: Final = ("command", "localnetwork", "sessiontype", "version")  # later than OpenSSH 9.3
+_WITH_ARGUMENT: Final = (
+    "command", "exec", "host", "localnetwork", "localuser", "originalhost", "sessiontype", "tagged", "user", "version",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,8 +59,6 @@ class Criteria:
                     argument = words.pop(0) if words else ""
                 if not argument:
                     raise line.where.error(f"Match {name} needs an argument")
-            elif name in _NOT_YET:
-                raise line.where.error(f"Match {name} is not supported yet")
             else:
                 raise line.where.error(f"{word!r} is not a Match criterion")
             items.append(Criterion(name, negated, argument))
@@ -76,6 +76,9 @@ def matches(criteria: Criteria, settings: Settings, *, final: bool, active: bool
         "user": lambda: settings.user,
         "localuser": lambda: settings.local.user,
         "tagged": lambda: settings.text("Tag") or "",
+        "sessiontype": lambda: settings.session_type,
+        "command": lambda: settings.command,
+        "version": lambda: f"fastssh_{__version__}",
     }
     for item in criteria.items if active else ():
         match item.name:
@@ -85,6 +88,8 @@ def matches(criteria: Criteria, settings: Settings, *, final: bool, active: bool
                 holds = final
             case "exec":
                 holds = _run(item.argument, settings, criteria.where)
+            case "localnetwork":  # the standard library cannot list the addresses of interfaces
+                raise criteria.where.error("Match localnetwork is not supported yet")
             case "host" | "originalhost":  # in any letter case
                 holds = match_pattern_list(lower(subjects[item.name]()), lower(item.argument).split(","))
             case _:

@@ -16,9 +16,10 @@ from fastssh.keys.patterns import lower
 class Settings:
     """The settings for the host that was asked for, filled by :mod:`fastssh.config.evaluate`: first value wins."""
 
-    def __init__(self, original_host: str, local: Local) -> None:
+    def __init__(self, original_host: str, local: Local, *, session_type: str, command: str) -> None:
         self.original_host = original_host
         self.local = local
+        self.session_type, self.command = session_type, command
         self._values: dict[str, list[tuple[Value, Where]]] = {}
 
     # -- filling -----------------------------------------------------------------------------------------------------
