@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import stat
 import sys
@@ -231,6 +232,15 @@ async def test_a_remote_source_that_changes_is_noticed(liar: Liar, tmp_path: Pat
                 await attempt
             if lie == "shrunk":
                 assert (tmp_path / "target").stat().st_size < size
+
+
+async def test_row10_sizes_that_no_file_can_have_are_refused(liar: Liar, tmp_path: Path) -> None:
+    (tmp_path / "source").write_bytes(b"data")
+    async with liar("huge") as connection, await connection.sftp() as sftp:
+        with pytest.raises(OSError) as error:
+            await sftp.get_file(tmp_path / "source", tmp_path / "target")
+        assert error.value.errno == errno.EFBIG and not (tmp_path / "target").exists()
+        assert (await sftp.lstat(tmp_path / "source")).size == 4
 
 
 # --- rows 18 and 19: names --------------------------------------------------------------------------------------------

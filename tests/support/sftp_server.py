@@ -265,6 +265,7 @@ LIES: dict[str, Lie] = {
     "name-twice": _named(b"good"),
     "name-escape": _named(b"\x1b[31mred\x07", stat.S_IFIFO),
     "name-directory": _named(b"..", stat.S_IFDIR | 0o755),
+    "huge": _unlike("STAT", size=2**64 - 1),
     "set-id": _unlike("STAT", permissions=stat.S_IFREG | 0o6755),
     "stat-escape": about("STAT", _status(StatusCode.FAILURE, "\x1b[2Jgone\r\n")),
     "honest": lambda s, q, n, v, r: r,

@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 
 from fastssh.aio.sftp_channel import INIT_SECONDS, MAX_PACKET, WINDOW, SFTPChannel, resolve
-from fastssh.aio.sftp_file import Opening, SFTPFile, open_flags
+from fastssh.aio.sftp_file import Opening, SFTPFile, forget, open_flags
 from fastssh.errors import (
     SFTPBadMessageError,
     SFTPEOFError,
@@ -27,6 +27,7 @@ from fastssh.sftp import glob, messages, paths
 from fastssh.sftp.attributes import SFTPAttributes, wire_time
 from fastssh.sftp.constants import OpenFlags, StatusCode
 from fastssh.sftp.download import FileDownload
+from fastssh.sftp.download_tree import READDIRS
 from fastssh.sftp.messages import Request, SFTPLimits, SFTPName, SFTPStatVFS
 from fastssh.sftp.paths import Path
 from fastssh.sftp.session import Failure, named
@@ -80,6 +81,7 @@ class SFTPClient:
     def __init__(self, channel: SFTPChannel) -> None:
         self.session = channel.session
         self._channel = channel
+        self._submitted = 0  # requests of coroutines without reply
         self._waiters: deque[asyncio.Future[None]] = deque()
         channel.room = self._wake
 
@@ -136,7 +138,7 @@ class SFTPClient:
 
         ``orphan`` gets a reply that nobody waits for any more.
         """
-        while (self.session.outstanding >= MAX_OUTSTANDING or self.session.congested) and self.session.error is None:
+        while (self._submitted >= MAX_OUTSTANDING or self.session.congested) and self.session.error is None:
             waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             self._waiters.append(waiter)
             try:
@@ -145,12 +147,29 @@ class SFTPClient:
                 self._wake()  # the turn was perhaps ours
                 raise
         future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        self.session.request(request, values, partial(_settle, future, orphan))
+        self._submitted += 1
+        try:
+            self.session.request(request, values, partial(self._settle, future, orphan))
+        except ValueError:
+            self._submitted -= 1
+            raise
         return future
+
+    def _settle(
+        self, future: asyncio.Future[Any], orphan: Callable[[Any], None] | None, value: Any, error: Failure | None
+    ) -> None:
+        self._submitted -= 1
+        if future.done():
+            if error is None and orphan is not None:
+                orphan(value)
+        elif error is not None:
+            future.set_exception(error)
+        else:
+            future.set_result(value)
 
     def _wake(self) -> None:
         """Lets as many coroutines try as there is room for."""
-        room = MAX_OUTSTANDING - self.session.outstanding if not self.session.congested else 0
+        room = MAX_OUTSTANDING - self._submitted if not self.session.congested else 0
         while self._waiters and (room > 0 or self.session.error is not None):
             waiter = self._waiters.popleft()
             if not waiter.done():
@@ -380,16 +399,19 @@ class SFTPClient:
     async def _entries(self, path: bytes) -> AsyncGenerator[SFTPName, None]:
         """The entries of a directory without "." and "..". A name that is none ends the listing with an error."""
         handle = await self.call(messages.OPENDIR, path, path=path, orphan=self._close_handle)
-        seen = 0
+        replies: deque[asyncio.Future[tuple[SFTPName, ...]]] = deque()
+        seen, at_end = 0, False
         try:
-            while True:
+            while replies or not at_end:
+                while not at_end and len(replies) < READDIRS:
+                    replies.append(await self.submit(messages.READDIR, handle))
                 try:
-                    names: tuple[SFTPName, ...] = await self.call(messages.READDIR, handle, path=path)
+                    names = await self.named(replies.popleft(), path)
                 except SFTPEOFError:
-                    return
+                    at_end = True
+                    continue
                 seen += len(names)
-                if not names:  # an end too: otherwise there might be none
-                    return
+                at_end = at_end or not names  # an empty list is an end too: otherwise there might be none
                 if seen > MAX_MATCHES:
                     raise sftp_error(StatusCode.FAILURE, "too many entries", paths.decode(path))
                 for name in names:
@@ -402,6 +424,7 @@ class SFTPClient:
                         )
                     yield name
         finally:
+            forget(replies)
             self._close_handle(handle)
 
     async def scandir(self, path: Path = ".") -> AsyncIterator[SFTPEntry]:
@@ -561,16 +584,3 @@ class SFTPClient:
 def _append(path: bytes, name: bytes) -> bytes:
     """``name`` after ``path``, kept as it was written: "." and ".." are what the user asked for."""
     return path + name if not path or path.endswith(b"/") else path + b"/" + name
-
-
-def _settle(
-    future: asyncio.Future[Any], orphan: Callable[[Any], None] | None, value: Any, error: Failure | None
-) -> None:
-    if future.done():
-        if error is None and orphan is not None:
-            orphan(value)
-    elif error is not None:
-        future.set_exception(error)
-    else:
-        future.set_result(value)
-

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections import deque
-from collections.abc import Awaitable, Callable, Generator
+from collections.abc import Awaitable, Callable, Generator, Iterable
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 
@@ -142,8 +142,7 @@ class SFTPFile:
                 if len(data) < length:  # section 6.4 allows it: the rest is asked for again
                     requests.appendleft(await ask(at + len(data), length - len(data)))
         finally:
-            for _, _, reply in requests:
-                reply.cancel()
+            forget(reply for _, _, reply in requests)
 
     async def pwrite(self, data: bytes | bytearray | memoryview, offset: int) -> int:
         """As :meth:`write`, at ``offset``, which means nothing to a file opened for appending."""
@@ -161,8 +160,7 @@ class SFTPFile:
             while requests:
                 await self._named(requests.popleft())
         finally:
-            for reply in requests:
-                reply.cancel()
+            forget(requests)
         return len(view)
 
     async def _named(self, reply: Awaitable[T]) -> T:
@@ -204,6 +202,13 @@ class SFTPFile:
         if self._handle is not None:
             handle, self._handle = self._handle, None
             await self._client.call(messages.CLOSE, handle, path=self._path)
+
+
+def forget(replies: Iterable[asyncio.Future[Any]]) -> None:
+    """Nobody will look at these replies, whatever they are or will be."""
+    for reply in replies:
+        if not reply.cancel() and not reply.cancelled():
+            reply.exception()
 
 
 class Opening:

@@ -24,11 +24,13 @@ from fastssh.sftp.transfer import (
     not_regular,
     one_file,
     restore_times,
+    too_large,
 )
 
 if TYPE_CHECKING:
     from fastssh._native.plane import TransferResult
 
+MAX_SIZE: Final = 2**63 - 1  # bytes; what a file offset can be here, while the protocol has 64 bits
 _READ: Final = int(OpenFlags.READ)
 # O_NONBLOCK: a FIFO without reader is an error, not a wait without end.
 _OPEN_LOCAL: Final = os.O_WRONLY | os.O_CREAT | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
@@ -86,6 +88,8 @@ class FileDownload(FileCopy):
             self._finish(named(error, self.remote) if error is not None else None)
         elif attributes.permissions is not None and not attributes.is_file():
             self._finish(not_regular(paths.decode(self.remote)))
+        elif (attributes.size or 0) > MAX_SIZE:
+            self._finish(too_large(paths.decode(self.remote)))
         else:
             self._attributes = attributes
             self._set_size(attributes.size or 0)
@@ -165,7 +169,10 @@ class FileDownload(FileCopy):
                 self._give_up(named(error, self.remote))
             return
         self._attributes, self.size = attributes, attributes.size or 0
-        self._open_local(self._receive_large)
+        if self.size > MAX_SIZE:
+            self._give_up(too_large(paths.decode(self.remote)))
+        else:
+            self._open_local(self._receive_large)
 
     def _receive_large(self) -> None:
         if self.cancelled:

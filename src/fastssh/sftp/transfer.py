@@ -12,6 +12,7 @@ both agree, the target's access time is changed first, and if that shows on the 
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from collections.abc import Callable
@@ -154,6 +155,10 @@ def may_be_one(attributes: SFTPAttributes | None, st: os.stat_result) -> bool:
 def another_time(seconds: int) -> int:
     """A time that a file does not have by chance: half a minute before ``seconds``."""
     return seconds - 31 if seconds > 31 else seconds + 31
+
+
+def too_large(name: str) -> OSError:
+    return OSError(errno.EFBIG, os.strerror(errno.EFBIG), name)
 
 
 def one_file(name: str) -> TransferError:
