@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,48 +22,11 @@ from fastssh.errors import (
 from fastssh.sftp import messages as m
 from fastssh.sftp.attributes import SFTPAttributes
 from fastssh.sftp.constants import MAX_REQUEST_ID, OpenFlags, Packet
-from fastssh.sftp.messages import SFTPLimits, Unframer
+from fastssh.sftp.messages import SFTPLimits
 from fastssh.sftp.session import HIGH_WATER, Session, named
 from tests.support import peers, sftp_server
+from tests.support.sftp_memory import MemoryLink
 from tests.support.sftp_server import LIES, Server
-
-
-class MemoryLink:
-    """A channel to a server in the same thread. Without the native plane: requests only."""
-
-    def __init__(self, answer: Callable[[bytes], bytes]) -> None:
-        self.answer = answer
-        self.unframer = Unframer()
-        self.replies: list[bytes] = []
-        self.sent: list[bytes] = []
-        self.closed = False
-        self.waiting = 0
-
-    @property
-    def pending(self) -> int:
-        return self.waiting
-
-    def write(self, data: bytes) -> int:
-        if self.closed:
-            raise ChannelClosedError("channel 0 is not open")
-        self.sent.append(data)
-        self.replies.append(self.answer(data[4:]))
-        return self.waiting
-
-    def close(self) -> None:
-        self.closed = True
-
-    def sftp_get(self, *_: Any, **__: Any) -> int:
-        raise AssertionError("no plane here")
-
-    sftp_put = transfer_progress = transfer_cancel = transfer_result = sftp_get  # type: ignore[assignment]
-
-    def deliver(self, session: Session) -> None:
-        """Hands over what the server has said so far."""
-        while self.replies and not self.closed:
-            for message in self.unframer.feed(self.replies.pop(0)):
-                session.receive(message)
-
 
 Outcome = tuple[Any, Any]
 

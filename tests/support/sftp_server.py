@@ -64,7 +64,7 @@ class Server:
             return m.STATUS.encode(number, StatusReply(StatusCode.NO_SUCH_FILE, "No such file"))
         except PermissionError:
             return m.STATUS.encode(number, StatusReply(StatusCode.PERMISSION_DENIED, "Permission denied"))
-        except (OSError, AttributeError) as error:
+        except (OSError, AttributeError, LookupError, ValueError) as error:
             return m.STATUS.encode(number, StatusReply(StatusCode.FAILURE, str(error)))
         if value is None:
             return m.STATUS.encode(number, StatusReply(StatusCode.OK, "Success"))
@@ -78,8 +78,16 @@ class Server:
 
     def _fd(self, handle: bytes) -> int:
         thing = self._handles[handle]
-        assert isinstance(thing, int)
+        if not isinstance(thing, int):
+            raise ValueError("a handle of a directory")
         return thing
+
+    def close(self) -> None:
+        """Closes what clients left open."""
+        for thing in self._handles.values():
+            if isinstance(thing, int):
+                os.close(thing)
+        self._handles.clear()
 
     def do_limits(self) -> SFTPLimits:
         return self.limits
@@ -136,7 +144,8 @@ class Server:
 
     def do_readdir(self, handle: bytes) -> tuple[SFTPName, ...]:
         names = self._handles[handle]
-        assert isinstance(names, list)
+        if not isinstance(names, list):
+            raise ValueError("a handle of a file")
         if not names:
             raise EOFError
         some = tuple(names[:ENTRIES_A_REPLY])

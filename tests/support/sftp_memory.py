@@ -1,0 +1,127 @@
+"""A channel to an SFTP server in memory: everything in one thread and in a known order."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from fastssh.errors import ChannelClosedError, ProtocolError
+from fastssh.sftp import messages as m
+from fastssh.sftp.constants import StatusCode
+from fastssh.sftp.messages import Unframer
+from fastssh.sftp.session import Session
+
+MALFORMED = -9  # FS_E_SFTP
+
+
+@dataclass
+class Result:
+    """As the plane's TransferResult."""
+
+    kind: str
+    bytes: int = 0
+    status: int = 0
+    errno: int = 0
+    message: str = ""
+    end_of_file: int = -1
+    cancelled: bool = False
+
+    def fail(self, reply: m.Reply | None, value: Any) -> None:
+        self.status, self.message = MALFORMED, "malformed SFTP reply"
+        if reply is m.STATUS and value.code != StatusCode.OK:
+            self.status, self.message = value.code, value.message
+
+
+class MemoryLink:
+    """A channel to a server in the same thread.
+
+    Its bulk transfers stand in for the native plane's, one READ or WRITE at a time.
+    """
+
+    def __init__(self, answer: Callable[[bytes], bytes]) -> None:
+        self.answer = answer
+        self.unframer = Unframer()
+        self.replies: list[bytes] = []
+        self.sent: list[bytes] = []
+        self.closed = False
+        self.results: dict[int, Result] = {}
+        self.ended: list[int] = []  # transfers whose end was not yet told
+        self.waiting = 0
+
+    @property
+    def pending(self) -> int:
+        return self.waiting
+
+    def write(self, data: bytes) -> int:
+        if self.closed:
+            raise ChannelClosedError("channel 0 is not open")
+        self.sent.append(data)
+        self.replies.append(self.answer(data[4:]))
+        return self.waiting
+
+    def close(self) -> None:
+        self.closed = True
+
+    # -- the plane -------------------------------------------------------------------------------------------------
+
+    def sftp_get(self, handle: bytes, fd: int, *, offset: int, size: int, chunk: int, to_end: bool) -> int:
+        result = Result("get")
+        while result.status == 0 and result.end_of_file < 0:
+            reply, value = self._bulk(m.READ, handle, offset, chunk)
+            if reply is m.DATA and 0 < len(value) <= chunk:
+                os.pwrite(fd, value, offset)
+                offset += len(value)
+                result.bytes += len(value)
+            elif reply is m.STATUS and value.code == StatusCode.EOF:
+                result.end_of_file = offset
+            else:
+                result.fail(reply, value)
+        return self._ended(result)
+
+    def sftp_put(self, handle: bytes, fd: int, *, offset: int, size: int, chunk: int) -> int:
+        result = Result("put")
+        while result.status == 0 and (data := os.pread(fd, chunk, offset)):
+            reply, value = self._bulk(m.WRITE, handle, offset, data)
+            if reply is m.STATUS and value.code == StatusCode.OK:
+                offset += len(data)
+                result.bytes += len(data)
+            else:
+                result.fail(reply, value)
+        return self._ended(result)
+
+    def _bulk(self, request: m.Request, *values: Any) -> tuple[m.Reply | None, Any]:
+        reply = self.answer(request.encode(1 << 31, *values)[4:])[4:]
+        for kind in (m.DATA, m.STATUS):
+            if reply[:5] == bytes((kind.number,)) + (1 << 31).to_bytes(4, "big"):
+                try:
+                    return kind, kind.decode(reply)
+                except ProtocolError:
+                    break
+        return None, None
+
+    def _ended(self, result: Result) -> int:
+        self.results[len(self.results)] = result
+        self.ended.append(len(self.results) - 1)
+        return len(self.results) - 1
+
+    def transfer_progress(self, transfer: int) -> int:
+        return self.results[transfer].bytes
+
+    def transfer_cancel(self, transfer: int) -> None:
+        self.results[transfer].cancelled = True
+
+    def transfer_result(self, transfer: int) -> Any:
+        return self.results[transfer]
+
+    # -- the peer --------------------------------------------------------------------------------------------------
+
+    def deliver(self, session: Session) -> None:
+        """Hands over what the server has said so far."""
+        while (self.replies or self.ended) and not self.closed:
+            while self.ended:
+                session.transfer_done(self.ended.pop(0))
+            if self.replies:
+                for message in self.unframer.feed(self.replies.pop(0)):
+                    session.receive(message)
