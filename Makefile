@@ -15,10 +15,10 @@ C_BUILD := cmake -S . -G Ninja -DFASTSSH_PYTHON=OFF -DFASTSSH_TESTS=ON -DFASTSSH
 PACKAGES := build openssh test
 
 help: ## This list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 # --- set-up -------------------------------------------------------------------------------------------------------
-.PHONY: help setup build demo test ctest pytest lint types asan valgrind fuzz soak bench roofline clean distclean
+.PHONY: help setup build demo test ctest pytest lint types asan valgrind fuzz fuzz-native soak bench roofline clean distclean
 
 setup: $(VENV)/.packages $(VENV)/.ready ## System packages, .venv and the editable install
 
@@ -90,6 +90,16 @@ valgrind: $(VENV)/.ready ## C tests under valgrind
 
 fuzz: build ## Property tests with many more examples (FASTSSH_FUZZ_EXAMPLES=5000)
 	@$(PYTEST) -q -m hypothesis --hypothesis-profile=fuzz
+
+fuzz-native: $(VENV)/.packages ## libFuzzer on packets and on the data plane, FASTSSH_FUZZ_SECONDS (60) each
+	@$(C_BUILD) -B build/fuzz -DCMAKE_C_COMPILER=clang -DCMAKE_BUILD_TYPE=RelWithDebInfo -DFASTSSH_TESTS=OFF -DFASTSSH_FUZZ=ON \
+	    -DFASTSSH_SANITIZE=address,undefined >/dev/null
+	@cmake --build build/fuzz
+	@cd build/fuzz; for program in fuzz_*; do \
+	    [ -x "$$program" ] && [ -f "$$program" ] || continue; \
+	    mkdir -p "corpus/$$program"; \
+	    "./$$program" -max_len=3000 -max_total_time=$${FASTSSH_FUZZ_SECONDS:-60} "corpus/$$program"; \
+	done
 
 soak: build ## Random transfers against a real sshd for FASTSSH_SOAK_SECONDS (600)
 	@$(PYTEST) -q -m soak

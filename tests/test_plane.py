@@ -85,7 +85,7 @@ def joined(suite: tuple[str, str] = ("aes128-gcm@openssh.com", "none"), **channe
 
 
 class SFTPServer:
-    """A small SFTP server over EVENT_DATA of channel 7: READ and WRITE on one file in memory, with faults on request."""
+    """A small SFTP server over EVENT_DATA of channel 7: READ and WRITE on one file in memory, with faults on demand."""
 
     def __init__(self, plane: Plane, content: bytes = b"") -> None:
         self.plane = plane
@@ -145,7 +145,9 @@ class SFTPServer:
         return bool(events)
 
 
-def run(client: Plane, server: SFTPServer, *, rounds: int = 100_000, pieces: Callable[[int], int] = lambda left: left) -> list:
+def run(
+    client: Plane, server: SFTPServer, *, rounds: int = 100_000, pieces: Callable[[int], int] = lambda left: left
+) -> list:
     """Until nothing moves any more; the client's events."""
     events = []
     for _ in range(rounds):
@@ -224,7 +226,8 @@ def test_transfers_work_with_every_suite_in_odd_pieces(file, suite: tuple[str, s
     server = SFTPServer(plane)
     cut = random.Random(2)
     put = client.sftp_put(0, b"handle", file(content), offset=0, size=-1, chunk=32768)
-    assert finished(client, run(client, server, pieces=lambda left: cut.randrange(1, 50_000)), put).bytes == len(content)
+    events = run(client, server, pieces=lambda left: cut.randrange(1, 50_000))
+    assert finished(client, events, put).bytes == len(content)
     fd = file(name="back")
     get = client.sftp_get(0, b"handle", fd, offset=0, size=len(content), chunk=32768, to_end=True)
     assert finished(client, run(client, server, pieces=lambda left: cut.randrange(1, 50_000)), get).status == 0
@@ -384,7 +387,7 @@ def test_a_closed_channel_ends_its_transfers(file) -> None:
     deliver(plane, client)
     result = finished(client, client.events(), transfer)
     assert result.status < 0
-    late = client.sftp_put(0, b"handle", file(b"x", "late"), offset=0, size=-1, chunk=32768)  # before CLOSE was looked at
+    late = client.sftp_put(0, b"handle", file(b"x", "late"), offset=0, size=-1, chunk=32768)  # CLOSE not seen yet
     assert finished(client, client.events(), late).status < 0
     assert client.channel_write(0, b"late") == 0
 
