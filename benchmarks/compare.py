@@ -60,7 +60,7 @@ def comparisons() -> list[Comparison]:
             Comparison("file", "one file to a memory file", "fastssh-scp", ("scp", *rooflines), direction=direction),
             Comparison("null", "one file to /dev/null", "fastssh-scp", ("scp", *rooflines), direction=direction),
             Comparison("chacha", "one file", "fastssh-scp", ("scp", "roofline"), CHACHA, direction),
-            Comparison("library", "one file", "fastssh", ("asyncssh", "paramiko"), direction=direction, share=0.25),
+            Comparison("library", "one file", "fastssh", ("asyncssh", "paramiko"), direction=direction, share=0.5),
             Comparison("tree", many, "fastssh-scp", ("scp",), direction=direction),
         ]
     return found
