@@ -276,10 +276,17 @@ class SFTPClient:
         return await self._one_name(messages.EXPAND_PATH, path)
 
     async def expand_user(self, path: Path) -> bytes:
-        """``path`` with ~ and ~user taken care of, by the server only where nobody else can know."""
+        """``path`` with ~ and ~user taken care of, by the server only where nobody else can know: what stands after
+        ~user stays as it was written."""
         name = paths.encode(path)
         relative = paths.without_tilde(name)
-        return relative if relative is not None else paths.encode(await self.expand_path(name))
+        if relative is not None:
+            return relative
+        user, slash, rest = name.partition(b"/")
+        home = await self.expand_path(user)
+        if not home or "\0" in home:
+            raise self._broken("a name that is no path in reply to expand-path@openssh.com")
+        return paths.encode(home.rstrip("/")) + slash + rest if slash else paths.encode(home)
 
     async def home_directory(self, user: str = "") -> str:
         """home-directory: of ``user``, by default our own, which OpenSSH before 9.8 does not know: then another way."""
@@ -370,8 +377,8 @@ class SFTPClient:
                 raise
             await self.makedirs(above, mode, exist_ok=True)
             await self.mkdir(name, mode)
-        except SFTPError as error:  # version 3 has no status for 'exists'
-            if not exist_ok or error.code != StatusCode.FAILURE or not await self.isdir(name):
+        except SFTPError:  # version 3 has no status for 'exists'
+            if not exist_ok or not await self.isdir(name):
                 raise
 
     async def rmdir(self, path: Path) -> None:

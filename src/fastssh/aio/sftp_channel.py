@@ -76,11 +76,11 @@ class SFTPChannel(ChannelHandler):
         channel.sftp_attach()
         loop = asyncio.get_running_loop()
         accepted: asyncio.Future[bool] = loop.create_future()
-        channel.request("subsystem", SubsystemRequest("sftp").body(), True, partial(resolve, accepted))
-        if not await accepted:
-            raise self.session.error or channel.error or ChannelRequestError("the server has no sftp subsystem")
         ready: asyncio.Future[Failure | None] = loop.create_future()
-        self.session.start(partial(resolve, ready))
+        channel.request("subsystem", SubsystemRequest("sftp").body(), True, partial(resolve, accepted))
+        self.session.start(partial(resolve, ready))  # behind the request, without waiting a round trip for its answer
+        if not await accepted:
+            raise channel.error or ChannelRequestError("the server has no sftp subsystem")
         error = await ready
         if error is not None:
             raise error
