@@ -112,7 +112,8 @@ def once(subject: Subject, job: Transfer) -> Run:
     if subject.split_cpu is None:
         return run(command, peer=job.peer, environment=environment)
     alone = run(command, environment=environment)
-    client, server = subject.split_cpu(alone.output)
+    sender, receiver = subject.split_cpu(alone.output)
+    client, server = (sender, receiver) if job.direction == "up" else (receiver, sender)
     return replace(alone, client_cpu=client, server_cpu=server)
 
 
@@ -171,7 +172,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if options.subjects:
         chosen = [restricted for each in chosen if (restricted := restrict(each, options.subjects.split(",")))]
     memory = "/dev/shm" if os.path.isdir("/dev/shm") else None
-    outcomes = []
+    outcomes, here = [], machine()
     with tempfile.TemporaryDirectory(prefix="fastssh-bench-", dir=memory) as name:
         directory = Path(name)
         with start_sshd(directory / "server") as peer:
@@ -183,10 +184,10 @@ def main(argv: Sequence[str] | None = None) -> int:
                     return 1
                 show(outcomes[-1])
     if options.json:
-        document = {"machine": machine(), "comparisons": [outcome.document() for outcome in outcomes]}
+        document = {"machine": here, "comparisons": [outcome.document() for outcome in outcomes]}
         options.json.write_text(json.dumps(document, indent=1) + "\n")
     if options.write:
-        write_results(outcomes, options.pairs)
+        write_results(outcomes, options.pairs, here)
     return 0
 
 

@@ -10,7 +10,7 @@ import ssl
 import statistics
 import subprocess
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib import metadata
 from pathlib import Path
@@ -129,9 +129,9 @@ def machine() -> dict[str, str]:
     }
 
 
-def write_results(outcomes: Sequence[Outcome], pairs: int) -> None:
+def write_results(outcomes: Sequence[Outcome], pairs: int, made_on: Mapping[str, str]) -> None:
     """Replaces what stands between the two marks; what people wrote around it stays."""
-    parts = ["| | |\n|---|---|\n" + "\n".join(f"| {name} | {value} |" for name, value in machine().items())]
+    parts = ["| | |\n|---|---|\n" + "\n".join(f"| {name} | {value} |" for name, value in made_on.items())]
     parts.append(
         f"{pairs} rounds after a warm-up; median (least-most); ratios within a round; CPU is user + system time."
     )

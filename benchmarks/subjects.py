@@ -32,7 +32,7 @@ class Transfer:
 class Subject:
     name: str
     command: Callable[[Transfer], list[str]]
-    # CPU seconds of (client, server) from what the command printed, where there is no server of ours to ask
+    # CPU seconds of (sender, receiver) from what the command printed, where there is no server to ask
     split_cpu: Callable[[str], tuple[float, float]] | None = None
 
     def environment(self, transfer: Transfer) -> dict[str, str]:
