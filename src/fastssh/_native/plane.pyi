@@ -71,8 +71,8 @@ class Plane:
     # -- messages ------------------------------------------------------------------------------------------------
     def send(self, payload: bytes) -> None:
         """Seals one message. While sending_kex only transport and KEX messages are accepted (RFC 4253 section 7.1):
-        anything else raises ValueError, the caller keeps it. DISCONNECT is the last that goes out: the plane then touches
-        neither channels nor the descriptors of transfers any more."""
+        anything else raises ValueError, the caller keeps it. DISCONNECT is the last that goes out: the plane then
+        touches neither channels nor the descriptors of transfers any more."""
     def events(self) -> list[Event]: ...
 
     # -- moving bytes ----------------------------------------------------------------------------------------------
