@@ -21,6 +21,7 @@ from fastssh.sftp.upload_tree import UploadTree
 __all__ = ["Copy", "CopyFailure", "CopyObserver", "CopyOptions", "CopyReport", "download", "upload"]
 
 Local = str | os.PathLike[str]
+Match = tuple[bytes, SFTPAttributes | None, bytes]  # remote path, what is known of it, the name that a copy of it gets
 Copy = Callable[..., Awaitable[CopyReport]]  # upload or download
 
 _NOBODY: Final = type("_Nobody", (CopyObserver,), {"__doc__": "An observer who does not look."})()
@@ -87,7 +88,7 @@ async def download(
     if len(sources) > 1 or options.target_directory:
         _check_directory(destination)
     report = CopyReport()
-    matches: list[tuple[bytes, SFTPAttributes | None]] = []
+    matches: list[Match] = []
     for source in sources:
         try:
             matches += await _expand(sftp, source)
@@ -100,9 +101,8 @@ async def download(
     into = _is_directory(destination, make=len(matches) > 1)
 
     def fill(tree: DownloadTree) -> None:
-        for remote, attributes in matches:
-            name = os.fsdecode(paths.basename(remote))
-            tree.add(remote, os.path.join(destination, name) if into else destination, attributes)
+        for remote, attributes, name in matches:
+            tree.add(remote, os.path.join(destination, os.fsdecode(name)) if into else destination, attributes)
 
     return await _copy(sftp, DownloadTree, fill, options, observer, report)
 
@@ -121,14 +121,22 @@ def _is_directory(path: str, *, make: bool) -> bool:
     return os.path.isdir(path)
 
 
-async def _expand(sftp: SFTPClient, source: paths.Path) -> list[tuple[bytes, SFTPAttributes | None]]:
-    """The paths that a source stands for, never none: what matches nothing is a plain name, as copying it will tell."""
-    path = await sftp.expand_user(source)
-    if glob.has_magic(paths.decode(path)):
-        matches = await sftp.glob_attributes(path)
+async def _expand(sftp: SFTPClient, source: paths.Path) -> list[Match]:
+    """The paths that a source stands for, never none: what matches nothing is a plain name, as copying it will tell.
+
+    Local names come from what the user wrote, or match it; the server only says where ~user is (CVE-2019-6111).
+    """
+    written = paths.encode(source)
+    path = await sftp.expand_user(written)
+    _, _, rest = written.partition(b"/")
+    of_server = path.removesuffix(rest) if paths.without_tilde(written) is None else b""
+    if glob.has_magic(paths.decode(path.removeprefix(of_server))):
+        pattern = paths.encode(glob.escape(paths.decode(of_server))) + path.removeprefix(of_server)
+        matches = await sftp.glob_attributes(pattern)
         if matches:
-            return list(matches)
-    return [(path, None)]
+            return [(match, attributes, paths.basename(match)) for match, attributes in matches]
+    name = written.rstrip(b"/")[1:] if of_server and not rest else path  # ~bob becomes bob, wherever it is
+    return [(path, None, paths.basename(name))]
 
 
 async def _copy(

@@ -25,7 +25,7 @@ MAX_ENTRIES = 4_000_000  # of one directory
 
 
 class DownloadDirectory(Directory):
-    __slots__ = ("at_end", "attributes", "entries", "handle", "in_flight", "real", "seen")
+    __slots__ = ("at_end", "attributes", "entries", "handle", "in_flight", "listed", "real", "seen")
 
     def __init__(self, local: str, remote: bytes, parent: DownloadDirectory | None, attributes: SFTPAttributes) -> None:
         super().__init__(local, remote, parent)
@@ -34,7 +34,7 @@ class DownloadDirectory(Directory):
         self.entries: deque[SFTPName] = deque()
         self.seen: set[bytes] = set()
         self.handle = b""
-        self.in_flight = 0
+        self.in_flight = self.listed = 0
         self.at_end = False
 
     def real_path(self) -> bytes | None:
@@ -129,8 +129,10 @@ class DownloadTree(Tree[DownloadDirectory]):
         directory.in_flight -= 1
         if names and not directory.at_end and not self._over:
             directory.entries.extend(names)
-            if len(directory.seen) + len(directory.entries) > MAX_ENTRIES:
+            directory.listed += len(names)
+            if directory.listed > MAX_ENTRIES:
                 error = TransferError(f"{printable(paths.decode(directory.remote))}: too many entries")
+                self._fail(self._directory_name(directory), error)
         elif not directory.at_end and error is not None and not isinstance(error, SFTPEOFError):
             self._fail(self._directory_name(directory), named(error, directory.remote))
         if not names or error is not None or self._over:  # an empty list is an end too, or there might be none

@@ -34,6 +34,11 @@ def has_magic(pattern: str) -> bool:
     return _MAGIC.search(pattern) is not None
 
 
+def escape(path: str) -> str:
+    """The pattern that only ``path`` matches."""
+    return _MAGIC.sub(lambda found: "\\" + found[0], path)
+
+
 def is_literal(component: str) -> bool:
     """Whether ``component`` can only match one name: no wildcard that is not escaped."""
     return all(isinstance(token, str) for token in _tokens(component))
