@@ -169,7 +169,9 @@ class FileDownload(FileCopy):
                 self._give_up(named(error, self.remote))
             return
         self._attributes, self.size = attributes, attributes.size or 0
-        if self.size > MAX_SIZE:
+        if attributes.permissions is not None and not attributes.is_file():
+            self._give_up(not_regular(paths.decode(self.remote)))
+        elif self.size > MAX_SIZE:
             self._give_up(too_large(paths.decode(self.remote)))
         else:
             self._open_local(self._receive_large)
