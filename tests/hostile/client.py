@@ -19,6 +19,7 @@ import pytest
 import fastssh
 from fastssh.aio.client import ClientConnection
 from fastssh.errors import SSHError
+from fastssh.keys.known_hosts import add_known_host
 from tests.hostile.server import HostileServer
 
 HANG_SECONDS = 25.0  # a client that takes this long waits for something that never comes
@@ -138,12 +139,11 @@ def memory_bounded(most: int = 24 * MIB) -> Iterator[None]:
 
 @dataclass(frozen=True)
 class Ended:
-    """How a fastssh-scp ended. ``peak`` is its largest memory in bytes."""
+    """How a fastssh-scp ended."""
 
     status: int
     stdout: str
     stderr: str
-    peak: int
 
     @property
     def lines(self) -> list[str]:
@@ -157,6 +157,7 @@ class Sandbox:
         self.root = root
         self.home = root / "home"
         self.target = root / "work" / "target"
+        self.known_hosts = root / "known_hosts"
         self.home.mkdir()
         self.target.mkdir(parents=True)
         (root / "work" / "victim").write_text("untouched\n")
@@ -171,6 +172,8 @@ class Sandbox:
                 names.remove(self.target.name)
             for name in names + files:
                 path = Path(directory) / name
+                if path == self.known_hosts:
+                    continue
                 found[str(path)] = (path.lstat().st_mode, path.read_bytes() if path.is_file() else b"")
         return found
 
@@ -178,11 +181,15 @@ class Sandbox:
         """Nothing outside the target was made, changed or removed."""
         assert self._outside() == self._before
 
-    async def scp(self, server: HostileServer, *arguments: str, seconds: float = HANG_SECONDS) -> Ended:
-        """Runs fastssh-scp; ``{host}`` in an argument is the server."""
+    async def scp(
+        self, server: HostileServer, *arguments: str, signals: tuple[asyncio.Event, int] | None = None
+    ) -> Ended:
+        """Runs fastssh-scp; ``{host}`` in an argument is the server, ``{target}`` the target folder. ``signals``: when
+        to send it which."""
+        add_known_host(self.known_hosts, "127.0.0.1", server.port, server.host_key.public, hashed=False)
         command = [
             sys.executable, "-X", "dev", "-m", "fastssh.cli.scp", "-P", str(server.port), "-F", "none",
-            "-o", "StrictHostKeyChecking=no", "-o", f"UserKnownHostsFile={os.devnull}",
+            "-o", "StrictHostKeyChecking=yes", "-o", f"UserKnownHostsFile={self.known_hosts}",
             "-o", f"GlobalKnownHostsFile={os.devnull}", "-o", "User=alice",
             *[argument.format(host="127.0.0.1", target=self.target) for argument in arguments],
         ]
@@ -196,13 +203,17 @@ class Sandbox:
         )
         communication = asyncio.ensure_future(process.communicate())
         try:
-            stdout, stderr = await asyncio.wait_for(asyncio.shield(communication), seconds)
+            async with asyncio.timeout(HANG_SECONDS):
+                if signals is not None:
+                    await signals[0].wait()
+                    process.send_signal(signals[1])
+                stdout, stderr = await asyncio.shield(communication)
         except TimeoutError:
             process.kill()
             _, stderr = await communication
             raise AssertionError(f"fastssh-scp hangs; it said {stderr[-2000:]!r}") from None
         assert process.returncode is not None
-        return Ended(process.returncode, stdout.decode(), stderr.decode(), 0)
+        return Ended(process.returncode, stdout.decode(), stderr.decode())
 
     async def fails(self, server: HostileServer, match: str, *arguments: str, status: int | None = None) -> Ended:
         """fastssh-scp must end with an error that says ``match``, and touch nothing but the target."""

@@ -396,7 +396,7 @@ class HostileServer:
                 self.failures.append(error)
 
     def stop(self) -> None:
-        """Ends it. What went wrong in a script, a client that did not close included, is raised here."""
+        """Ends it. What went wrong in a script is raised here, a client that did not close included."""
         with contextlib.suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)  # wakes accept
         self._listener.close()

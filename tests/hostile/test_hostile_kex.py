@@ -118,7 +118,7 @@ async def test_row02_exchange_messages_come_once_and_in_order(serve, script):
     await refused(serve(script), ProtocolError, "unexpected|message|not allowed|authentication code|length")
 
 
-@pytest.mark.parametrize("name", ["ext-info", "success", "global-request", "service-accept", "banner"])
+@pytest.mark.parametrize("name", ["ext-info", "success", "global-request", "banner"])
 async def test_row02_nothing_of_later_phases_before_the_service_request_was_answered(serve, name):
     def script(peer: Peer) -> None:
         peer.ready()
@@ -146,6 +146,26 @@ async def test_row02_ext_info_after_success_ends_the_connection(serve, answer):
         peer.send(INTRUDERS["ext-info"])
 
     await refused(serve(script), ProtocolError, "message 7 received after authentication")
+
+
+@pytest.mark.parametrize("guesses", [0, 1, 2])
+async def test_row02_one_wrong_guess_is_passed_over_and_no_more(serve, guesses):
+    """first_kex_packet_follows (RFC 4253 section 7): exactly the next message is ignored."""
+
+    def rewrite(payload: bytes) -> list[bytes]:
+        if payload[0] != KEXINIT:
+            return [payload]
+        kexinit = KexInit.decode(payload)
+        values = {name: getattr(kexinit, name) for name, _ in KexInit._layout}
+        values["kex_algorithms"] = ("diffie-hellman-group14-sha256", *values["kex_algorithms"])
+        values["first_kex_packet_follows"] = True
+        announced = KexInit(**values).encode()
+        return [announced] + [KexdhReply(b"guess", 5, b"guess").encode()] * guesses
+
+    server = serve(rewriting(rewrite))
+    # The server's own half of the exchange does not know of this KEXINIT: the signature tells where the client got to.
+    match = "signature" if guesses == 1 else "."
+    await refused(server, ProtocolError, match)
 
 
 # --- row 7 --------------------------------------------------------------------------------------------------------
