@@ -30,8 +30,8 @@ from fastssh.wire.messages import (
     UserauthBanner,
     UserauthSuccess,
 )
-from tests.hostile.client import memory_bounded, refused, run, survives
-from tests.hostile.server import Peer, Script, host_key
+from tests.hostile.client import memory_bounded, refused, survives
+from tests.hostile.server import Peer, Script, healthy, host_key
 
 KEXINIT, NEWKEYS, REPLY = KexInit.number, NewKeys.number, KexEcdhReply.number
 
@@ -80,6 +80,37 @@ def instead(number: int, change: Callable[[bytes], bytes], after: Script = Peer.
 async def test_row01_nothing_may_be_slipped_into_the_first_exchange(serve, number, name):
     """Terrapin: what is injected there moves sequence numbers, so that later messages can be cut out."""
     await refused(serve(before(number, INTRUDERS[name])), ProtocolError, "message|strict KEX|does not implement")
+
+
+class _Lenient:
+    """An offer without strict KEX: a server of before 2024."""
+
+    def __init__(self, offer: Any) -> None:
+        self._offer = offer
+
+    def kexinit(self, *given: Any, **named: Any) -> KexInit:
+        kexinit = self._offer.kexinit(*given, **named)
+        values = {name: getattr(kexinit, name) for name, _ in KexInit._layout}
+        values["kex_algorithms"] = tuple(name for name in values["kex_algorithms"] if "-strict-" not in name)
+        return KexInit(**values)
+
+
+@pytest.mark.parametrize("number", [KEXINIT, REPLY, NEWKEYS], ids=["before KEXINIT", "before reply", "before NEWKEYS"])
+@pytest.mark.parametrize("name", sorted(set(INTRUDERS) - {"unimplemented", "unknown"}))
+async def test_row02_without_strict_kex_only_what_means_nothing_may_come_between(serve, number, name):
+    def script(peer: Peer) -> None:
+        peer.transport._offer = _Lenient(peer.transport._offer)  # type: ignore[assignment]
+        before(number, INTRUDERS[name])(peer)
+        healthy(peer)
+
+    async def use(connection: Any) -> None:
+        assert not connection.negotiated.strict
+        await connection.run("true")
+
+    if name in ("ignore", "debug"):
+        await survives(serve(script), use)
+    else:
+        await refused(serve(script), ProtocolError, "message|not allowed")
 
 
 @pytest.mark.parametrize("direction", ["lost", "repeated"])
@@ -586,12 +617,3 @@ async def test_row27_macs_without_name_are_refused_for_ciphers_that_need_one(ser
         return KexInit(**values).encode()
 
     await refused(serve(instead(KEXINIT, change)), NegotiationError, "no common MAC|no common mac")
-
-
-async def test_healthy_server(serve):
-    async def use(connection: Any) -> None:
-        await run(connection)
-
-    from tests.hostile.server import healthy
-
-    await survives(serve(healthy), use)

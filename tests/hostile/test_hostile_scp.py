@@ -8,6 +8,7 @@ import os
 import signal
 import stat
 import sys
+import threading
 from typing import Any
 
 import pytest
@@ -26,7 +27,7 @@ from fastssh.wire.messages import (
     UserauthRequest,
 )
 from tests.hostile.client import check_line
-from tests.hostile.server import Peer
+from tests.hostile.server import SCRIPT_SECONDS, Peer
 from tests.hostile.sftp import FILE, FOLDER, LINK, Node, Session, always, attributes, entry, folder, reply, sftp, status
 
 NASTY = b"bad\x1b[31m\x07\xff\x9b\nfastssh-scp: all is well"
@@ -286,15 +287,17 @@ async def test_row22_one_bad_file_does_not_keep_the_others(serve, sandbox):
     assert len(os.listdir(sandbox.target / "dir")) == 19
 
 
-@pytest.mark.parametrize("moment", ["key exchange", "READ", "WRITE"])
+@pytest.mark.parametrize("moment", ["key exchange", "READ", "WRITE", "stuck WRITE"])
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 async def test_row12_signals_end_it_whatever_the_server_does(serve, sandbox, moment, number):
-    """A server that does not answer, reached at three points."""
+    """A server that does not answer, reached at three points, and one that does not even read any more."""
+    gone = threading.Event()
     reached = asyncio.Event()
     loop = asyncio.get_running_loop()
 
     def arrived() -> bytes:
-        loop.call_soon_threadsafe(reached.set)
+        if not gone.is_set():
+            loop.call_soon_threadsafe(reached.set)
         return b""
 
     def silent(peer: Peer) -> None:
@@ -302,13 +305,17 @@ async def test_row12_signals_end_it_whatever_the_server_does(serve, sandbox, mom
         peer.sock.recv(1000)
         arrived()
 
-    script = silent if moment == "key exchange" else sftp({b"large": Node(data=LARGE)}, **{
-        moment: lambda session, request, values: arrived()})
-    (sandbox.target / "source").write_bytes(LARGE)
-    server = serve(script)
-    words = ["{target}/source", "{host}:target"] if moment == "WRITE" else ["{host}:large", "{target}"]
-    running = asyncio.ensure_future(sandbox.scp(server, *words, signals=(reached, number)))
-    ended = await running
+    def hook(session: Session, request: int, values: Any) -> bytes:
+        arrived()
+        assert moment != "stuck WRITE" or gone.wait(SCRIPT_SECONDS)
+        return b""
+
+    hooks = {moment.rpartition(" ")[2]: hook}
+    (sandbox.target / "source").write_bytes(bytes(20_000_000))
+    server = serve(silent if moment == "key exchange" else sftp({b"large": Node(data=LARGE)}, **hooks))
+    words = ["{target}/source", "{host}:target"] if "WRITE" in moment else ["{host}:large", "{target}"]
+    ended = await sandbox.scp(server, *words, signals=(reached, number))
+    gone.set()
     assert ended.status == 128 + number, ended
     assert "interrupted" in ended.stderr
     assert "Traceback" not in ended.stderr

@@ -701,3 +701,43 @@ async def test_row22_a_server_that_stops_reading_an_upload_can_be_given_up(serve
     with memory_bounded():
         await survives(serve(sftp({}, WRITE=stuck)), use)
     gone.set()
+
+
+@pytest.mark.parametrize("late", ["data", "status", "adjust"])
+async def test_row12_file_data_after_the_servers_kexinit_ends_the_connection(serve, tmp_path, late):
+    """The native lane obeys RFC 4253 section 7.1 as well."""
+    asked = 0
+
+    def rekeying(session: Session, number: int, values: Any) -> bytes | None:
+        nonlocal asked
+        asked += 1
+        if asked == 2:
+            session.peer.transport.rekey()  # its KEXINIT goes out right before what follows
+            if late == "adjust":
+                session.peer.send(session.peer.adjust(1))
+            elif late == "status":
+                return status(number, StatusCode.EOF)
+        return None
+
+    target = tmp_path / "file"
+    script = sftp({b"large": Node(data=bytes(500_000))}, READ=rekeying)
+    use = using(get("large", target))
+    await refused(serve(script), ProtocolError, "not allowed in this state|during key exchange", use)
+    assert not target.exists() or target.stat().st_size < 500_000
+
+
+async def test_row12_rekeys_in_the_middle_of_a_file_are_good_where_they_are_made_well(serve, tmp_path):
+    data = os.urandom(1_000_000)
+    asked = 0
+
+    def rekeying(session: Session, number: int, values: Any) -> None:
+        nonlocal asked
+        asked += 1
+        if asked % 5 == 0 and asked <= 30:
+            peer = session.peer
+            peer.transport.rekey()
+            peer.flush()
+            peer.wait_for(lambda: not peer.transport.exchanging)
+
+    await survives(serve(sftp({b"large": Node(data=data)}, READ=rekeying)), using(get("large", tmp_path / "file")))
+    assert (tmp_path / "file").read_bytes() == data
