@@ -46,6 +46,11 @@ TransferCallback = Callable[["TransferResult | None", Failure | None], None]
 
 HIGH_WATER: Final = 256 * 1024  # bytes queued on the channel above which data waits for its turn
 MIN_TRANSFER: Final = 1024  # bytes; what a server may state as its limit and still be taken seriously
+# Bulk transfers ask for so much that a message is one channel packet of the usual size: the server's processes then work
+# side by side, where one of 255 KiB is passed on only when its last packet has come (measured: 10 to 20 % against sshd).
+PACKET: Final = 32 * 1024  # bytes of a channel packet
+DATA_HEADER: Final = 13  # uint32 length, byte type, uint32 id, uint32 data length
+WRITE_HEADER: Final = 25  # uint32 length, byte type, uint32 id, string handle (without its bytes), uint64, uint32
 MAX_OUTSTANDING: Final = 65_536  # requests; far above what any caller here keeps in flight
 
 _ENDED: Final = "the server ended the SFTP session"
@@ -236,12 +241,14 @@ class Session:
     def get(self, handle: bytes, fd: int, size: int, callback: TransferCallback) -> int:
         """Reads a remote file into ``fd`` until its end, ``size`` bytes being expected. Returns a number for
         :meth:`progress` and :meth:`cancel`, -1 if the callback came already."""
-        start = partial(self._link.sftp_get, handle, offset=0, size=size, chunk=self.read_length, to_end=True)
+        chunk = min(self.read_length, PACKET - DATA_HEADER)
+        start = partial(self._link.sftp_get, handle, offset=0, size=size, chunk=chunk, to_end=True)
         return self._transfer(fd, callback, start)
 
     def put(self, handle: bytes, fd: int, size: int, callback: TransferCallback) -> int:
         """Writes ``size`` bytes of ``fd`` (-1: until its end) to a remote file; otherwise as :meth:`get`."""
-        start = partial(self._link.sftp_put, handle, offset=0, size=size, chunk=self.write_length)
+        chunk = min(self.write_length, PACKET - WRITE_HEADER - len(handle))
+        start = partial(self._link.sftp_put, handle, offset=0, size=size, chunk=chunk)
         return self._transfer(fd, callback, start)
 
     def _transfer(self, fd: int, callback: TransferCallback, start: Callable[[int], int]) -> int:
