@@ -46,8 +46,8 @@ TransferCallback = Callable[["TransferResult | None", Failure | None], None]
 
 HIGH_WATER: Final = 256 * 1024  # bytes queued on the channel above which data waits for its turn
 MIN_TRANSFER: Final = 1024  # bytes; what a server may state as its limit and still be taken seriously
-# Bulk transfers ask for so much that a message is one channel packet of the usual size: the server's processes then work
-# side by side, where one of 255 KiB is passed on only when its last packet has come (measured: 10 to 20 % against sshd).
+# Bulk transfers ask for so much that a message is one channel packet of the usual size: the server's processes then
+# work side by side, while one of 255 KiB is acted on only when its last packet has come (against sshd 10 to 20 % less).
 PACKET: Final = 32 * 1024  # bytes of a channel packet
 DATA_HEADER: Final = 13  # uint32 length, byte type, uint32 id, uint32 data length
 WRITE_HEADER: Final = 25  # uint32 length, byte type, uint32 id, string handle (without its bytes), uint64, uint32
