@@ -25,7 +25,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, NoReturn, TypeVar
 
 from fastssh._native.packet import Opener, Sealer
-from fastssh.errors import DisconnectedError, SSHError
+from fastssh.errors import DisconnectedError, ProtocolError, SSHError
 from fastssh.keys.private import PrivateKey, generate_private_key
 from fastssh.transport.transport import Phase, Role, Transport, TransportOptions
 from fastssh.wire import codec
@@ -192,6 +192,9 @@ class Peer:
                 self._identified = self.transport.receive_identification(data)
         except DisconnectedError as error:
             self.goodbye = error
+            raise GoneError from error
+        except ProtocolError as error:  # our good half does not understand what the client makes of the attack
+            self.drain()
             raise GoneError from error
         self.flush()
 
