@@ -53,8 +53,9 @@ ctest: $(VENV)/.packages ## C tests, with gcc and with clang, warnings being err
 pytest: build ## Python tests
 	@$(PYTEST) -q
 
-lint: $(VENV)/.ready ## ruff
+lint: $(VENV)/.ready ## ruff; clang-format for C
 	@$(PY) -m ruff check .
+	@$(VENV)/bin/clang-format --dry-run -Werror csrc/*/*.[ch] benchmarks/native/*.c
 
 types: $(VENV)/.ready ## mypy --strict
 	@$(PY) -m mypy

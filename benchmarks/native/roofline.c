@@ -1,5 +1,6 @@
-/* The least that any SSH transfer has to do: file -> AEAD -> one TCP stream -> AEAD -> file, in two processes, one core each,
- * with the packet layer of fastssh and nothing else: no channels, no windows, no SFTP, no replies but one byte at the end.
+/* The least that any SSH transfer has to do: file -> AEAD -> one TCP stream -> AEAD -> file, in two processes, one core
+ * each, with the packet layer of fastssh and nothing else: no channels, no windows, no SFTP, no replies but one byte at
+ * the end.
  *
  *   roofline [-c cipher] [-a auto|libcrypto|kernel] [-p payload] source target
  *
@@ -22,8 +23,8 @@
 #include "packet.h"
 
 enum {
-    SLAB = 256 * 1024,       /* sealed at once; stays in L2 */
-    RING = 1024 * 1024,      /* received at once */
+    SLAB = 256 * 1024,  /* sealed at once; stays in L2 */
+    RING = 1024 * 1024, /* received at once */
     BATCH = 64,
     MESSAGE = 94,            /* CHANNEL_DATA: a number below 80 would stop the opener */
     DEFAULT_PAYLOAD = 32768, /* what a stock sshd's channel takes */
@@ -55,7 +56,8 @@ static double cpu(int who)
     struct rusage u;
     if (getrusage(who, &u) != 0)
         fail("getrusage");
-    return (double)u.ru_utime.tv_sec + (double)u.ru_stime.tv_sec + ((double)u.ru_utime.tv_usec + (double)u.ru_stime.tv_usec) / 1e6;
+    return (double)u.ru_utime.tv_sec + (double)u.ru_stime.tv_sec +
+           ((double)u.ru_utime.tv_usec + (double)u.ru_stime.tv_usec) / 1e6;
 }
 
 static void *aligned(size_t size)

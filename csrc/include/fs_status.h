@@ -4,6 +4,7 @@
 #define FS_STATUS_H
 
 /* X(name, value, text): the text is what a user reads after "peer: " or "local: ". */
+/* clang-format off */
 #define FS_STATUS_LIST(X)                                                                     \
     X(FS_OK, 0, "success")                                                                    \
     X(FS_AGAIN, 1, "more input or output room is needed")                                     \
@@ -23,6 +24,7 @@
     X(FS_E_SYSTEM, -14, "system call failed")                                                 \
     X(FS_E_QUEUE, -15, "queue limit reached")                                                 \
     X(FS_E_COMPRESSION, -16, "compressed data is corrupt or expands too far")
+/* clang-format on */
 
 #define FS_STATUS_ENUM(name, value, text) name = value,
 typedef enum fs_status { FS_STATUS_LIST(FS_STATUS_ENUM) } fs_status;

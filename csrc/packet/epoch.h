@@ -6,7 +6,7 @@
 
 typedef struct fs_epoch {
     const fs_suite *suite;
-    void *state; /* the suite's */
+    void *state;            /* the suite's */
     uint8_t block, tag_len; /* bytes; block a power of two, at least 8 */
     int status; /* the first fault: after it the key stream's place is lost, so every later call returns it */
     size_t allocated;

@@ -8,9 +8,9 @@
 
 #include "fs_status.h"
 
-#define FS_PACKET_HEADER 5              /* uint32 packet_length, byte padding_length */
+#define FS_PACKET_HEADER 5                /* uint32 packet_length, byte padding_length */
 #define FS_PACKET_MAX_LENGTH (256 * 1024) /* largest packet_length accepted or made, as OpenSSH's PACKET_MAX_SIZE */
-#define FS_PACKET_MAX_PAYLOAD (FS_PACKET_MAX_LENGTH - 9) /* the longest that fits under every cipher */
+#define FS_PACKET_MAX_PAYLOAD (FS_PACKET_MAX_LENGTH - 9)     /* the longest that fits under every cipher */
 #define FS_PACKET_MAX_OVERHEAD (FS_PACKET_HEADER + 255 + 64) /* header + padding + longest MAC */
 
 /* Static descriptions, for key derivation and messages. mac fields are 0 for AEAD ciphers. */
@@ -32,26 +32,26 @@ extern const fs_mac_info *const fs_mac_all[];
 
 typedef struct fs_packet_keys {
     const fs_cipher_info *cipher;
-    const fs_mac_info *mac; /* ignored for AEAD */
+    const fs_mac_info *mac;            /* ignored for AEAD */
     const uint8_t *key, *iv, *mac_key; /* exactly cipher->key_len, cipher->iv_len, mac->key_len bytes; copied */
-    uint32_t sequence;      /* number of the first packet: the old epoch's next one, or 0 under strict KEX */
+    uint32_t sequence;                 /* number of the first packet: the old epoch's next one, or 0 under strict KEX */
 } fs_packet_keys;
 
 /* What one key epoch has protected so far. */
 typedef struct fs_packet_counters {
-    uint32_t sequence;         /* of the next packet */
-    uint64_t packets, bytes;   /* bytes: on the wire, without tags */
-    uint64_t rekey_bytes;      /* threshold; the default is RFC 4344 3.2's as OpenSSH applies it: 2^32 blocks for
-                                  16-byte blocks (64 GiB), 1 GiB for smaller ones, none without a cipher; rekeying is
-                                  also due after 2^31 packets */
+    uint32_t sequence;       /* of the next packet */
+    uint64_t packets, bytes; /* bytes: on the wire, without tags */
+    uint64_t rekey_bytes;    /* threshold; the default is RFC 4344 3.2's as OpenSSH applies it: 2^32 blocks for
+                                16-byte blocks (64 GiB), 1 GiB for smaller ones, none without a cipher; rekeying is
+                                also due after 2^31 packets */
 } fs_packet_counters;
 
 /* A packet in a buffer. Sealing: payload at start + FS_PACKET_HEADER, room for fs_sealed_size bytes from start. */
 typedef struct fs_packet {
     uint8_t *start;
-    uint8_t *payload;   /* set by opening; == start + FS_PACKET_HEADER */
+    uint8_t *payload; /* set by opening; == start + FS_PACKET_HEADER */
     size_t payload_len;
-    size_t total;       /* bytes on the wire, set by sealing and opening */
+    size_t total; /* bytes on the wire, set by sealing and opening */
 } fs_packet;
 
 typedef struct fs_sealer fs_sealer;

@@ -19,10 +19,8 @@ typedef struct mac_entry {
 /* AES in counter mode: RFC 4344 section 4. GCM: RFC 5647, under OpenSSH's names. chacha20-poly1305: two 32-byte keys,
  * and the sequence number as nonce, so no IV; "none" and it pad to 8 (RFC 4253 section 6). */
 static const cipher_entry NONE = {{"none", 0, 0, 8, 0}, NULL, &fs_suite_none, NULL};
-static const cipher_entry AES128_GCM = {
-    {"aes128-gcm@openssh.com", 16, 12, 16, 16}, "AES-128-GCM", &fs_suite_gcm, NULL};
-static const cipher_entry AES256_GCM = {
-    {"aes256-gcm@openssh.com", 32, 12, 16, 16}, "AES-256-GCM", &fs_suite_gcm, NULL};
+static const cipher_entry AES128_GCM = {{"aes128-gcm@openssh.com", 16, 12, 16, 16}, "AES-128-GCM", &fs_suite_gcm, NULL};
+static const cipher_entry AES256_GCM = {{"aes256-gcm@openssh.com", 32, 12, 16, 16}, "AES-256-GCM", &fs_suite_gcm, NULL};
 static const cipher_entry CHACHA = {
     {"chacha20-poly1305@openssh.com", 64, 0, 8, 16}, "ChaCha20", &fs_suite_chacha, NULL};
 static const cipher_entry AES128_CTR = {

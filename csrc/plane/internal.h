@@ -9,10 +9,19 @@
 
 /* SSH message numbers that the plane looks at (RFC 4250 section 4.1.2). */
 enum {
-    SSH_MSG_DISCONNECT = 1, SSH_MSG_DEBUG = 4, SSH_MSG_KEXINIT = 20, SSH_MSG_NEWKEYS = 21, SSH_MSG_KEX_FIRST = 30,
+    SSH_MSG_DISCONNECT = 1,
+    SSH_MSG_DEBUG = 4,
+    SSH_MSG_KEXINIT = 20,
+    SSH_MSG_NEWKEYS = 21,
+    SSH_MSG_KEX_FIRST = 30,
     SSH_MSG_KEX_LAST = 49,
-    SSH_MSG_CHANNEL_OPEN_CONFIRMATION = 91, SSH_MSG_CHANNEL_OPEN_FAILURE = 92, SSH_MSG_CHANNEL_WINDOW_ADJUST = 93,
-    SSH_MSG_CHANNEL_DATA = 94, SSH_MSG_CHANNEL_EXTENDED_DATA = 95, SSH_MSG_CHANNEL_EOF = 96, SSH_MSG_CHANNEL_CLOSE = 97,
+    SSH_MSG_CHANNEL_OPEN_CONFIRMATION = 91,
+    SSH_MSG_CHANNEL_OPEN_FAILURE = 92,
+    SSH_MSG_CHANNEL_WINDOW_ADJUST = 93,
+    SSH_MSG_CHANNEL_DATA = 94,
+    SSH_MSG_CHANNEL_EXTENDED_DATA = 95,
+    SSH_MSG_CHANNEL_EOF = 96,
+    SSH_MSG_CHANNEL_CLOSE = 97,
     SSH_EXTENDED_DATA_STDERR = 1,
 };
 
@@ -31,10 +40,15 @@ typedef struct fs_buffer {
 void fs_buffer_free(fs_buffer *b);
 /* Makes room for count more bytes, moving or growing; FS_E_QUEUE when more than limit would be held. */
 int fs_buffer_reserve(fs_buffer *b, size_t count, size_t limit);
-static inline size_t fs_buffer_len(const fs_buffer *b) { return b->tail - b->head; }
-static inline void fs_buffer_drop(fs_buffer *b, size_t count) {
+static inline size_t fs_buffer_len(const fs_buffer *b)
+{
+    return b->tail - b->head;
+}
+static inline void fs_buffer_drop(fs_buffer *b, size_t count)
+{
     b->head += count;
-    if (b->head == b->tail) b->head = b->tail = 0;
+    if (b->head == b->tail)
+        b->head = b->tail = 0;
 }
 
 typedef struct fs_sftp fs_sftp;
@@ -46,12 +60,12 @@ typedef struct fs_channel {
     uint32_t id, remote;
     uint8_t state;
     uint8_t eof_wanted, eof_sent, close_wanted, close_sent, eof_received, close_received;
-    uint8_t want_writable;                       /* the queue went above the low-water mark */
+    uint8_t want_writable;                                     /* the queue went above the low-water mark */
     uint32_t local_window, local_window_max, local_max_packet; /* what the peer may still send */
-    uint32_t unacknowledged;                     /* consumed, not yet given back */
-    uint32_t remote_window, remote_max_packet;   /* what we may still send */
+    uint32_t unacknowledged;                                   /* consumed, not yet given back */
+    uint32_t remote_window, remote_max_packet;                 /* what we may still send */
     fs_buffer queue, queue_stderr;
-    fs_sftp *sftp;                               /* NULL: data become events */
+    fs_sftp *sftp; /* NULL: data become events */
 } fs_channel;
 
 /* File bytes of SFTP DATA replies, gathered over packets and written with one pwritev. */
@@ -65,27 +79,27 @@ typedef struct fs_gather {
 } fs_gather;
 
 struct fs_plane {
-    int failed;       /* first error; nothing is opened or filled after it */
-    int failed_errno; /* of FS_E_SYSTEM */
+    int failed;           /* first error; nothing is opened or filled after it */
+    int failed_errno;     /* of FS_E_SYSTEM */
     uint8_t disconnected; /* we sent DISCONNECT: nothing follows it, nothing is received (RFC 4253 section 11.1) */
     /* receiving */
     fs_opener *opener;
     uint8_t *in;
     size_t in_capacity, in_head, in_tail;
-    fs_packet batch[FS_BATCH];       /* opened, not yet dispatched: [batch_next, batch_count) */
+    fs_packet batch[FS_BATCH]; /* opened, not yet dispatched: [batch_next, batch_count) */
     size_t batch_count, batch_next;
-    uint32_t batch_sequence;         /* of batch[batch_next] */
-    uint8_t receiving_kex;           /* between the peer's KEXINIT and its NEWKEYS */
-    uint8_t awaiting_keys;           /* after the peer's NEWKEYS */
-    uint8_t paused;                  /* a message below 80 waits for Python */
+    uint32_t batch_sequence; /* of batch[batch_next] */
+    uint8_t receiving_kex;   /* between the peer's KEXINIT and its NEWKEYS */
+    uint8_t awaiting_keys;   /* after the peer's NEWKEYS */
+    uint8_t paused;          /* a message below 80 waits for Python */
     uint8_t end_of_stream;
-    uint8_t need_more;               /* the rest of `in` is not a whole packet */
+    uint8_t need_more; /* the rest of `in` is not a whole packet */
     fs_zlib *inflate;
     uint64_t bytes_received;
     /* sending */
     fs_sealer *sealer;
     fs_buffer out;
-    size_t out_target;               /* bulk data is filled up to this */
+    size_t out_target; /* bulk data is filled up to this */
     uint8_t sending_kex;
     fs_zlib *deflate;
     uint64_t bytes_sent;
@@ -112,13 +126,14 @@ fs_channel *fs_channel_find(const fs_plane *p, uint32_t id);
 #define FS_EVENTS_HARD_LIMIT (4 * 1024 * 1024)
 int fs_push_event(fs_plane *p, uint32_t kind, uint32_t a, uint32_t b, const uint8_t *bytes, size_t len);
 
-/* Control messages may queue up to this while the peer does not read; then the connection is given up. Bulk stops at half. */
+/* Control messages may queue up to this while the peer does not read; then the connection is given up. Bulk stops at
+ * half. */
 #define FS_OUT_LIMIT (8 * 1024 * 1024)
 
 /* output.c: a slot is where a packet is built; payload goes to slot + FS_PACKET_HEADER. */
 /* Equals the sealed size, but for compression's slack; 0 when no such packet may be made. */
 size_t fs_out_slot_size(const fs_plane *p, size_t payload_len);
-int fs_out_reserve(fs_plane *p, size_t size, uint8_t **slot);  /* size bytes from the tail on */
+int fs_out_reserve(fs_plane *p, size_t size, uint8_t **slot);   /* size bytes from the tail on */
 int fs_out_seal(fs_plane *p, fs_packet *packets, size_t count); /* packets in slots laid end to end from the tail on */
 int fs_out_message(fs_plane *p, const uint8_t *payload, size_t len);
 size_t fs_out_room(const fs_plane *p); /* bytes of bulk that may still be filled */
@@ -136,15 +151,16 @@ int fs_dispatch(fs_plane *p, uint32_t sequence, uint8_t *payload, size_t len);
 int fs_channel_fill(fs_plane *p, fs_channel *c); /* credit, queue, EOF, CLOSE */
 int fs_channel_consume(fs_plane *p, fs_channel *c, uint32_t count);
 void fs_channel_free(fs_plane *p, fs_channel *c);
-static inline int fs_channel_can_send(const fs_channel *c) {
+static inline int fs_channel_can_send(const fs_channel *c)
+{
     return c->state == FS_CHANNEL_OPEN && !c->eof_sent && !c->close_sent && !c->close_received;
 }
 
 /* sftp.c, sftp_get.c, sftp_put.c */
 int fs_sftp_receive(fs_plane *p, fs_channel *c, uint8_t *data, size_t len);
 int fs_sftp_fill(fs_plane *p, fs_channel *c);
-int fs_sftp_settle(fs_plane *p); /* writes what was gathered, ends what is done */
-int fs_sftp_busy(const fs_channel *c); /* transfers are under way */
+int fs_sftp_settle(fs_plane *p);                         /* writes what was gathered, ends what is done */
+int fs_sftp_busy(const fs_channel *c);                   /* transfers are under way */
 void fs_sftp_channel_closed(fs_plane *p, fs_channel *c); /* no reply can come any more: ends all transfers */
 void fs_sftp_free(fs_plane *p, fs_channel *c);
 

@@ -1,12 +1,12 @@
 /* The data plane of one connection: socket <-> packets <-> channels <-> bulk endpoints, without the GIL.
  *
- * In:  recv -> open in place -> dispatch: channel data, window adjustments and bulk SFTP replies end here, everything else
- *      becomes an event for the control plane, in wire order.
- * Out: control messages as they are sent; then fill: window credit, channel queues, SFTP requests and file bytes, read
- *      straight into packet slots, sealed in place, sent from one reused buffer.
+ * In:  recv -> open in place -> dispatch: channel data, window adjustments and bulk SFTP replies end here, everything
+ * else becomes an event for the control plane, in wire order. Out: control messages as they are sent; then fill: window
+ * credit, channel queues, SFTP requests and file bytes, read straight into packet slots, sealed in place, sent from one
+ * reused buffer.
  *
- * All counts that a peer can influence are checked before they are used. Functions return fs_status codes. After an error the
- * plane only hands out the events that came before it. One thread at a time. */
+ * All counts that a peer can influence are checked before they are used. Functions return fs_status codes. After an
+ * error the plane only hands out the events that came before it. One thread at a time. */
 #ifndef FS_PLANE_H
 #define FS_PLANE_H
 
@@ -29,8 +29,8 @@ void fs_plane_free(fs_plane *p); /* wipes buffers and keys */
 /* keys->sequence is ignored: it goes on, or starts again at 0 with reset_sequence (strict KEX). */
 int fs_plane_set_send_keys(fs_plane *p, fs_packet_keys keys, int reset_sequence);
 int fs_plane_set_receive_keys(fs_plane *p, fs_packet_keys keys, int reset_sequence);
-/* zlib@openssh.com from the next packet on. A context lasts until it is turned off: off and on again for new keys, which begin
- * a new one (RFC 4253 section 6.2). */
+/* zlib@openssh.com from the next packet on. A context lasts until it is turned off: off and on again for new keys,
+ * which begin a new one (RFC 4253 section 6.2). */
 int fs_plane_set_send_compression(fs_plane *p, int on);
 int fs_plane_set_receive_compression(fs_plane *p, int on);
 uint32_t fs_plane_send_sequence(const fs_plane *p);
@@ -41,17 +41,20 @@ int fs_plane_sending_kex(const fs_plane *p);
 uint64_t fs_plane_bytes_sent(const fs_plane *p);
 uint64_t fs_plane_bytes_received(const fs_plane *p);
 
-/* --- messages and events ------------------------------------------------------------------------------------------- */
+/* --- messages and events -------------------------------------------------------------------------------------------
+ */
 
-/* Seals one message at the end of the send buffer. FS_E_STATE: not allowed between our KEXINIT and our new keys. DISCONNECT
- * ends all traffic: nothing is filled in behind it and nothing is dispatched any more, so that descriptors may be closed. */
+/* Seals one message at the end of the send buffer. FS_E_STATE: not allowed between our KEXINIT and our new keys.
+ * DISCONNECT ends all traffic: nothing is filled in behind it and nothing is dispatched any more, so that descriptors
+ * may be closed. */
 int fs_plane_send(fs_plane *p, const uint8_t *payload, size_t len);
 
 enum { FS_EVENT_MESSAGE, FS_EVENT_DATA, FS_EVENT_SFTP, FS_EVENT_TRANSFER, FS_EVENT_WRITABLE };
 
 typedef struct fs_event {
     uint32_t kind;
-    uint32_t a, b;   /* MESSAGE: sequence; DATA: channel, stream; SFTP: channel; TRANSFER: channel, transfer; WRITABLE: channel */
+    uint32_t a,
+        b; /* MESSAGE: sequence; DATA: channel, stream; SFTP: channel; TRANSFER: channel, transfer; WRITABLE: channel */
     uint32_t length; /* of the bytes */
     const uint8_t *bytes;
 } fs_event;
@@ -61,7 +64,8 @@ int fs_plane_has_events(const fs_plane *p);
 int fs_plane_event(const fs_plane *p, size_t *cursor, fs_event *event);
 void fs_plane_clear_events(fs_plane *p);
 
-/* --- moving bytes -------------------------------------------------------------------------------------------------- */
+/* --- moving bytes --------------------------------------------------------------------------------------------------
+ */
 
 enum { FS_STEP_EVENTS = 1, FS_STEP_WANT_WRITE = 2, FS_STEP_EOF = 4, FS_STEP_MORE = 8, FS_STEP_BLOCKED = 16 };
 
@@ -78,36 +82,41 @@ int fs_plane_fill(fs_plane *p);
 size_t fs_plane_unsent(const fs_plane *p, const uint8_t **data);
 void fs_plane_drop(fs_plane *p, size_t count);
 
-/* --- channels ------------------------------------------------------------------------------------------------------ */
+/* --- channels ------------------------------------------------------------------------------------------------------
+ */
 
-#define FS_CHANNEL_MIN_PACKET 512u        /* a smaller maximum packet from a peer is refused (it would spin us); holds any READ */
-#define FS_CHANNEL_LOW_WATER (64 * 1024)  /* WRITABLE below this */
+#define FS_CHANNEL_MIN_PACKET \
+    512u /* a smaller maximum packet from a peer is refused (it would spin us); holds any READ */
+#define FS_CHANNEL_LOW_WATER (64 * 1024)        /* WRITABLE below this */
 #define FS_CHANNEL_MAX_QUEUE (16 * 1024 * 1024) /* FS_E_QUEUE above: the caller ignored back-pressure */
 
 int fs_plane_channel_add(fs_plane *p, uint32_t channel, uint32_t window, uint32_t max_packet);
 int fs_plane_channel_confirm(fs_plane *p, uint32_t channel, uint32_t remote, uint32_t window, uint32_t max_packet);
 /* Dropped when the peer has closed the channel: its CLOSE is among the events. */
-int fs_plane_channel_write(fs_plane *p, uint32_t channel, uint32_t stream, const uint8_t *data, size_t len, size_t *pending);
+int fs_plane_channel_write(fs_plane *p, uint32_t channel, uint32_t stream, const uint8_t *data, size_t len,
+                           size_t *pending);
 int fs_plane_channel_pending(const fs_plane *p, uint32_t channel, size_t *pending);
 /* CHANNEL_EOF behind the queue and all transfers; CHANNEL_CLOSE behind the queue, ending transfers at once. */
 int fs_plane_channel_eof(fs_plane *p, uint32_t channel);
 int fs_plane_channel_close(fs_plane *p, uint32_t channel);
 int fs_plane_channel_consumed(fs_plane *p, uint32_t channel, uint32_t count);
-int fs_plane_channel_remote(const fs_plane *p, uint32_t channel, uint32_t *remote, uint32_t *window, uint32_t *max_packet);
+int fs_plane_channel_remote(const fs_plane *p, uint32_t channel, uint32_t *remote, uint32_t *window,
+                            uint32_t *max_packet);
 void fs_plane_channel_remove(fs_plane *p, uint32_t channel);
 
-/* --- SFTP endpoints ------------------------------------------------------------------------------------------------ */
+/* --- SFTP endpoints ------------------------------------------------------------------------------------------------
+ */
 
 enum { FS_TRANSFER_GET, FS_TRANSFER_PUT };
 
 typedef struct fs_transfer_result {
     int kind;
-    int status;           /* 0, an SSH_FX code (> 0), or an fs_status (< 0) */
-    int sys_errno;        /* with FS_E_SYSTEM */
+    int status;    /* 0, an SSH_FX code (> 0), or an fs_status (< 0) */
+    int sys_errno; /* with FS_E_SYSTEM */
     int cancelled;
-    uint64_t bytes;       /* put: acknowledged; get: written to the file */
-    int64_t end_of_file;  /* get: smallest offset answered with EOF; put: bytes read from the file; -1 if unknown */
-    char message[256];    /* the server's words, cut */
+    uint64_t bytes;      /* put: acknowledged; get: written to the file */
+    int64_t end_of_file; /* get: smallest offset answered with EOF; put: bytes read from the file; -1 if unknown */
+    char message[256];   /* the server's words, cut */
 } fs_transfer_result;
 
 typedef struct fs_transfer_spec {
@@ -116,9 +125,9 @@ typedef struct fs_transfer_spec {
     const uint8_t *handle; /* copied; at most 256 bytes */
     size_t handle_len;
     uint64_t offset;
-    int64_t size;          /* put: -1 for until end of file */
-    uint32_t chunk;        /* bytes a request, 1..FS_SFTP_MAX_CHUNK */
-    int to_end;            /* get: probe past the size until the server says EOF */
+    int64_t size;   /* put: -1 for until end of file */
+    uint32_t chunk; /* bytes a request, 1..FS_SFTP_MAX_CHUNK */
+    int to_end;     /* get: probe past the size until the server says EOF */
 } fs_transfer_spec;
 
 #define FS_SFTP_MAX_MESSAGE (256 * 1024) /* OpenSSH's SFTP_MAX_MSG_LENGTH; larger is refused */
@@ -129,7 +138,8 @@ int fs_plane_sftp_attach(fs_plane *p, uint32_t channel);
 int fs_plane_sftp_start(fs_plane *p, uint32_t channel, const fs_transfer_spec *spec, uint32_t *transfer);
 uint64_t fs_plane_transfer_progress(const fs_plane *p, uint32_t transfer);
 void fs_plane_transfer_cancel(fs_plane *p, uint32_t transfer);
-int fs_plane_transfer_result(fs_plane *p, uint32_t transfer, fs_transfer_result *result); /* once; then the number is free */
+int fs_plane_transfer_result(fs_plane *p, uint32_t transfer,
+                             fs_transfer_result *result); /* once; then the number is free */
 void fs_plane_set_send_rate(fs_plane *p, uint64_t bytes_per_second);
 double fs_plane_wait_seconds(const fs_plane *p);
 

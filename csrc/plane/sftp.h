@@ -14,7 +14,7 @@ enum { SSH_FX_OK = 0, SSH_FX_EOF = 1 };
 #define FS_SFTP_REQUESTS 1024u  /* outstanding at once; a power of two */
 #define FS_SFTP_OWN_ID 0x80000000u
 
-#define FS_DEPTH_MIN (1024 * 1024) /* bytes in flight of a channel */
+#define FS_DEPTH_MIN (1024 * 1024)      /* bytes in flight of a channel */
 #define FS_DEPTH_MAX (15 * 1024 * 1024) /* OpenSSH senders degrade near 16 MiB */
 
 typedef struct fs_transfer {
@@ -24,7 +24,8 @@ typedef struct fs_transfer {
     uint32_t handle_len, chunk;
     uint64_t next, end; /* next offset to ask for or to read; end: UINT64_MAX for until end of file */
     uint32_t outstanding;
-    uint8_t to_end, probing, at_end; /* get: probe wanted, probe outstanding, EOF was answered; put: source is at its end */
+    uint8_t to_end, probing,
+        at_end; /* get: probe wanted, probe outstanding, EOF was answered; put: source is at its end */
     uint8_t ended;
     fs_transfer_result result;
     struct fs_transfer *following; /* in the channel's list of active ones */
@@ -43,7 +44,7 @@ struct fs_sftp {
     /* receiving: a reply's header, then either bytes of a file or a message to assemble */
     uint8_t header[FS_SFTP_DATA_HEADER];
     uint32_t header_len;
-    uint32_t data_left;        /* of the bulk DATA reply under way */
+    uint32_t data_left; /* of the bulk DATA reply under way */
     uint64_t data_offset;
     fs_request *data_request;
     fs_buffer message;
@@ -60,12 +61,18 @@ struct fs_sftp {
 
 uint32_t fs_sftp_request_id(fs_sftp *s, fs_request *r); /* a fresh id for the slot */
 /* A slot (there must be a free one); counted bytes are in flight until it is done. */
-fs_request *fs_sftp_request_new(fs_sftp *s, fs_transfer *t, uint64_t offset, uint32_t length, uint32_t counted, uint64_t now);
+fs_request *fs_sftp_request_new(fs_sftp *s, fs_transfer *t, uint64_t offset, uint32_t length, uint32_t counted,
+                                uint64_t now);
 void fs_sftp_request_done(fs_sftp *s, fs_request *r);
-uint8_t *fs_sftp_put_request(uint8_t *at, uint8_t type, uint32_t id, const fs_transfer *t, uint64_t offset, uint32_t length);
+uint8_t *fs_sftp_put_request(uint8_t *at, uint8_t type, uint32_t id, const fs_transfer *t, uint64_t offset,
+                             uint32_t length);
 void fs_transfer_fail(fs_transfer *t, int status, int sys_errno);
-static inline int fs_transfer_stopped(const fs_transfer *t) { return t->result.status != 0 || t->result.cancelled; }
-static inline int fs_sftp_depth_allows(const fs_sftp *s, uint64_t length) {
+static inline int fs_transfer_stopped(const fs_transfer *t)
+{
+    return t->result.status != 0 || t->result.cancelled;
+}
+static inline int fs_sftp_depth_allows(const fs_sftp *s, uint64_t length)
+{
     return s->free_count > 0 && (s->in_flight == 0 || s->in_flight + length <= s->depth);
 }
 

@@ -7,7 +7,8 @@
 
 /* --- received ---------------------------------------------------------------------------------------------------- */
 
-void fs_gather_flush(fs_plane *p) {
+void fs_gather_flush(fs_plane *p)
+{
     fs_gather *g = &p->gather;
     fs_transfer *t = g->transfer;
     struct iovec *iov = g->iov;
@@ -16,7 +17,8 @@ void fs_gather_flush(fs_plane *p) {
     g->count = 0;
     while (count > 0 && !fs_transfer_stopped(t)) {
         ssize_t n = pwritev(t->fd, iov, count, (off_t)g->offset);
-        if (n < 0 && errno == EINTR) continue;
+        if (n < 0 && errno == EINTR)
+            continue;
         if (n <= 0) {
             fs_transfer_fail(t, FS_E_SYSTEM, n < 0 ? errno : ENOSPC);
             return;
@@ -35,11 +37,14 @@ void fs_gather_flush(fs_plane *p) {
     }
 }
 
-void fs_get_data(fs_plane *p, const fs_request *r, uint64_t offset, uint8_t *data, uint32_t len) {
+void fs_get_data(fs_plane *p, const fs_request *r, uint64_t offset, uint8_t *data, uint32_t len)
+{
     fs_gather *g = &p->gather;
     fs_transfer *t = r->transfer;
-    if (fs_transfer_stopped(t)) return; /* nobody wants it any more */
-    if (g->count > 0 && (g->transfer != t || g->count == FS_GATHER || g->offset + g->bytes != offset)) fs_gather_flush(p);
+    if (fs_transfer_stopped(t))
+        return; /* nobody wants it any more */
+    if (g->count > 0 && (g->transfer != t || g->count == FS_GATHER || g->offset + g->bytes != offset))
+        fs_gather_flush(p);
     if (g->count == 0) {
         g->transfer = t;
         g->offset = offset;
@@ -50,14 +55,16 @@ void fs_get_data(fs_plane *p, const fs_request *r, uint64_t offset, uint8_t *dat
 }
 
 /* 1 when the request is answered in full; a short read is asked again for its rest (draft section 6.4 allows it). */
-int fs_get_data_end(fs_sftp *s, fs_request *r, uint32_t received) {
+int fs_get_data_end(fs_sftp *s, fs_request *r, uint32_t received)
+{
     fs_transfer *t = r->transfer;
     if (r->probe) { /* the file goes on past the size we knew */
         t->probing = 0;
         t->end = t->next = r->offset + received;
         return 1;
     }
-    if (received == r->length || fs_transfer_stopped(t)) return 1;
+    if (received == r->length || fs_transfer_stopped(t))
+        return 1;
     s->in_flight -= received;
     r->counted -= received;
     r->offset += received;
@@ -67,19 +74,23 @@ int fs_get_data_end(fs_sftp *s, fs_request *r, uint32_t received) {
     return 0;
 }
 
-int fs_get_complete(const fs_transfer *t) {
+int fs_get_complete(const fs_transfer *t)
+{
     return t->at_end || (t->next >= t->end && !t->to_end);
 }
 
 /* --- asked for --------------------------------------------------------------------------------------------------- */
 
 /* The next request that t wants to send; NULL when there is none now. */
-static fs_request *next_request(fs_plane *p, fs_sftp *s, fs_transfer *t, uint64_t now) {
-    if (fs_transfer_stopped(t) || t->at_end) return NULL;
+static fs_request *next_request(fs_plane *p, fs_sftp *s, fs_transfer *t, uint64_t now)
+{
+    if (fs_transfer_stopped(t) || t->at_end)
+        return NULL;
     if (t->next < t->end) {
         uint64_t left = t->end - t->next;
         uint32_t n = left < t->chunk ? (uint32_t)left : t->chunk;
-        if (!fs_sftp_depth_allows(s, n)) return NULL;
+        if (!fs_sftp_depth_allows(s, n))
+            return NULL;
         if (fs_rate_tokens(p, now) < n) {
             fs_rate_wait(p, now, n);
             return NULL;
@@ -89,7 +100,8 @@ static fs_request *next_request(fs_plane *p, fs_sftp *s, fs_transfer *t, uint64_
         t->next += n;
         return r;
     }
-    if (!t->to_end || t->probing || s->free_count == 0) return NULL;
+    if (!t->to_end || t->probing || s->free_count == 0)
+        return NULL;
     uint64_t most = (uint64_t)INT64_MAX - t->next; /* bytes that a file may still grow */
     if (most == 0) {
         fs_transfer_fail(t, FS_E_SYSTEM, EFBIG);
@@ -102,21 +114,27 @@ static fs_request *next_request(fs_plane *p, fs_sftp *s, fs_transfer *t, uint64_
 }
 
 /* One packet of READ requests. */
-static int send_requests(fs_plane *p, fs_channel *c, fs_request **again, uint64_t now) {
+static int send_requests(fs_plane *p, fs_channel *c, fs_request **again, uint64_t now)
+{
     fs_sftp *s = c->sftp;
     uint32_t most = c->remote_max_packet < 8192 ? c->remote_max_packet : 8192;
-    if (most > c->remote_window) most = c->remote_window;
-    if (fs_out_room(p) < 8192 + FS_PACKET_MAX_OVERHEAD) return FS_AGAIN;
+    if (most > c->remote_window)
+        most = c->remote_window;
+    if (fs_out_room(p) < 8192 + FS_PACKET_MAX_OVERHEAD)
+        return FS_AGAIN;
     uint8_t *slot;
     int status = fs_out_reserve(p, fs_out_slot_size(p, FS_DATA_HEADER + 8192), &slot);
-    if (status != FS_OK) return status;
+    if (status != FS_OK)
+        return status;
     uint8_t *payload = slot + FS_PACKET_HEADER, *at = payload + FS_DATA_HEADER, *limit = at + most;
     for (fs_transfer *t = s->first; t != NULL; t = t->following) {
-        if (t->kind != FS_TRANSFER_GET) continue;
+        if (t->kind != FS_TRANSFER_GET)
+            continue;
         while ((size_t)(limit - at) >= FS_SFTP_REQUEST(t->handle_len)) {
             fs_request *r = NULL;
             while (s->again_count > 0 && *again < s->requests + FS_SFTP_REQUESTS && r == NULL) {
-                if ((*again)->state == FS_REQUEST_AGAIN) r = *again;
+                if ((*again)->state == FS_REQUEST_AGAIN)
+                    r = *again;
                 (*again)++;
             }
             if (r != NULL) {
@@ -134,13 +152,15 @@ static int send_requests(fs_plane *p, fs_channel *c, fs_request **again, uint64_
                 r->sent_at = now;
             } else {
                 r = next_request(p, s, t, now);
-                if (r == NULL) break;
+                if (r == NULL)
+                    break;
             }
             at = fs_sftp_put_request(at, SSH_FXP_READ, fs_sftp_request_id(s, r), r->transfer, r->offset, r->length);
         }
     }
     size_t n = (size_t)(at - payload) - FS_DATA_HEADER;
-    if (n == 0) return FS_AGAIN;
+    if (n == 0)
+        return FS_AGAIN;
     payload[0] = SSH_MSG_CHANNEL_DATA;
     fs_put_u32(payload + 1, c->remote);
     fs_put_u32(payload + 5, (uint32_t)n);
@@ -150,9 +170,11 @@ static int send_requests(fs_plane *p, fs_channel *c, fs_request **again, uint64_
     return status;
 }
 
-int fs_get_fill(fs_plane *p, fs_channel *c, uint64_t now) {
+int fs_get_fill(fs_plane *p, fs_channel *c, uint64_t now)
+{
     fs_request *again = c->sftp->requests;
     int status;
-    while ((status = send_requests(p, c, &again, now)) == FS_OK) {}
+    while ((status = send_requests(p, c, &again, now)) == FS_OK) {
+    }
     return status == FS_AGAIN ? FS_OK : status;
 }

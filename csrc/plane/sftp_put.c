@@ -1,6 +1,6 @@
-/* SFTP put: WRITE messages are laid out over packet slots with gaps for the file's bytes; one preadv fills the gaps; the packets
- * are sealed where they lie. A message is always laid out whole, so that a source that turns out shorter only makes the last
- * message shorter: nothing is ever promised to the server that cannot be sent. */
+/* SFTP put: WRITE messages are laid out over packet slots with gaps for the file's bytes; one preadv fills the gaps;
+ * the packets are sealed where they lie. A message is always laid out whole, so that a source that turns out shorter
+ * only makes the last message shorter: nothing is ever promised to the server that cannot be sent. */
 #include <errno.h>
 #include <string.h>
 
@@ -11,7 +11,10 @@
 #define SLOT_DATA (FS_PACKET_HEADER + FS_DATA_HEADER) /* where channel data starts in a slot */
 #define LEAST_PIECE (32 * 1024)                       /* do not cut messages smaller than this for a narrow window */
 
-int fs_put_complete(const fs_transfer *t) { return t->at_end || t->next >= t->end; }
+int fs_put_complete(const fs_transfer *t)
+{
+    return t->at_end || t->next >= t->end;
+}
 
 /* The stream of channel bytes, cut into packets of `width`, each in a slot of `stride`. */
 typedef struct layout {
@@ -20,17 +23,20 @@ typedef struct layout {
     size_t length; /* of the stream so far */
 } layout;
 
-static uint8_t *place(const layout *l, size_t at, size_t *contiguous) {
+static uint8_t *place(const layout *l, size_t at, size_t *contiguous)
+{
     size_t packet = at / l->width, offset = at % l->width;
     *contiguous = l->width - offset;
     return l->base + packet * l->stride + SLOT_DATA + offset;
 }
 
-static void put_bytes(layout *l, const uint8_t *bytes, size_t len) {
+static void put_bytes(layout *l, const uint8_t *bytes, size_t len)
+{
     while (len > 0) {
         size_t n;
         uint8_t *at = place(l, l->length, &n);
-        if (n > len) n = len;
+        if (n > len)
+            n = len;
         memcpy(at, bytes, n);
         bytes += n;
         len -= n;
@@ -38,14 +44,16 @@ static void put_bytes(layout *l, const uint8_t *bytes, size_t len) {
     }
 }
 
-/* Appends the segments that len file bytes take; returns how many: all gaps of a batch are at most MOST_SEGMENTS, since each ends
- * with a packet or with a message. */
-static int put_gap(layout *l, size_t len, struct iovec *iov) {
+/* Appends the segments that len file bytes take; returns how many: all gaps of a batch are at most MOST_SEGMENTS, since
+ * each ends with a packet or with a message. */
+static int put_gap(layout *l, size_t len, struct iovec *iov)
+{
     int count = 0;
     while (len > 0) {
         size_t n;
         uint8_t *at = place(l, l->length, &n);
-        if (n > len) n = len;
+        if (n > len)
+            n = len;
         iov[count++] = (struct iovec){at, n};
         len -= n;
         l->length += n;
@@ -54,26 +62,32 @@ static int put_gap(layout *l, size_t len, struct iovec *iov) {
 }
 
 /* How many file bytes each message of the next batch carries; their number, 0 if none can go now. */
-static size_t plan(fs_plane *p, const fs_channel *c, fs_transfer *t, const layout *l, uint64_t now, uint32_t lengths[]) {
+static size_t plan(fs_plane *p, const fs_channel *c, fs_transfer *t, const layout *l, uint64_t now, uint32_t lengths[])
+{
     const fs_sftp *s = c->sftp;
     size_t header = FS_SFTP_REQUEST(t->handle_len), room = fs_out_room(p) / l->stride, count = 0;
     uint64_t offset = t->next, in_flight = s->in_flight, tokens = fs_rate_tokens(p, now);
-    if (room > FS_BATCH) room = FS_BATCH;
+    if (room > FS_BATCH)
+        room = FS_BATCH;
     uint64_t left = room * l->width;
-    if (left > c->remote_window) left = c->remote_window;
+    if (left > c->remote_window)
+        left = c->remote_window;
     /* Small packets: a message must fit into half a batch, for progress without waiting. */
     uint64_t chunk = t->chunk < FS_BATCH / 2 * l->width ? t->chunk : FS_BATCH / 2 * l->width;
     while (count < MOST_MESSAGES && count < s->free_count && offset < t->end) {
         uint64_t n = t->end - offset < chunk ? t->end - offset : chunk;
-        if (in_flight > 0 && in_flight + n > s->depth) break;
+        if (in_flight > 0 && in_flight + n > s->depth)
+            break;
         if (n > tokens) {
             fs_rate_wait(p, now, n);
             break;
         }
         if (left < header + n) {
             /* A narrow window: a shorter message, when it is worth it or when nothing else will open the window. */
-            if (count > 0 || left <= header || room == 0) break;
-            if (left - header < LEAST_PIECE && s->in_flight > 0) break;
+            if (count > 0 || left <= header || room == 0)
+                break;
+            if (left - header < LEAST_PIECE && s->in_flight > 0)
+                break;
             n = left - header;
         }
         lengths[count++] = (uint32_t)n;
@@ -85,16 +99,19 @@ static size_t plan(fs_plane *p, const fs_channel *c, fs_transfer *t, const layou
     return count;
 }
 
-/* Lays out the headers of messages for total file bytes, shortening the plan to them; returns the number of messages. */
+/* Lays out the headers of messages for total file bytes, shortening the plan to them; returns the number of messages.
+ */
 static size_t lay_out(fs_sftp *s, fs_transfer *t, layout *l, uint32_t lengths[], size_t count, uint64_t total,
-                      struct iovec *iov, int *segments, fs_request *requests[], uint64_t now) {
+                      struct iovec *iov, int *segments, fs_request *requests[], uint64_t now)
+{
     uint8_t header[FS_SFTP_REQUEST(FS_SFTP_MAX_HANDLE)];
     uint64_t offset = t->next;
     size_t i;
     *segments = 0;
     l->length = 0;
     for (i = 0; i < count && total > 0; i++) {
-        if (lengths[i] > total) lengths[i] = (uint32_t)total;
+        if (lengths[i] > total)
+            lengths[i] = (uint32_t)total;
         uint32_t id = 0;
         if (requests != NULL) {
             requests[i] = fs_sftp_request_new(s, t, offset, lengths[i], lengths[i], now);
@@ -110,7 +127,8 @@ static size_t lay_out(fs_sftp *s, fs_transfer *t, layout *l, uint32_t lengths[],
 }
 
 /* One batch of WRITE messages. FS_AGAIN when nothing can go now. */
-int fs_put_fill(fs_plane *p, fs_channel *c, fs_transfer *t, uint64_t now) {
+int fs_put_fill(fs_plane *p, fs_channel *c, fs_transfer *t, uint64_t now)
+{
     fs_sftp *s = c->sftp;
     uint32_t lengths[MOST_MESSAGES];
     struct iovec iov[MOST_SEGMENTS];
@@ -119,7 +137,8 @@ int fs_put_fill(fs_plane *p, fs_channel *c, fs_transfer *t, uint64_t now) {
     layout l = {.width = c->remote_max_packet};
     l.stride = fs_out_slot_size(p, FS_DATA_HEADER + l.width);
     size_t count = plan(p, c, t, &l, now, lengths);
-    if (count == 0) return FS_AGAIN;
+    if (count == 0)
+        return FS_AGAIN;
 
     uint64_t total = 0, stream = 0;
     for (size_t i = 0; i < count; i++) {
@@ -128,11 +147,13 @@ int fs_put_fill(fs_plane *p, fs_channel *c, fs_transfer *t, uint64_t now) {
     }
     size_t packets = (size_t)((stream + l.width - 1) / l.width);
     int status = fs_out_reserve(p, packets * l.stride, &l.base);
-    if (status != FS_OK) return status;
+    if (status != FS_OK)
+        return status;
 
     lay_out(s, t, &l, lengths, count, total, iov, &segments, NULL, now);
     ssize_t n;
-    do n = preadv(t->fd, iov, segments, (off_t)t->next);
+    do
+        n = preadv(t->fd, iov, segments, (off_t)t->next);
     while (n < 0 && errno == EINTR);
     if (n < 0) {
         fs_transfer_fail(t, FS_E_SYSTEM, errno);

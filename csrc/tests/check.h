@@ -8,23 +8,23 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define CHECK(condition)                                                                    \
-    do {                                                                                    \
-        if (!(condition)) {                                                                 \
-            fprintf(stderr, "%s:%d: check failed: %s\n", __FILE__, __LINE__, #condition);   \
-            exit(1);                                                                        \
-        }                                                                                   \
+#define CHECK(condition)                                                                  \
+    do {                                                                                  \
+        if (!(condition)) {                                                               \
+            fprintf(stderr, "%s:%d: check failed: %s\n", __FILE__, __LINE__, #condition); \
+            exit(1);                                                                      \
+        }                                                                                 \
     } while (0)
 
 /* Two integers, shown when they differ. */
-#define CHECK_INT(got, wanted)                                                                                   \
-    do {                                                                                                         \
-        const int64_t check_got = (int64_t)(got), check_wanted = (int64_t)(wanted);                              \
-        if (check_got != check_wanted) {                                                                         \
-            fprintf(stderr, "%s:%d: %s is %" PRId64 ", not %" PRId64 "\n", __FILE__, __LINE__, #got, check_got,  \
-                    check_wanted);                                                                               \
-            exit(1);                                                                                             \
-        }                                                                                                        \
+#define CHECK_INT(got, wanted)                                                                                  \
+    do {                                                                                                        \
+        const int64_t check_got = (int64_t)(got), check_wanted = (int64_t)(wanted);                             \
+        if (check_got != check_wanted) {                                                                        \
+            fprintf(stderr, "%s:%d: %s is %" PRId64 ", not %" PRId64 "\n", __FILE__, __LINE__, #got, check_got, \
+                    check_wanted);                                                                              \
+            exit(1);                                                                                            \
+        }                                                                                                       \
     } while (0)
 
 #define CHECK_BYTES(got, wanted, len) check_bytes(__FILE__, __LINE__, #got, got, wanted, len)
@@ -60,10 +60,10 @@ static inline size_t check_unhex(const char *text, uint8_t *out)
 }
 
 /* Runs a test function and says so. */
-#define RUN(test)                     \
-    do {                              \
-        test();                       \
-        printf("ok %s\n", #test);     \
+#define RUN(test)                 \
+    do {                          \
+        test();                   \
+        printf("ok %s\n", #test); \
     } while (0)
 
 #endif

@@ -5,24 +5,30 @@
 
 enum { MOST_PACKETS = 8, MOST_PAYLOAD = 600, BUFFER = 1 << 20, BATCH = 3 };
 
-static fs_packet_keys suite(uint8_t choice) {
+static fs_packet_keys suite(uint8_t choice)
+{
     static const uint8_t secret[256] = {9, 8, 7};
     fs_packet_keys keys = {.key = secret, .iv = secret + 64, .mac_key = secret + 128, .mac = fs_mac_find("none")};
     size_t ciphers = 0, macs = 0;
-    while (fs_cipher_all[ciphers] != NULL) ciphers++;
-    while (fs_mac_all[macs] != NULL) macs++;
+    while (fs_cipher_all[ciphers] != NULL)
+        ciphers++;
+    while (fs_mac_all[macs] != NULL)
+        macs++;
     keys.cipher = choice % 16 == 15 ? fs_cipher_find("none") : fs_cipher_all[choice % 16 % ciphers];
-    if (keys.cipher->tag_len == 0 && keys.cipher->key_len > 0) keys.mac = fs_mac_all[choice / 16 % macs];
+    if (keys.cipher->tag_len == 0 && keys.cipher->key_len > 0)
+        keys.mac = fs_mac_all[choice / 16 % macs];
     return keys;
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
     static uint8_t wire[BUFFER], before[BUFFER], plain[MOST_PACKETS][MOST_PAYLOAD];
     size_t lengths[MOST_PACKETS], sealed = 0, end = 0, intact = 0;
     int status;
-    if (size < 6 || size > BUFFER / 2) return 0;
+    if (size < 6 || size > BUFFER / 2)
+        return 0;
     const fs_packet_keys keys = suite(data[0]);
     const size_t packets = data[1] % (MOST_PACKETS + 1), piece = 1 + data[2] * 7u, flips = data[3] % 3;
     fs_sealer *sealer = fs_sealer_new(&keys, &status);
@@ -31,7 +37,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     for (; sealed < packets; sealed++) {
         lengths[sealed] = 1 + (data[4] * (sealed + 1) * 37u) % MOST_PAYLOAD;
         fs_packet packet = {.start = wire + end, .payload_len = lengths[sealed]};
-        for (size_t i = 0; i < lengths[sealed]; i++) plain[sealed][i] = (uint8_t)(data[5] + i * 31 + sealed);
+        for (size_t i = 0; i < lengths[sealed]; i++)
+            plain[sealed][i] = (uint8_t)(data[5] + i * 31 + sealed);
         memcpy(packet.start + FS_PACKET_HEADER, plain[sealed], lengths[sealed]);
         CHECK(fs_seal_batch(sealer, &packet, 1) == FS_OK);
         end += packet.total;
@@ -41,7 +48,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     for (size_t i = 0; i < flips && size >= 3 && end > 0; i++, data += 3, size -= 3)
         wire[(data[0] << 8 | data[1]) % end] ^= data[2];
     size_t first = 0; /* of the bytes that were changed */
-    while (first < end && wire[first] == before[first]) first++;
+    while (first < end && wire[first] == before[first])
+        first++;
     memcpy(wire + end, data, size);
     end += size;
 
@@ -59,15 +67,18 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
             CHECK(opened[i].start == exact + offset && opened[i].payload_len > 0 && opened[i].total <= used - offset);
             CHECK(opened[i].payload + opened[i].payload_len < opened[i].start + opened[i].total);
             offset += opened[i].total;
-            if (keys.cipher->key_len == 0) continue; /* anybody makes packets in clear */
+            if (keys.cipher->key_len == 0)
+                continue; /* anybody makes packets in clear */
             CHECK(intact < sealed && at + offset <= first && opened[i].payload_len == lengths[intact]);
             CHECK_BYTES(opened[i].payload, plain[intact], lengths[intact]);
             intact++;
         }
         free(exact);
         at += used;
-        if (status == FS_AGAIN && given == end) break;
-        if (status == FS_AGAIN) given = end - given > piece ? given + piece : end;
+        if (status == FS_AGAIN && given == end)
+            break;
+        if (status == FS_AGAIN)
+            given = end - given > piece ? given + piece : end;
     }
     if (status != FS_OK && status != FS_AGAIN) { /* and so it stays */
         fs_packet packet;

@@ -62,9 +62,13 @@ typedef struct script {
 
 static int script_fds[FDS] = {-1};
 
-static uint8_t content(uint64_t offset) { return (uint8_t)(offset ^ offset >> 8 ^ (offset >> 16) * 7); }
+static uint8_t content(uint64_t offset)
+{
+    return (uint8_t)(offset ^ offset >> 8 ^ (offset >> 16) * 7);
+}
 
-static void open_files(void) {
+static void open_files(void)
+{
     static uint8_t bytes[FILE_SIZE];
     int ends[2];
     if (script_fds[FD_FILE] < 0) {
@@ -73,7 +77,8 @@ static void open_files(void) {
         script_fds[FD_NULL] = open("/dev/null", O_RDWR | O_CLOEXEC);
         CHECK(pipe(ends) == 0);
         script_fds[FD_PIPE] = ends[0]; /* cannot seek */
-        for (size_t i = 0; i < FILE_SIZE; i++) bytes[i] = content(i);
+        for (size_t i = 0; i < FILE_SIZE; i++)
+            bytes[i] = content(i);
     }
     CHECK(ftruncate(script_fds[FD_FILE], 0) == 0); /* source and sink: a get writes what is there already */
     CHECK(pwrite(script_fds[FD_FILE], bytes, FILE_SIZE, 0) == FILE_SIZE);
@@ -81,43 +86,57 @@ static void open_files(void) {
 
 /* --- the script's numbers ----------------------------------------------------------------------------------------- */
 
-static uint32_t script_byte(script *s) {
-    if (s->len == 0) return 0;
+static uint32_t script_byte(script *s)
+{
+    if (s->len == 0)
+        return 0;
     s->len--;
     return *s->data++;
 }
 
 /* 0..bound - 1: small, large or edges, as one byte says. */
-static uint32_t script_number(script *s, uint32_t bound) {
+static uint32_t script_number(script *s, uint32_t bound)
+{
     uint32_t how = script_byte(s), value;
-    if (how < 128) value = how;
-    else if (how < 224) value = (how << 16 | script_byte(s) << 8 | script_byte(s)) * 2654435761u >> 8;
-    else if (how < 240) value = how - 224;
-    else value = bound - 1 - (how - 240);
+    if (how < 128)
+        value = how;
+    else if (how < 224)
+        value = (how << 16 | script_byte(s) << 8 | script_byte(s)) * 2654435761u >> 8;
+    else if (how < 240)
+        value = how - 224;
+    else
+        value = bound - 1 - (how - 240);
     return bound ? value % bound : value;
 }
 
-static void append(fs_buffer *b, const void *bytes, size_t len) {
+static void append(fs_buffer *b, const void *bytes, size_t len)
+{
     CHECK(fs_buffer_reserve(b, len, SIZE_MAX / 2) == FS_OK);
-    if (len) memcpy(b->data + b->tail, bytes, len);
+    if (len)
+        memcpy(b->data + b->tail, bytes, len);
     b->tail += len;
 }
 
 /* --- what the plane sends ----------------------------------------------------------------------------------------- */
 
-static void plane_requests(script *s, uint32_t number) {
+static void plane_requests(script *s, uint32_t number)
+{
     script_channel *c = &s->channels[number];
     while (fs_buffer_len(&c->received) >= 4) {
         const uint8_t *at = c->received.data + c->received.head;
         uint32_t length = fs_get_u32(at);
         CHECK(length >= 5 && length <= FS_SFTP_MAX_MESSAGE);
-        if (fs_buffer_len(&c->received) < 4 + (size_t)length) return;
+        if (fs_buffer_len(&c->received) < 4 + (size_t)length)
+            return;
         if (at[5] & 0x80) { /* the endpoint's own */
             uint32_t handle = fs_get_u32(at + 9);
             CHECK(handle <= FS_SFTP_MAX_HANDLE && length >= 21 + handle);
             CHECK(at[4] == SSH_FXP_READ || at[4] == SSH_FXP_WRITE);
-            script_request r = {.channel = number, .id = fs_get_u32(at + 5), .type = at[4],
-                                .length = fs_get_u32(at + 21 + handle), .offset = fs_get_u64(at + 13 + handle)};
+            script_request r = {.channel = number,
+                                .id = fs_get_u32(at + 5),
+                                .type = at[4],
+                                .length = fs_get_u32(at + 21 + handle),
+                                .offset = fs_get_u64(at + 13 + handle)};
             CHECK(length == 21 + handle + (r.type == SSH_FXP_WRITE ? r.length : 0));
             CHECK(r.length > 0 && r.offset <= (uint64_t)INT64_MAX - r.length);
             for (uint32_t i = 0; r.type == SSH_FXP_WRITE && i < r.length; i++)
@@ -131,7 +150,8 @@ static void plane_requests(script *s, uint32_t number) {
     }
 }
 
-static void plane_channel_message(script *s, const uint8_t *m, size_t len) {
+static void plane_channel_message(script *s, const uint8_t *m, size_t len)
+{
     CHECK(len >= 5);
     uint32_t number = fs_get_u32(m + 1) - 100; /* the peer's number for it */
     CHECK(number < CHANNELS);
@@ -159,32 +179,40 @@ static void plane_channel_message(script *s, const uint8_t *m, size_t len) {
     }
 }
 
-static void plane_message(script *s, const uint8_t *m, size_t len) {
+static void plane_message(script *s, const uint8_t *m, size_t len)
+{
     CHECK(!s->disconnected);
-    if (s->our_kex == 1) CHECK(m[0] <= SSH_MSG_DEBUG || m[0] == SSH_MSG_NEWKEYS);
-    if (m[0] == SSH_MSG_KEXINIT) s->our_kex = 1;
-    if (m[0] == SSH_MSG_NEWKEYS) s->our_kex = 0;
-    if (m[0] == SSH_MSG_DISCONNECT) s->disconnected = 1;
-    if (m[0] >= SSH_MSG_CHANNEL_WINDOW_ADJUST && m[0] <= SSH_MSG_CHANNEL_CLOSE) plane_channel_message(s, m, len);
+    if (s->our_kex == 1)
+        CHECK(m[0] <= SSH_MSG_DEBUG || m[0] == SSH_MSG_NEWKEYS);
+    if (m[0] == SSH_MSG_KEXINIT)
+        s->our_kex = 1;
+    if (m[0] == SSH_MSG_NEWKEYS)
+        s->our_kex = 0;
+    if (m[0] == SSH_MSG_DISCONNECT)
+        s->disconnected = 1;
+    if (m[0] >= SSH_MSG_CHANNEL_WINDOW_ADJUST && m[0] <= SSH_MSG_CHANNEL_CLOSE)
+        plane_channel_message(s, m, len);
 }
 
 /* Takes at most `most` bytes of what is sealed, and looks at every packet that is whole. */
-static size_t take(script *s, size_t most) {
+static size_t take(script *s, size_t most)
+{
     const uint8_t *data;
     int status = fs_plane_fill(s->plane);
     CHECK(status == FS_OK || !s->trusted);
     size_t n = fs_plane_unsent(s->plane, &data), count, used, need;
     CHECK(n <= FS_OUT_LIMIT);
-    if (n > most) n = most;
+    if (n > most)
+        n = most;
     append(&s->sent, data, n);
     fs_plane_drop(s->plane, n);
     fs_packet packet;
-    while (fs_buffer_len(&s->sent) > 0 &&
-           fs_open_batch(s->opener, s->sent.data + s->sent.head, fs_buffer_len(&s->sent), &packet, 1, &count, &used,
-                         &need) == FS_OK) {
+    while (fs_buffer_len(&s->sent) > 0 && fs_open_batch(s->opener, s->sent.data + s->sent.head, fs_buffer_len(&s->sent),
+                                                        &packet, 1, &count, &used, &need) == FS_OK) {
         uint8_t *payload = packet.payload;
         size_t len = packet.payload_len;
-        if (s->inflate != NULL) CHECK(fs_zlib_run(s->inflate, payload, len, &payload, &len) == FS_OK);
+        if (s->inflate != NULL)
+            CHECK(fs_zlib_run(s->inflate, payload, len, &payload, &len) == FS_OK);
         plane_message(s, payload, len);
         fs_buffer_drop(&s->sent, used);
     }
@@ -193,9 +221,11 @@ static size_t take(script *s, size_t most) {
 
 /* --- what the peer sends ------------------------------------------------------------------------------------------ */
 
-static void peer_send(script *s, const uint8_t *message, size_t len) {
+static void peer_send(script *s, const uint8_t *message, size_t len)
+{
     uint8_t *payload = (uint8_t *)(uintptr_t)message;
-    if (s->deflate != NULL) CHECK(fs_zlib_run(s->deflate, message, len, &payload, &len) == FS_OK);
+    if (s->deflate != NULL)
+        CHECK(fs_zlib_run(s->deflate, message, len, &payload, &len) == FS_OK);
     size_t size = fs_sealed_size(s->sealer, len);
     CHECK(size > 0 && fs_buffer_reserve(&s->wire, size, SIZE_MAX / 2) == FS_OK);
     fs_packet packet = {.start = s->wire.data + s->wire.tail, .payload_len = len};
@@ -204,22 +234,27 @@ static void peer_send(script *s, const uint8_t *message, size_t len) {
     s->wire.tail += packet.total;
 }
 
-static void peer_numbers(script *s, uint8_t number, const uint32_t *values, size_t count) {
+static void peer_numbers(script *s, uint8_t number, const uint32_t *values, size_t count)
+{
     uint8_t message[64] = {number};
-    for (size_t i = 0; i < count; i++) fs_put_u32(message + 1 + 4 * i, values[i]);
+    for (size_t i = 0; i < count; i++)
+        fs_put_u32(message + 1 + 4 * i, values[i]);
     peer_send(s, message, 1 + 4 * count);
 }
 
-static int peer_may_send(const script *s, const script_channel *c) {
+static int peer_may_send(const script *s, const script_channel *c)
+{
     return c->open && !c->peer_closed && !s->peer_kex && !s->awaiting;
 }
 
-static void peer_data(script *s, uint32_t number, const uint8_t *data, size_t len, uint32_t extended) {
+static void peer_data(script *s, uint32_t number, const uint8_t *data, size_t len, uint32_t extended)
+{
     static uint8_t message[13 + LOCAL_PACKET] = {0};
     size_t header = extended ? 13 : 9;
     message[0] = extended ? SSH_MSG_CHANNEL_EXTENDED_DATA : SSH_MSG_CHANNEL_DATA;
     fs_put_u32(message + 1, number);
-    if (extended) fs_put_u32(message + 5, extended);
+    if (extended)
+        fs_put_u32(message + 5, extended);
     fs_put_u32(message + header - 4, (uint32_t)len);
     memcpy(message + header, data, len);
     peer_send(s, message, header + len);
@@ -227,15 +262,19 @@ static void peer_data(script *s, uint32_t number, const uint8_t *data, size_t le
 }
 
 /* Puts the reply to one request into the channel's stream: cut to length bytes, or a status. */
-static void peer_reply(script *s, uint32_t index, uint32_t length, uint32_t code) {
+static void peer_reply(script *s, uint32_t index, uint32_t length, uint32_t code)
+{
     static uint8_t reply[13 + FS_SFTP_MAX_CHUNK];
     script_request r = s->requests[index];
     s->requests[index] = s->requests[--s->request_count];
     if (code == 0 && r.type == SSH_FXP_READ) {
         uint64_t there = r.offset < FILE_SIZE ? FILE_SIZE - r.offset : 0;
-        if (length > r.length || length == 0) length = r.length;
-        if (length > there) length = (uint32_t)there;
-        if (length == 0) code = SSH_FX_EOF;
+        if (length > r.length || length == 0)
+            length = r.length;
+        if (length > there)
+            length = (uint32_t)there;
+        if (length == 0)
+            code = SSH_FX_EOF;
     }
     if (code != 0 || r.type == SSH_FXP_WRITE) {
         static const char words[13] = "went\0\033[wrong";
@@ -249,20 +288,26 @@ static void peer_reply(script *s, uint32_t index, uint32_t length, uint32_t code
         fs_put_u32(reply, 9 + length);
         reply[4] = SSH_FXP_DATA;
         fs_put_u32(reply + 9, length);
-        for (uint32_t i = 0; i < length; i++) reply[13 + i] = content(r.offset + i);
+        for (uint32_t i = 0; i < length; i++)
+            reply[13 + i] = content(r.offset + i);
     }
     fs_put_u32(reply + 5, r.id);
     append(&s->channels[r.channel].stream, reply, 13 + (size_t)length);
 }
 
 /* A packet of the channel's stream of SFTP replies. */
-static int peer_stream(script *s, uint32_t number, size_t most) {
+static int peer_stream(script *s, uint32_t number, size_t most)
+{
     script_channel *c = &s->channels[number];
     size_t n = fs_buffer_len(&c->stream);
-    if (n > most) n = most;
-    if (n > c->window) n = (size_t)c->window;
-    if (n > LOCAL_PACKET) n = LOCAL_PACKET;
-    if (n == 0 || !peer_may_send(s, c) || c->peer_eof) return 0;
+    if (n > most)
+        n = most;
+    if (n > c->window)
+        n = (size_t)c->window;
+    if (n > LOCAL_PACKET)
+        n = LOCAL_PACKET;
+    if (n == 0 || !peer_may_send(s, c) || c->peer_eof)
+        return 0;
     peer_data(s, number, c->stream.data + c->stream.head, n, 0);
     fs_buffer_drop(&c->stream, n);
     return 1;
@@ -270,21 +315,26 @@ static int peer_stream(script *s, uint32_t number, size_t most) {
 
 /* --- what the caller does ----------------------------------------------------------------------------------------- */
 
-static void check_result(const script *s, const script_transfer *t, const fs_transfer_result *r) {
+static void check_result(const script *s, const script_transfer *t, const fs_transfer_result *r)
+{
     CHECK(r->kind == t->kind && memchr(r->message, 0, sizeof r->message) != NULL);
-    if (!s->trusted || r->status != 0 || r->cancelled) return;
+    if (!s->trusted || r->status != 0 || r->cancelled)
+        return;
     uint64_t held = t->kind == FS_TRANSFER_PUT && t->fd == FD_NULL ? 0 : FILE_SIZE;
     uint64_t there = t->offset < held ? held - t->offset : 0, wanted = t->size < 0 ? there : (uint64_t)t->size;
     CHECK(r->bytes == (t->to_end || wanted > there ? there : wanted));
 }
 
-static void read_events(script *s) {
+static void read_events(script *s)
+{
     size_t cursor = 0;
     fs_event event;
     uint8_t newkeys = 0;
     while (fs_plane_event(s->plane, &cursor, &event)) {
-        if (event.kind == FS_EVENT_MESSAGE && event.bytes[0] == SSH_MSG_NEWKEYS) newkeys = 1;
-        if (event.kind == FS_EVENT_DATA && event.a < CHANNELS) s->channels[event.a].unread += event.length;
+        if (event.kind == FS_EVENT_MESSAGE && event.bytes[0] == SSH_MSG_NEWKEYS)
+            newkeys = 1;
+        if (event.kind == FS_EVENT_DATA && event.a < CHANNELS)
+            s->channels[event.a].unread += event.length;
         if (event.kind == FS_EVENT_TRANSFER) {
             CHECK(event.b < TRANSFERS && s->transfers[event.b].used && !s->transfers[event.b].ended);
             s->transfers[event.b].ended = 1;
@@ -293,22 +343,28 @@ static void read_events(script *s) {
     CHECK(cursor <= FS_EVENTS_HARD_LIMIT);
     fs_plane_clear_events(s->plane);
     if (newkeys) {
-        fs_packet_keys none = {.cipher = fs_cipher_find("none"), .mac = fs_mac_find("none"), .key = (const uint8_t *)"",
-                               .iv = (const uint8_t *)"", .mac_key = (const uint8_t *)""};
+        fs_packet_keys none = {.cipher = fs_cipher_find("none"),
+                               .mac = fs_mac_find("none"),
+                               .key = (const uint8_t *)"",
+                               .iv = (const uint8_t *)"",
+                               .mac_key = (const uint8_t *)""};
         CHECK(fs_plane_set_receive_keys(s->plane, none, 1) == FS_OK);
         s->awaiting = 0;
     }
 }
 
 /* Feeds what is on the wire in fragments; 0 when the plane has failed. */
-static int feed(script *s, int events) {
+static int feed(script *s, int events)
+{
     size_t taken = 0;
     int status = FS_OK;
     for (int more = 1; status == FS_OK && more;) {
         size_t n = fs_buffer_len(&s->wire);
-        if (n > s->fragment) n = s->fragment;
+        if (n > s->fragment)
+            n = s->fragment;
         uint8_t *piece = malloc(n + 1); /* of its own, so that a sanitizer sees its end */
-        if (n) memcpy(piece, s->wire.data + s->wire.head, n);
+        if (n)
+            memcpy(piece, s->wire.data + s->wire.head, n);
         status = fs_plane_feed(s->plane, piece, n, &taken);
         free(piece);
         fs_buffer_drop(&s->wire, taken);
@@ -318,17 +374,20 @@ static int feed(script *s, int events) {
             more = 1;
         }
     }
-    if (s->trusted) CHECK_INT(status, FS_OK);
+    if (s->trusted)
+        CHECK_INT(status, FS_OK);
     return status == FS_OK;
 }
 
-static void start_transfer(script *s, uint32_t number) {
+static void start_transfer(script *s, uint32_t number)
+{
     script_channel *c = &s->channels[number];
     uint8_t handle[FS_SFTP_MAX_HANDLE] = {0};
     fs_transfer_spec spec = {.kind = (int)(script_byte(s) & 1), .handle = handle, .handle_len = script_number(s, 257)};
     uint32_t fd = script_byte(s) % 16, transfer, size = script_number(s, FILE_SIZE * 2);
     /* /dev/full reads as zeros without end */
-    if (fd >= FDS || (fd == FD_FULL && spec.kind == FS_TRANSFER_PUT)) fd = FD_FILE;
+    if (fd >= FDS || (fd == FD_FULL && spec.kind == FS_TRANSFER_PUT))
+        fd = FD_FILE;
     spec.fd = script_fds[fd];
     spec.offset = script_byte(s) < 200 ? script_number(s, FILE_SIZE) : (uint64_t)INT64_MAX - script_number(s, 1000000);
     spec.size = spec.kind == FS_TRANSFER_PUT && script_byte(s) < 100 ? -1 : (int64_t)size;
@@ -350,7 +409,8 @@ static void start_transfer(script *s, uint32_t number) {
         (script_transfer){1, (uint8_t)spec.kind, (uint8_t)fd, (uint8_t)spec.to_end, 0, number, spec.offset, spec.size};
 }
 
-static void local_call(script *s, uint32_t number) {
+static void local_call(script *s, uint32_t number)
+{
     script_channel *c = &s->channels[number];
     static const uint8_t zeros[70000];
     size_t pending;
@@ -365,10 +425,12 @@ static void local_call(script *s, uint32_t number) {
         }
         break;
     case 1:
-        if (fs_plane_channel_eof(s->plane, number) == FS_OK) c->eof_asked = 1;
+        if (fs_plane_channel_eof(s->plane, number) == FS_OK)
+            c->eof_asked = 1;
         break;
     case 2:
-        if (fs_plane_channel_close(s->plane, number) == FS_OK) c->close_asked = 1;
+        if (fs_plane_channel_close(s->plane, number) == FS_OK)
+            c->close_asked = 1;
         break;
     case 3: {
         uint32_t n = script_number(s, c->unread + 1);
@@ -379,9 +441,12 @@ static void local_call(script *s, uint32_t number) {
         break;
     }
     case 4:
-        if (c->added && !c->open && !c->attached) c->attached = fs_plane_sftp_attach(s->plane, number) == FS_OK;
+        if (c->added && !c->open && !c->attached)
+            c->attached = fs_plane_sftp_attach(s->plane, number) == FS_OK;
         break;
-    case 5: case 6: case 7:
+    case 5:
+    case 6:
+    case 7:
         start_transfer(s, number);
         break;
     case 8:
@@ -392,7 +457,8 @@ static void local_call(script *s, uint32_t number) {
         uint32_t transfer = script_number(s, TRANSFERS);
         script_transfer *t = &s->transfers[transfer];
         fs_plane_transfer_progress(s->plane, transfer);
-        if (!t->ended) break;
+        if (!t->ended)
+            break;
         CHECK(fs_plane_transfer_result(s->plane, transfer, &result) == FS_OK);
         check_result(s, t, &result);
         t->used = t->ended = 0;
@@ -411,7 +477,8 @@ static void local_call(script *s, uint32_t number) {
             fs_buffer_free(&c->received);
             *c = (script_channel){0};
             for (uint32_t i = s->request_count; i-- > 0;)
-                if (s->requests[i].channel == number) s->requests[i] = s->requests[--s->request_count];
+                if (s->requests[i].channel == number)
+                    s->requests[i] = s->requests[--s->request_count];
         } else if (script_byte(s) == 7) { /* at any moment */
             fs_plane_channel_remove(s->plane, number);
             s->trusted = 0;
@@ -420,10 +487,14 @@ static void local_call(script *s, uint32_t number) {
     }
 }
 
-static void local_kex(script *s) {
+static void local_kex(script *s)
+{
     const uint8_t kexinit = SSH_MSG_KEXINIT, newkeys = SSH_MSG_NEWKEYS;
-    fs_packet_keys none = {.cipher = fs_cipher_find("none"), .mac = fs_mac_find("none"), .key = (const uint8_t *)"",
-                           .iv = (const uint8_t *)"", .mac_key = (const uint8_t *)""};
+    fs_packet_keys none = {.cipher = fs_cipher_find("none"),
+                           .mac = fs_mac_find("none"),
+                           .key = (const uint8_t *)"",
+                           .iv = (const uint8_t *)"",
+                           .mac_key = (const uint8_t *)""};
     if (fs_plane_sending_kex(s->plane)) {
         CHECK(fs_plane_send(s->plane, &newkeys, 1) == FS_OK);
         CHECK(fs_plane_set_send_keys(s->plane, none, 1) == FS_OK);
@@ -432,25 +503,30 @@ static void local_kex(script *s) {
     }
 }
 
-static void peer_kex(script *s) {
-    if (s->awaiting) return;
+static void peer_kex(script *s)
+{
+    if (s->awaiting)
+        return;
     peer_numbers(s, s->peer_kex ? SSH_MSG_NEWKEYS : SSH_MSG_KEXINIT, NULL, 0);
     s->awaiting = s->peer_kex;
     s->peer_kex = !s->peer_kex;
 }
 
 /* Switches at points where both sides agree that nothing is under way. */
-static void switch_compression(script *s, int receiving, int on) {
+static void switch_compression(script *s, int receiving, int on)
+{
     fs_plane *p = s->plane;
     s->fragment = SIZE_MAX / 4;
     if (receiving) {
-        if (!feed(s, 1) || s->awaiting || p->in_head != p->in_tail || p->batch_next != p->batch_count) return;
+        if (!feed(s, 1) || s->awaiting || p->in_head != p->in_tail || p->batch_next != p->batch_count)
+            return;
         CHECK(fs_plane_set_receive_compression(p, 0) == FS_OK && fs_plane_set_receive_compression(p, on) == FS_OK);
         fs_zlib_free(s->deflate);
         s->deflate = on ? fs_zlib_new(0) : NULL;
     } else {
         take(s, SIZE_MAX);
-        while (take(s, SIZE_MAX) > 0) {}
+        while (take(s, SIZE_MAX) > 0) {
+        }
         CHECK(fs_plane_set_send_compression(p, 0) == FS_OK && fs_plane_set_send_compression(p, on) == FS_OK);
         fs_zlib_free(s->inflate);
         s->inflate = on ? fs_zlib_new(1) : NULL;
@@ -459,67 +535,106 @@ static void switch_compression(script *s, int receiving, int on) {
 
 /* --- one operation ------------------------------------------------------------------------------------------------ */
 
-static void add_channel(script *s, uint32_t number) {
+static void add_channel(script *s, uint32_t number)
+{
     script_channel *c = &s->channels[number];
     uint32_t window = script_number(s, 4000000);
-    if (c->added) return;
+    if (c->added)
+        return;
     CHECK(fs_plane_channel_add(s->plane, number, window, LOCAL_PACKET) == FS_OK);
     *c = (script_channel){.added = 1, .window = window, .window_max = window};
-    if (script_byte(s) & 3) c->attached = fs_plane_sftp_attach(s->plane, number) == FS_OK;
+    if (script_byte(s) & 3)
+        c->attached = fs_plane_sftp_attach(s->plane, number) == FS_OK;
 }
 
-static void confirm_channel(script *s, uint32_t number) {
+static void confirm_channel(script *s, uint32_t number)
+{
     script_channel *c = &s->channels[number];
-    if (!c->added || c->open || s->peer_kex || s->awaiting) return;
+    if (!c->added || c->open || s->peer_kex || s->awaiting)
+        return;
     c->credit = script_number(s, 3000000);
     c->max_packet = FS_CHANNEL_MIN_PACKET + script_number(s, 200000);
     c->open = 1;
     peer_numbers(s, SSH_MSG_CHANNEL_OPEN_CONFIRMATION, (uint32_t[]){number, 100 + number, c->credit, c->max_packet}, 4);
 }
 
-static void peer_adjust(script *s, uint32_t number, uint32_t count) {
+static void peer_adjust(script *s, uint32_t number, uint32_t count)
+{
     script_channel *c = &s->channels[number];
-    if (!peer_may_send(s, c) || count > UINT32_MAX - c->credit) return;
+    if (!peer_may_send(s, c) || count > UINT32_MAX - c->credit)
+        return;
     c->credit += count;
     peer_numbers(s, SSH_MSG_CHANNEL_WINDOW_ADJUST, (uint32_t[]){number, count}, 2);
 }
 
-static void peer_ends(script *s, uint32_t number, int closes) {
+static void peer_ends(script *s, uint32_t number, int closes)
+{
     script_channel *c = &s->channels[number];
-    if (!peer_may_send(s, c) || (!closes && c->peer_eof)) return;
+    if (!peer_may_send(s, c) || (!closes && c->peer_eof))
+        return;
     c->peer_eof = 1;
     c->peer_closed = (uint8_t)closes;
     peer_numbers(s, closes ? SSH_MSG_CHANNEL_CLOSE : SSH_MSG_CHANNEL_EOF, (uint32_t[]){number}, 1);
 }
 
 /* Anything at all, in one packet or as bytes of an SFTP channel. */
-static void peer_malice(script *s, uint32_t number) {
+static void peer_malice(script *s, uint32_t number)
+{
     uint8_t message[300];
     uint32_t how = script_byte(s), len = 1 + script_number(s, sizeof message - 1);
-    if (how < 248) return; /* rare, or nothing else would get far */
-    for (uint32_t i = 0; i < len; i++) message[i] = (uint8_t)script_byte(s);
+    if (how < 248)
+        return; /* rare, or nothing else would get far */
+    for (uint32_t i = 0; i < len; i++)
+        message[i] = (uint8_t)script_byte(s);
     s->trusted = 0;
-    if (how < 251) peer_send(s, message, len);
-    else if (how < 254 && s->channels[number].added) append(&s->channels[number].stream, message, len);
-    else append(&s->wire, message, len);
+    if (how < 251)
+        peer_send(s, message, len);
+    else if (how < 254 && s->channels[number].added)
+        append(&s->channels[number].stream, message, len);
+    else
+        append(&s->wire, message, len);
 }
 
-static void operation(script *s) {
+static void operation(script *s)
+{
     uint32_t op = script_byte(s), number = op % CHANNELS;
     static const uint8_t zeros[LOCAL_PACKET];
     script_channel *c = &s->channels[number];
     switch (op / CHANNELS % 20) {
-    case 0: add_channel(s, number); break;
-    case 1: confirm_channel(s, number); break;
-    case 2: case 3: case 4: local_call(s, number); break;
-    case 5: take(s, SIZE_MAX); break;
-    case 6: take(s, script_number(s, 100000)); break;
-    case 7: feed(s, 1); break;
-    case 8: feed(s, script_byte(s) & 1); break;
-    case 9: s->fragment = 1 + script_number(s, 70000); break;
-    case 10: read_events(s); break;
-    case 11: peer_adjust(s, number, script_number(s, 0)); break;
-    case 12: case 13:
+    case 0:
+        add_channel(s, number);
+        break;
+    case 1:
+        confirm_channel(s, number);
+        break;
+    case 2:
+    case 3:
+    case 4:
+        local_call(s, number);
+        break;
+    case 5:
+        take(s, SIZE_MAX);
+        break;
+    case 6:
+        take(s, script_number(s, 100000));
+        break;
+    case 7:
+        feed(s, 1);
+        break;
+    case 8:
+        feed(s, script_byte(s) & 1);
+        break;
+    case 9:
+        s->fragment = 1 + script_number(s, 70000);
+        break;
+    case 10:
+        read_events(s);
+        break;
+    case 11:
+        peer_adjust(s, number, script_number(s, 0));
+        break;
+    case 12:
+    case 13:
         for (uint32_t n = 1 + script_number(s, 64); n > 0 && s->request_count > 0; n--) {
             uint32_t how = script_byte(s), length = how < 128 ? 0 : script_number(s, 40000);
             peer_reply(s, script_number(s, s->request_count), length, how == 127 ? 4 : 0);
@@ -536,45 +651,62 @@ static void operation(script *s) {
         }
         break;
     case 16:
-        if (script_byte(s) < 80) peer_ends(s, number, script_byte(s) & 1);
+        if (script_byte(s) < 80)
+            peer_ends(s, number, script_byte(s) & 1);
         break;
     case 17:
-        if (script_byte(s) & 1) local_kex(s);
-        else peer_kex(s);
+        if (script_byte(s) & 1)
+            local_kex(s);
+        else
+            peer_kex(s);
         break;
     case 18: {
         uint32_t how = script_byte(s);
         switch_compression(s, how & 1, how & 2);
         break;
     }
-    case 19: peer_malice(s, number); break;
+    case 19:
+        peer_malice(s, number);
+        break;
     }
 }
 
 /* The peer does all that it owes, until nothing moves any more: then nothing may be left undone. */
-static void settle_all(script *s) {
+static void settle_all(script *s)
+{
     for (uint32_t i = 0; i < CHANNELS; i++)
-        if (s->channels[i].added && s->channels[i].window_max < 500) return; /* the peer could hardly answer */
+        if (s->channels[i].added && s->channels[i].window_max < 500)
+            return; /* the peer could hardly answer */
     fs_plane_set_send_rate(s->plane, 0);
     s->fragment = SIZE_MAX / 4;
-    if (fs_plane_sending_kex(s->plane)) local_kex(s);
-    if (s->peer_kex) peer_kex(s);
+    if (fs_plane_sending_kex(s->plane))
+        local_kex(s);
+    if (s->peer_kex)
+        peer_kex(s);
     for (int quiet = 0, rounds = 0; quiet < 2; quiet++, rounds++) {
         CHECK(rounds < 100000);
-        if (!feed(s, 1)) return;
-        if (take(s, SIZE_MAX) > 0) quiet = 0;
-        if (fs_plane_has_events(s->plane) || s->request_count > 0) quiet = 0;
-        while (s->request_count > 0) peer_reply(s, s->request_count - 1, 0, 0);
+        if (!feed(s, 1))
+            return;
+        if (take(s, SIZE_MAX) > 0)
+            quiet = 0;
+        if (fs_plane_has_events(s->plane) || s->request_count > 0)
+            quiet = 0;
+        while (s->request_count > 0)
+            peer_reply(s, s->request_count - 1, 0, 0);
         for (uint32_t i = 0; i < CHANNELS; i++) {
-            if (s->channels[i].credit < 1000000) peer_adjust(s, i, 1000000);
-            while (peer_stream(s, i, LOCAL_PACKET)) quiet = 0;
+            if (s->channels[i].credit < 1000000)
+                peer_adjust(s, i, 1000000);
+            while (peer_stream(s, i, LOCAL_PACKET))
+                quiet = 0;
         }
     }
-    if (!s->trusted) return;
+    if (!s->trusted)
+        return;
     for (uint32_t i = 0; i < TRANSFERS; i++) {
         const script_transfer *t = &s->transfers[i];
         fs_transfer_result result;
-        if (!t->used) continue;
+        if (!t->used)
+            continue;
         CHECK(t->ended);
         CHECK(fs_plane_transfer_result(s->plane, i, &result) == FS_OK);
         check_result(s, t, &result);
@@ -582,10 +714,14 @@ static void settle_all(script *s) {
     CHECK_INT(s->plane->active_transfers, 0);
 }
 
-static void run_script(const uint8_t *data, size_t len) {
+static void run_script(const uint8_t *data, size_t len)
+{
     int status;
-    fs_packet_keys none = {.cipher = fs_cipher_find("none"), .mac = fs_mac_find("none"), .key = (const uint8_t *)"",
-                           .iv = (const uint8_t *)"", .mac_key = (const uint8_t *)""};
+    fs_packet_keys none = {.cipher = fs_cipher_find("none"),
+                           .mac = fs_mac_find("none"),
+                           .key = (const uint8_t *)"",
+                           .iv = (const uint8_t *)"",
+                           .mac_key = (const uint8_t *)""};
     script *s = calloc(1, sizeof *s);
     open_files();
     *s = (script){.data = data, .len = len, .trusted = 1, .fragment = 30000};
@@ -593,8 +729,10 @@ static void run_script(const uint8_t *data, size_t len) {
     s->sealer = fs_sealer_new(&none, &status);
     s->opener = fs_opener_new(&none, &status);
     CHECK(s->plane != NULL && s->sealer != NULL && s->opener != NULL);
-    for (int ops = 0; s->len > 0 && ops < MOST_OPS && s->plane->failed == FS_OK; ops++) operation(s);
-    if (s->plane->failed == FS_OK && len % 8 != 0) settle_all(s); /* or freed as it stands */
+    for (int ops = 0; s->len > 0 && ops < MOST_OPS && s->plane->failed == FS_OK; ops++)
+        operation(s);
+    if (s->plane->failed == FS_OK && len % 8 != 0)
+        settle_all(s); /* or freed as it stands */
     const uint8_t disconnect = SSH_MSG_DISCONNECT;
     if (s->trusted) {
         CHECK(fs_plane_send(s->plane, &disconnect, 1) == FS_OK);
@@ -602,7 +740,8 @@ static void run_script(const uint8_t *data, size_t len) {
         CHECK(s->disconnected && take(s, SIZE_MAX) == 0);
     }
     for (uint32_t i = 0; i < CHANNELS; i++) {
-        if (len & 8) fs_plane_channel_remove(s->plane, i);
+        if (len & 8)
+            fs_plane_channel_remove(s->plane, i);
         fs_buffer_free(&s->channels[i].stream);
         fs_buffer_free(&s->channels[i].received);
     }

@@ -64,8 +64,8 @@ static void oracle_seal(const uint8_t *secret, size_t key_len, const uint8_t *iv
 #define ZERO128 "00000000000000000000000000000000"
 #define ZERO96 "000000000000000000000000"
 #define AAD "feedfacedeadbeeffeedfacedeadbeefabaddad2"
-#define PLAIN60                                                          \
-    "d9313225f88406e5a55909c5aff5269a86a7a9531534f7da2e4c303d8a318a72"   \
+#define PLAIN60                                                        \
+    "d9313225f88406e5a55909c5aff5269a86a7a9531534f7da2e4c303d8a318a72" \
     "1c3c0c95956809532fcf0e2449a6b525b16aedf5aa0de657ba637b39"
 
 static const struct vector {
@@ -213,9 +213,9 @@ static void misaligned_buffers_agree_with_libcrypto(void)
 /* The counter starts at 2: past 254 blocks it carries into its second byte. */
 static void long_messages_carry_the_counter(void)
 {
-    static const size_t lengths[] = {254 * 16 - 1, 254 * 16, 254 * 16 + 1, 255 * 16, 256 * 16, 257 * 16 + 3, 8 * 1024,
-                                     32 * 1024 + 16, 65536 - 16, 65536 + 5, 255 * 1024, 261120 + 32, 256 * 1024,
-                                     256 * 1024 + 1, 256 * 1024 + 16, LARGEST - 2};
+    static const size_t lengths[] = {
+        254 * 16 - 1, 254 * 16,  254 * 16 + 1, 255 * 16,    256 * 16,   257 * 16 + 3,   8 * 1024,        32 * 1024 + 16,
+        65536 - 16,   65536 + 5, 255 * 1024,   261120 + 32, 256 * 1024, 256 * 1024 + 1, 256 * 1024 + 16, LARGEST - 2};
     check_both_keys(lengths, sizeof lengths / sizeof *lengths, ssh_aad, 1, 2);
 }
 

@@ -57,15 +57,21 @@ typedef struct stream_vector {
     const char *stream; /* clear bytes xor wire bytes from there on */
 } stream_vector;
 
-#define SP800_38A_STREAM_128                                                                                         \
-    "ec8cdf7398607cb0f2d21675ea9ea1e4" "362b7c3c6773516318a077d7fc5073ae"                                            \
-    "6a2cc3787889374fbeb4c81b17ba6c44" "e89c399ff0f198c6d40a31db"
-#define SP800_38A_STREAM_192                                                                                         \
-    "717d2dc639128334a6167a488ded7921" "a72eb3bb14a556734b7bad6ab16100c5"                                            \
-    "2efeae2d72b722613446dc7f4c2af918" "b9e783b30dd7924ff7bc9b97"
-#define SP800_38A_STREAM_256                                                                                         \
-    "0bdf7df1591716335e9a8b15c860c502" "5a6e699d536119065433863c8f657b94"                                            \
-    "1bc12c9c01610d5d0d8bd6a3378eca62" "2956e1c8693536b1bee99c73"
+#define SP800_38A_STREAM_128           \
+    "ec8cdf7398607cb0f2d21675ea9ea1e4" \
+    "362b7c3c6773516318a077d7fc5073ae" \
+    "6a2cc3787889374fbeb4c81b17ba6c44" \
+    "e89c399ff0f198c6d40a31db"
+#define SP800_38A_STREAM_192           \
+    "717d2dc639128334a6167a488ded7921" \
+    "a72eb3bb14a556734b7bad6ab16100c5" \
+    "2efeae2d72b722613446dc7f4c2af918" \
+    "b9e783b30dd7924ff7bc9b97"
+#define SP800_38A_STREAM_256           \
+    "0bdf7df1591716335e9a8b15c860c502" \
+    "5a6e699d536119065433863c8f657b94" \
+    "1bc12c9c01610d5d0d8bd6a3378eca62" \
+    "2956e1c8693536b1bee99c73"
 #define SP800_38A_IV "f0f1f2f3f4f5f6f7f8f9fafbfcfdfeff"
 #define ZEROS_32 "00000000000000000000000000000000"
 #define ZEROS_64 ZEROS_32 ZEROS_32
@@ -75,8 +81,8 @@ static const stream_vector STREAM_VECTORS[] = {
     {"aes128-ctr", "hmac-sha2-256", "2b7e151628aed2a6abf7158809cf4f3c", SP800_38A_IV, 0, 0, SP800_38A_STREAM_128},
     {"aes192-ctr", "hmac-sha2-256", "8e73b0f7da0e6452c810f32b809079e562f8ead2522c6b7b", SP800_38A_IV, 0, 0,
      SP800_38A_STREAM_192},
-    {"aes256-ctr", "hmac-sha2-512", "603deb1015ca71be2b73aef0857d77811f352c073b6108d72d9810a30914dff4", SP800_38A_IV,
-     0, 0, SP800_38A_STREAM_256},
+    {"aes256-ctr", "hmac-sha2-512", "603deb1015ca71be2b73aef0857d77811f352c073b6108d72d9810a30914dff4", SP800_38A_IV, 0,
+     0, SP800_38A_STREAM_256},
     {"aes128-ctr", "hmac-sha2-512-etm@openssh.com", "2b7e151628aed2a6abf7158809cf4f3c", SP800_38A_IV, 0, 4,
      SP800_38A_STREAM_128},
     /* RFC 8439 A.1: vector 1 (block 0) for the length, vector 2 (block 1) for the payload; nonce 0 is sequence 0 */

@@ -1,5 +1,6 @@
-/* Two planes joined in memory, for the sanitizers and valgrind: transfers both ways through every suite in odd pieces, and
- * replies mutated at random, which may end the connection but nothing else. The behaviour itself is told in tests/test_plane.py. */
+/* Two planes joined in memory, for the sanitizers and valgrind: transfers both ways through every suite in odd pieces,
+ * and replies mutated at random, which may end the connection but nothing else. The behaviour itself is told in
+ * tests/test_plane.py. */
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -12,7 +13,8 @@ enum { CLIENT_CHANNEL = 0, SERVER_CHANNEL = 7, WINDOW = 2 * 1024 * 1024, MAX_PAC
 
 static uint64_t random_state = 88172645463325252u;
 
-static uint32_t random_below(uint32_t bound) { /* xorshift64: the same course every run */
+static uint32_t random_below(uint32_t bound)
+{ /* xorshift64: the same course every run */
     random_state ^= random_state << 13;
     random_state ^= random_state >> 7;
     random_state ^= random_state << 17;
@@ -29,14 +31,16 @@ typedef struct server {
     int mutate; /* one reply in so many has a byte changed; 0 for none */
 } server;
 
-static void reply(server *s, uint8_t *message, size_t len) {
+static void reply(server *s, uint8_t *message, size_t len)
+{
     size_t waiting;
     if (s->mutate && random_below((uint32_t)s->mutate) == 0)
         message[random_below(len < 24 ? (uint32_t)len : 24)] ^= (uint8_t)(1u << random_below(8));
     CHECK(fs_plane_channel_write(s->plane, SERVER_CHANNEL, 0, message, len, &waiting) == FS_OK);
 }
 
-static void answer(server *s, const uint8_t *request, size_t len) {
+static void answer(server *s, const uint8_t *request, size_t len)
+{
     static uint8_t out[300000];
     uint32_t id = fs_get_u32(request + 5), handle = fs_get_u32(request + 9);
     uint64_t offset = fs_get_u64(request + 13 + handle);
@@ -44,9 +48,11 @@ static void answer(server *s, const uint8_t *request, size_t len) {
     if (request[4] == 6) {
         CHECK(len == 25 + handle + length && offset + length <= s->capacity);
         memcpy(s->file + offset, request + 25 + handle, length);
-        if (offset + length > s->size) s->size = offset + length;
+        if (offset + length > s->size)
+            s->size = offset + length;
     } else if (offset < s->size) {
-        if (length > s->size - offset) length = (uint32_t)(s->size - offset);
+        if (length > s->size - offset)
+            length = (uint32_t)(s->size - offset);
         fs_put_u32(out, 9 + length);
         out[4] = 103;
         fs_put_u32(out + 5, id);
@@ -63,11 +69,13 @@ static void answer(server *s, const uint8_t *request, size_t len) {
     reply(s, out, 21);
 }
 
-static void serve(server *s) {
+static void serve(server *s)
+{
     size_t cursor = 0;
     fs_event event;
     while (fs_plane_event(s->plane, &cursor, &event)) {
-        if (event.kind != FS_EVENT_DATA) continue;
+        if (event.kind != FS_EVENT_DATA)
+            continue;
         if (s->pending_len + event.length > s->pending_capacity) {
             s->pending_capacity = 2 * (s->pending_len + event.length);
             s->pending = realloc(s->pending, s->pending_capacity);
@@ -83,31 +91,38 @@ static void serve(server *s) {
         answer(s, s->pending + at, len);
         at += len;
     }
-    if (at > 0) memmove(s->pending, s->pending + at, s->pending_len - at);
+    if (at > 0)
+        memmove(s->pending, s->pending + at, s->pending_len - at);
     s->pending_len -= at;
 }
 
-/* Moves what `from` has to `to` in random pieces; each piece in its own allocation, so that a sanitizer sees its end. */
-static int deliver(fs_plane *from, fs_plane *to, server *s, size_t *moved) {
+/* Moves what `from` has to `to` in random pieces; each piece in its own allocation, so that a sanitizer sees its end.
+ */
+static int deliver(fs_plane *from, fs_plane *to, server *s, size_t *moved)
+{
     const uint8_t *data;
     size_t taken, len;
     int status = fs_plane_feed(to, (const uint8_t *)"", 0, &taken);
-    if (status != FS_OK || (status = fs_plane_fill(from)) != FS_OK) return status;
+    if (status != FS_OK || (status = fs_plane_fill(from)) != FS_OK)
+        return status;
     while ((len = fs_plane_unsent(from, &data)) > 0) {
         size_t n = random_below(3) ? len : 1 + random_below((uint32_t)len);
         uint8_t *piece = malloc(n);
         memcpy(piece, data, n);
         status = fs_plane_feed(to, piece, n, &taken);
         free(piece);
-        if (status != FS_OK) return status;
+        if (status != FS_OK)
+            return status;
         fs_plane_drop(from, taken);
         *moved += taken;
-        if (taken < n && s != NULL) serve(s);
+        if (taken < n && s != NULL)
+            serve(s);
     }
     return FS_OK;
 }
 
-static void set_keys(fs_plane *from, fs_plane *to, const fs_cipher_info *cipher, const fs_mac_info *mac) {
+static void set_keys(fs_plane *from, fs_plane *to, const fs_cipher_info *cipher, const fs_mac_info *mac)
+{
     static const uint8_t secret[256] = {1, 2, 3, 4, 5};
     fs_packet_keys keys = {.cipher = cipher, .mac = mac, .key = secret, .iv = secret + 100, .mac_key = secret + 150};
     const uint8_t kexinit = 20, newkeys = 21;
@@ -122,7 +137,8 @@ static void set_keys(fs_plane *from, fs_plane *to, const fs_cipher_info *cipher,
     CHECK(fs_plane_set_receive_keys(to, keys, 1) == FS_OK);
 }
 
-static fs_plane *join(server *s, const fs_cipher_info *cipher, const fs_mac_info *mac) {
+static fs_plane *join(server *s, const fs_cipher_info *cipher, const fs_mac_info *mac)
+{
     int status;
     size_t moved = 0;
     uint8_t confirmation[17] = {91};
@@ -145,24 +161,28 @@ static fs_plane *join(server *s, const fs_cipher_info *cipher, const fs_mac_info
 }
 
 /* Runs one transfer; FS_OK with its result, or the error that ended the connection. */
-static int transfer(fs_plane *client, server *s, const fs_transfer_spec *spec, fs_transfer_result *result) {
+static int transfer(fs_plane *client, server *s, const fs_transfer_spec *spec, fs_transfer_result *result)
+{
     uint32_t number;
     int status = fs_plane_sftp_start(client, CLIENT_CHANNEL, spec, &number);
     for (size_t moved = 1; status == FS_OK && moved > 0;) {
         moved = 0;
-        if ((status = deliver(client, s->plane, s, &moved)) != FS_OK) break;
+        if ((status = deliver(client, s->plane, s, &moved)) != FS_OK)
+            break;
         serve(s);
         status = deliver(s->plane, client, NULL, &moved);
         size_t cursor = 0;
         fs_event event;
         while (fs_plane_event(client, &cursor, &event))
-            if (event.kind == FS_EVENT_TRANSFER) return fs_plane_transfer_result(client, number, result);
+            if (event.kind == FS_EVENT_TRANSFER)
+                return fs_plane_transfer_result(client, number, result);
         fs_plane_clear_events(client);
     }
     return status == FS_OK ? FS_AGAIN : status; /* FS_AGAIN: a mutated id or length, waiting for what will not come */
 }
 
-static int temporary_file(void) {
+static int temporary_file(void)
+{
     char name[] = "/tmp/fastssh-test-plane-XXXXXX";
     int fd = mkstemp(name);
     CHECK(fd >= 0);
@@ -170,14 +190,20 @@ static int temporary_file(void) {
     return fd;
 }
 
-static void round_trip(const fs_cipher_info *cipher, const fs_mac_info *mac, size_t size, uint32_t chunk, int mutate) {
+static void round_trip(const fs_cipher_info *cipher, const fs_mac_info *mac, size_t size, uint32_t chunk, int mutate)
+{
     server s = {.capacity = size + 1, .file = calloc(1, size + 1), .mutate = mutate};
     uint8_t *content = malloc(size + 1), *back = malloc(size + 1);
     int source = temporary_file(), sink = temporary_file();
-    for (size_t i = 0; i < size; i++) content[i] = (uint8_t)random_below(256);
+    for (size_t i = 0; i < size; i++)
+        content[i] = (uint8_t)random_below(256);
     CHECK(pwrite(source, content, size, 0) == (ssize_t)size);
     fs_plane *client = join(&s, cipher, mac);
-    fs_transfer_spec spec = {.kind = FS_TRANSFER_PUT, .fd = source, .handle = (const uint8_t *)"h", .handle_len = 1, .size = -1,
+    fs_transfer_spec spec = {.kind = FS_TRANSFER_PUT,
+                             .fd = source,
+                             .handle = (const uint8_t *)"h",
+                             .handle_len = 1,
+                             .size = -1,
                              .chunk = chunk};
     fs_transfer_result result;
     int status = transfer(client, &s, &spec, &result);
@@ -210,32 +236,42 @@ static void round_trip(const fs_cipher_info *cipher, const fs_mac_info *mac, siz
     close(sink);
 }
 
-static const fs_cipher_info *gcm(void) { return fs_cipher_find("aes128-gcm@openssh.com"); }
+static const fs_cipher_info *gcm(void)
+{
+    return fs_cipher_find("aes128-gcm@openssh.com");
+}
 
-static void every_suite_carries_transfers(void) {
+static void every_suite_carries_transfers(void)
+{
     for (const fs_cipher_info *const *cipher = fs_cipher_all; *cipher != NULL; cipher++) {
         if ((*cipher)->tag_len > 0) {
             round_trip(*cipher, fs_mac_find("none"), 700001, 32768, 0);
             continue;
         }
         for (const fs_mac_info *const *mac = fs_mac_all; *mac != NULL; mac++)
-            if (strcmp((*cipher)->name, "none") != 0 && (*mac)->key_len > 0) round_trip(*cipher, *mac, 300001, 32768, 0);
+            if (strcmp((*cipher)->name, "none") != 0 && (*mac)->key_len > 0)
+                round_trip(*cipher, *mac, 300001, 32768, 0);
     }
 }
 
-static void every_size_arrives_whole(void) {
+static void every_size_arrives_whole(void)
+{
     const size_t sizes[] = {0, 1, 32767, 32768, 32769, 261119, 261120, 261121, 2000003};
     const uint32_t chunks[] = {261120, 32768, 4099};
     for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++)
-        for (size_t k = 0; k < sizeof chunks / sizeof *chunks; k++) round_trip(gcm(), fs_mac_find("none"), sizes[i], chunks[k], 0);
+        for (size_t k = 0; k < sizeof chunks / sizeof *chunks; k++)
+            round_trip(gcm(), fs_mac_find("none"), sizes[i], chunks[k], 0);
 }
 
-static void mutated_replies_never_do_worse_than_end_the_connection(void) {
+static void mutated_replies_never_do_worse_than_end_the_connection(void)
+{
     for (int i = 0; i < 400; i++)
-        round_trip(gcm(), fs_mac_find("none"), 50000 + random_below(50000), 1 + random_below(5000), 1 + (int)random_below(40));
+        round_trip(gcm(), fs_mac_find("none"), 50000 + random_below(50000), 1 + random_below(5000),
+                   1 + (int)random_below(40));
 }
 
-int main(void) {
+int main(void)
+{
     RUN(every_suite_carries_transfers);
     RUN(every_size_arrives_whole);
     RUN(mutated_replies_never_do_worse_than_end_the_connection);

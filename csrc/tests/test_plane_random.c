@@ -4,7 +4,8 @@
 
 enum { SCRIPTS = 1500, LONGEST = 3000 };
 
-static void scripts_of_both_sides_break_no_rule(void) {
+static void scripts_of_both_sides_break_no_rule(void)
+{
     static uint8_t bytes[LONGEST];
     uint64_t state = UINT64_C(88172645463325252);
     for (int i = 0; i < SCRIPTS; i++) {
@@ -21,7 +22,8 @@ static void scripts_of_both_sides_break_no_rule(void) {
     }
 }
 
-static void run_file(const char *name) {
+static void run_file(const char *name)
+{
     static uint8_t bytes[1 << 20];
     FILE *file = fopen(name, "rb");
     CHECK(file != NULL);
@@ -30,8 +32,11 @@ static void run_file(const char *name) {
     run_script(bytes, len);
 }
 
-int main(int argc, char **argv) {
-    for (int i = 1; i < argc; i++) run_file(argv[i]);
-    if (argc == 1) RUN(scripts_of_both_sides_break_no_rule);
+int main(int argc, char **argv)
+{
+    for (int i = 1; i < argc; i++)
+        run_file(argv[i]);
+    if (argc == 1)
+        RUN(scripts_of_both_sides_break_no_rule);
     return 0;
 }
