@@ -18,7 +18,7 @@ help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 # --- set-up -------------------------------------------------------------------------------------------------------
-.PHONY: help setup build demo test ctest pytest lint types asan valgrind fuzz fuzz-native soak bench roofline clean distclean
+.PHONY: help setup build demo test ctest pytest lint types asan valgrind fuzz fuzz-native soak bench roofline microbench clean distclean
 
 setup: $(VENV)/.packages $(VENV)/.ready ## System packages, .venv and the editable install
 
@@ -112,6 +112,10 @@ roofline: $(VENV)/.ready
 
 bench: build roofline ## Paired comparison with scp, asyncssh and paramiko; writes benchmarks/RESULTS.md
 	@$(PY) -m benchmarks.compare --write
+
+microbench: build ## Packets and key exchanges one by one (pytest-benchmark), start-up times (pyperf)
+	@$(PYTEST) -q benchmarks/micro --benchmark-columns=median,iqr,rounds --benchmark-sort=name
+	@$(PY) -m benchmarks.startup
 
 # --- away with it -------------------------------------------------------------------------------------------------
 clean: ## Removes what the build made
