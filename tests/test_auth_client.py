@@ -422,3 +422,35 @@ def test_row07_truncated_messages_are_refused(cut: int) -> None:
     payload = UserauthInfoRequest("n", "i", "", (("p", False),)).encode()
     with pytest.raises(ProtocolError):
         script.auth.message(payload[:-cut])
+
+
+# --- names and passwords that are not UTF-8, and secrets in logs ------------------------------------------------------
+
+LATIN = b"\xe4\xf6".decode("utf-8", "surrogateescape")  # as a terminal or a command line in ISO 8859-1 gives them
+
+
+def test_names_and_passwords_that_are_not_utf8_go_out_as_they_were_typed() -> None:
+    script = Script(user=f"j{LATIN}rg", host=f"b{LATIN}x")
+    script.give(ServiceAccept("ssh-userauth"))
+    script.give(UserauthFailure(("password",)))
+    question = script.questions[0]
+    assert isinstance(question, AskText)
+    assert question.prompt == r"j\344\366rg@b\344\366x's password: "
+    script.auth.answer(f"se{LATIN}ret")
+    assert script.sent[-1].encode().endswith(b"\x00\x00\x00\x07se\xe4\xf6ret")
+    assert b"\x00\x00\x00\x05j\xe4\xf6rg" in script.sent[-1].encode()
+    script.give(UserauthFailure(("keyboard-interactive",)))
+    script.give(UserauthInfoRequest("", "", "", (("Code: ", False),)))
+    question = script.questions[1]
+    assert isinstance(question, AskText)
+    assert question.prompt == r"(j\344\366rg@b\344\366x) Code: "
+    script.auth.answer(LATIN)
+    assert script.sent[-1].encode().endswith(b"\x00\x00\x00\x02\xe4\xf6")
+
+
+def test_a_password_is_in_no_repr() -> None:
+    context = AuthContext(user="ann", host="box", session_id=SESSION, host_key=HOST_BLOB, password="hunter2")
+    shown = [context, Password(False, "hunter2"), PasswordChange(True, "hunter2", "hunter2")]
+    shown.append(UserauthInfoResponse(("hunter2",)))
+    shown.append(context.request("password", Password(False, "hunter2").body()))
+    assert "hunter2" not in repr(shown)

@@ -26,6 +26,7 @@ Log = Callable[[int, str], None]
 def _public_half(path: str) -> PublicKey | None:
     """The public key that belongs to a private key file: ``path.pub``, or what the file itself says in the clear."""
     from fastssh.keys.files import MAX_KEY_FILE, read_regular
+    from fastssh.keys.kinds import DECODE_ERRORS
     from fastssh.keys.openssh_format import BEGIN, decode_container
     from fastssh.keys.public import decode_public_key, parse_public_line
 
@@ -39,7 +40,7 @@ def _public_half(path: str) -> PublicKey | None:
             if start >= 0:
                 return decode_public_key(decode_container(data[start:]).public_blob)
             return parse_public_line(data.decode("utf-8", "replace"))[0]
-        except KeyFormatError:
+        except DECODE_ERRORS:
             continue
     return None
 
@@ -144,7 +145,7 @@ async def unlock(
     passphrase: str | None = None
     for attempt in range(attempts + 1):
         try:
-            secret = None if passphrase is None else passphrase.encode("utf-8")
+            secret = None if passphrase is None else passphrase.encode("utf-8", "surrogateescape")
             return await asyncio.to_thread(load_private_key, identity.path, secret)
         except PassphraseError as error:
             if attempt == attempts:

@@ -69,9 +69,8 @@ def authenticate(context: AuthContext) -> Flow[str]:
                 current = _next_method(methods, remaining, offered)
                 if current is None:
                     yield Tell(1, "No more authentication methods to try.")
-                    who = f"{printable(context.user)}@{printable(context.host)}"
                     raise AuthenticationError(
-                        f"{who}: Permission denied ({','.join(offered)}).", tuple(tried), offered
+                        f"{context.who}: Permission denied ({','.join(offered)}).", tuple(tried), offered
                     )
                 yield Tell(1, f"Next authentication method: {current.name}")
             outcome = yield from current.attempt()

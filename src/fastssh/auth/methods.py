@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar, Protocol
 
 from fastssh.auth.effects import Ask, AskAgent, AskPrivateKey, AskText, Flow, Identity, Receive, Send, Tell
@@ -50,9 +50,14 @@ class AuthContext:
     hostbound: bool = False
     identities: Sequence[Identity] = ()
     accepted_algorithms: Sequence[str] = ()  # empty: all that our keys can do
-    password: str | None = None
+    password: str | None = field(default=None, repr=False)
     password_prompts: int = 3
     preferred: Sequence[str] = (PUBLICKEY, "keyboard-interactive", "password")
+
+    @property
+    def who(self) -> str:
+        """User and host, for a prompt."""
+        return printable(f"{self.user}@{self.host}")
 
     def request(self, method: str, data: bytes = b"") -> UserauthRequest:
         return UserauthRequest(self.user, SERVICE, method, data)
@@ -191,7 +196,7 @@ class KeyboardInteractive:
                 yield Tell(0, printable(text, newlines=True).rstrip("\n"))
         answers: list[str] = []
         for prompt, echo in request.prompts:
-            shown = f"({self._context.user}@{self._context.host}) {printable(prompt, newlines=True)}"
+            shown = f"({self._context.who}) {printable(prompt, newlines=True)}"
             answer: str | None = yield Ask(AskText(shown, echo))
             if answer is None:
                 return None
@@ -210,7 +215,7 @@ class Password:
         self._attempts = 0
 
     def attempt(self) -> Flow[Verdict | None]:
-        whose = f"{self._context.user}@{self._context.host}'s"
+        whose = f"{self._context.who}'s"
         password: str | None
         if self._known is not None:
             password, self._known = self._known, None

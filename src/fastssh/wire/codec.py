@@ -114,7 +114,8 @@ def string(value: bytes | bytearray | memoryview) -> bytes:
 
 
 def utf8(value: str) -> bytes:
-    return string(value.encode("utf-8"))
+    """A string in UTF-8. Bytes of names and passwords that were not UTF-8 where they came from go out as they were."""
+    return string(value.encode("utf-8", "surrogateescape"))
 
 
 def name_list(names: tuple[str, ...] | list[str]) -> bytes:
