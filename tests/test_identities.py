@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -23,6 +25,12 @@ def write(path: Path, data: bytes) -> Path:
     return path
 
 
+def container(data: bytes, change: Callable[[bytes], bytes]) -> bytes:
+    """The file with what its base64 stands for changed."""
+    begin, *lines, end = data.split(b"\n")[:-1]
+    return b"\n".join((begin, base64.b64encode(change(base64.b64decode(b"".join(lines)))), end, b""))
+
+
 async def gathered(*paths: Path) -> tuple[list[Identity], list[tuple[int, str]]]:
     lines: list[tuple[int, str]] = []
     options = ClientOptions(
@@ -35,17 +43,17 @@ async def gathered(*paths: Path) -> tuple[list[Identity], list[tuple[int, str]]]
 @pytest.mark.parametrize(
     "damage",
     [
-        lambda data: data[:200] + data[data.index(b"-----END") :],  # fields that end too soon
+        lambda data: container(data, lambda raw: raw[:60]),  # fields that end too soon
+        lambda data: container(data, lambda raw: raw + b"more"),
         lambda data: data.replace(b"b3BlbnNzaC1rZXktdjE", b"!!!!!!!!!!!!!!!!!!!"),  # no base64
         lambda data: data[:150],  # no end
         lambda data: data.replace(b"b3BlbnNzaC1rZXktdjE", b"c3BlbnNzaC1rZXktdjE"),  # another magic
     ],
-    ids=["truncated", "base64", "end", "magic"],
+    ids=["truncated", "superfluous", "base64", "end", "magic"],
 )
 async def test_row24_a_damaged_key_file_is_told_of_and_the_others_are_offered(
-    damage: object, key: PrivateKey, tmp_path: Path
+    damage: Callable[[bytes], bytes], key: PrivateKey, tmp_path: Path
 ) -> None:
-    assert callable(damage)
     whole = serialize_private_key(key)
     bad, good = write(tmp_path / "bad", damage(whole)), write(tmp_path / "good", whole)
     found, lines = await gathered(bad, good)
