@@ -192,6 +192,27 @@ async def test_row26_a_malformed_exit_status_ends_the_connection(tmp_path: Path)
             await conn.run("something")
 
 
+@pytest.mark.parametrize("rekeying", [True, False])
+async def test_row12_a_server_that_takes_nothing_ends_the_connection_for_everybody(
+    rekeying: bool, tmp_path: Path
+) -> None:
+    """One task sends more than can be kept, and gets the error; those that only wait must get it as well."""
+    async with asyncio.timeout(SECONDS), joined(tmp_path, password="x") as (conn, server):
+        server.on_exec = lambda command, line: True
+        process = await conn.create_process("sleep")
+        server.driver._want_read(False)
+        server.driver._want_read = lambda on: None  # type: ignore[method-assign]
+        if rekeying:
+            conn._transport.rekey()
+        waiting = asyncio.create_task(process.wait())
+        with pytest.raises(ProtocolError, match=r"does not (read|finish)"):
+            while True:
+                process.send_signal("X" * 200)
+        with pytest.raises(ProtocolError, match=r"does not (read|finish)"):
+            await waiting
+        assert conn.error is not None
+
+
 async def test_channels_of_the_server_are_refused_and_requests_answered(tmp_path: Path) -> None:
     answers: list[bytes | None] = []
     async with asyncio.timeout(SECONDS), joined(tmp_path, password="x") as (conn, server):

@@ -110,8 +110,10 @@ class Connection:
         return len(self._channels) + len(self._closing)
 
     def send(self, message: Message) -> None:
-        self._transport.send(message)
-        self.wake()
+        try:
+            self._transport.send(message)
+        finally:  # an error of sending ends the connection, and whoever drives it must notice
+            self.wake()
 
     # -- what we ask for -------------------------------------------------------------------------------------------
 

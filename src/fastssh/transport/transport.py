@@ -94,6 +94,7 @@ class Transport:
         self._offer = self._make_offer()
         self._reader = IdentificationReader(role, observer.debug)
         self._over = False  # nothing is received or sent any more
+        self._failure: ProtocolError | None = None  # why, if it came up while sending
         self._disconnected = False  # SSH_MSG_DISCONNECT went out or came in
         # the exchange under way
         self._exchange: Generator[Effect, bytes, Outcome] | None = None
@@ -180,8 +181,7 @@ class Transport:
         self._kept_bytes += len(payload)
         self._kept.append(payload)
         if len(self._kept) > MAX_KEPT_MESSAGES or self._kept_bytes > MAX_KEPT_BYTES:
-            self._over = True
-            raise ProtocolError("too much to send while the peer does not finish the key exchange")
+            raise self._fail("too much to send while the peer does not finish the key exchange")
 
     def ping(self, data: bytes, on_pong: Callable[[bytes], None]) -> None:
         """Asks a peer that announced ping@openssh.com for an echo (OpenSSH PROTOCOL section 1.8).
@@ -217,7 +217,9 @@ class Transport:
 
     def check_rekey(self) -> None:
         """Starts a key exchange when the cipher's or the options' limits say so; as OpenSSH, not before the user is
-        known. Raises ProtocolError when a peer does not finish one."""
+        known. Raises ProtocolError when a peer does not finish one, or did not take what we sent."""
+        if self._failure is not None:
+            raise self._failure
         if self._over or self._outcome is None:
             return
         elapsed = self._now() - self._exchange_time
@@ -556,8 +558,13 @@ class Transport:
         try:
             self.plane.send(payload)
         except BufferError:
-            self._over = True
-            raise ProtocolError("peer does not read what we send") from None
+            raise self._fail("peer does not read what we send") from None
+
+    def _fail(self, text: str) -> ProtocolError:
+        """Whoever wanted to send gets this error; who drives us gets it from check_rekey, for all the others."""
+        self._over = True
+        self._failure = ProtocolError(text)
+        return self._failure
 
     def _reply(self, message: Message) -> None:
         """Sends what the peer makes us send, as long as it also reads."""
