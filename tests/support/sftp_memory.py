@@ -67,10 +67,11 @@ class MemoryLink:
     # -- the plane -------------------------------------------------------------------------------------------------
 
     def sftp_get(self, handle: bytes, fd: int, *, offset: int, size: int, chunk: int, to_end: bool) -> int:
-        result = Result("get")
-        while result.status == 0 and result.end_of_file < 0:
-            reply, value = self._bulk(m.READ, handle, offset, chunk)
-            if reply is m.DATA and 0 < len(value) <= chunk:
+        result, end = Result("get"), offset + size
+        while result.status == 0 and result.end_of_file < 0 and (to_end or offset < end):
+            length = min(chunk, end - offset) if offset < end else chunk
+            reply, value = self._bulk(m.READ, handle, offset, length)
+            if reply is m.DATA and 0 < len(value) <= length:
                 os.pwrite(fd, value, offset)
                 offset += len(value)
                 result.bytes += len(value)
@@ -81,8 +82,8 @@ class MemoryLink:
         return self._ended(result)
 
     def sftp_put(self, handle: bytes, fd: int, *, offset: int, size: int, chunk: int) -> int:
-        result = Result("put")
-        while result.status == 0 and (data := os.pread(fd, chunk, offset)):
+        result, end = Result("put"), offset + size if size >= 0 else 1 << 62
+        while result.status == 0 and (data := os.pread(fd, min(chunk, end - offset), offset)):
             reply, value = self._bulk(m.WRITE, handle, offset, data)
             if reply is m.STATUS and value.code == StatusCode.OK:
                 offset += len(data)

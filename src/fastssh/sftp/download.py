@@ -6,14 +6,15 @@ import os
 import stat
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from fastssh.errors import SFTPEOFError
 from fastssh.sftp import messages, paths
 from fastssh.sftp.attributes import SFTPAttributes, wire_time
 from fastssh.sftp.constants import OpenFlags
 from fastssh.sftp.messages import Request
-from fastssh.sftp.session import Failure, Session, named, transfer_failure
+from fastssh.sftp.session import Failure, Session, named
+from fastssh.sftp.stripes import STRIPED, DownloadStripes
 from fastssh.sftp.transfer import (
     FileCopy,
     FileOptions,
@@ -26,9 +27,6 @@ from fastssh.sftp.transfer import (
     restore_times,
     too_large,
 )
-
-if TYPE_CHECKING:
-    from fastssh._native.plane import TransferResult
 
 MAX_SIZE: Final = 2**63 - 1  # bytes; what a file offset can be here, while the protocol has 64 bits
 _READ: Final = int(OpenFlags.READ)
@@ -50,10 +48,12 @@ class FileDownload(FileCopy):
         "_careful",
         "_created",
         "_data",
+        "_end_of_file",
         "_in_place",
+        "_large",
         "_listed",
+        "_prefix",
         "_regular",
-        "_result",
     )
 
     def __init__(
@@ -74,7 +74,9 @@ class FileDownload(FileCopy):
         self._created = self._in_place = self._regular = False
         self._data: bytes | None = None
         self._after: SFTPAttributes | None = None
-        self._result: TransferResult | None = None
+        self._large = False  # it went as segments
+        self._prefix = 0
+        self._end_of_file = -1
 
     def start(self) -> None:
         """Asks what the file is, unless that is known, and opens it."""
@@ -136,8 +138,8 @@ class FileDownload(FileCopy):
             self._after = value
 
     def _answered(self) -> None:
-        if self.error is None and self._result is not None:
-            self._received(self._result)
+        if self._large:
+            self._complete_large()
         elif self.error is not None or self._data is None:
             self._finish(None)
         elif self.cancelled:
@@ -179,35 +181,40 @@ class FileDownload(FileCopy):
     def _receive_large(self) -> None:
         if self.cancelled:
             self._give_up(self._interrupted())
-        else:
-            self._number = self.session.get(self._handle, self._fd, self.size, self._ended)
-
-    def _ended(self, result: TransferResult | None, error: Failure | None) -> None:
-        number, self._number = self._number, -1
-        if result is None:
-            self.bytes = self.session.progress(number)
-            if error is not None:
-                self._give_up(named(local_error(error, self.local), self.remote))
             return
-        self.bytes = result.bytes
-        failure = transfer_failure(result, self.remote, self.local)
+        spread = self.size >= STRIPED and not self._in_place and (self._regular or _is_null(self._fd))
+        names = self.remote, self.local
+        self._stripes = DownloadStripes(
+            self.session, self._handle, self._fd, self.size, names, self._received, spread=spread,
+            known=self._attributes,
+        )
+        self._stripes.start()
+
+    def _received(self, failure: Failure | None) -> None:
+        stripes, self._stripes = self._stripes, None
+        assert stripes is not None
+        self.bytes = self._prefix = stripes.prefix
         if failure is not None:
             self._give_up(failure)
             return
-        self._result = result
+        self.bytes, self._end_of_file = stripes.bytes, stripes.end_of_file
+        self._large = True
         self._batch((messages.FSTAT, (self._handle,), ""), (messages.CLOSE, (self._handle,), "close"))
 
-    def _received(self, result: TransferResult) -> None:
+    def _complete_large(self) -> None:
+        """All is there, and both sides' last words are known."""
         try:
             # A size of 0 where there is more is no change: /proc.
-            if self._changed() or (self.size and result.end_of_file not in (-1, self.size)):
-                self._finish(changed(paths.decode(self.remote)))
-                return
-            self._complete_local()
+            if self.error is None and (self._changed() or (self.size and self._end_of_file not in (-1, self.size))):
+                self.error = changed(paths.decode(self.remote))
+            if self.error is None:
+                self._complete_local()
         except OSError as error:
-            self._finish(local_error(error, self.local))
-        else:
-            self._finish(None)
+            self.error = local_error(error, self.local)
+        if self.error is not None:
+            self.bytes = self._prefix
+            self._cut()
+        self._finish(None)
 
     def _changed(self) -> bool:
         before, after = self._attributes, self._after
@@ -304,3 +311,9 @@ class FileDownload(FileCopy):
             self._batch((messages.CLOSE, (self._handle,), ""))
         else:
             self._finish(error)
+
+
+def _is_null(fd: int) -> bool:
+    """Whether this is the null device, which takes bytes in any order."""
+    st, null = os.fstat(fd), os.stat(os.devnull)
+    return stat.S_ISCHR(st.st_mode) and st.st_rdev == null.st_rdev

@@ -91,6 +91,24 @@ class Session:
         self.extensions: dict[str, bytes] = {}
         self.limits = SFTPLimits()
         self.read_length = self.write_length = DEFAULT_TRANSFER
+        self.companions: list[Session] = []  # sessions to the same server that large files go over as well
+        self.joining: list[Callable[[Session], None]] = []  # who wants to hear of more of them
+        self._mark = 0
+
+    # -- companions --------------------------------------------------------------------------------------------------
+
+    def add_companion(self, session: Session, mark: int) -> None:
+        """``mark``: seconds since 1970, a time that no file has but by accident; see :mod:`fastssh.sftp.stripes`."""
+        self.companions = [companion for companion in self.companions if companion.error is None]
+        self.companions.append(session)
+        self._mark = mark
+        for join in list(self.joining):
+            join(session)
+
+    def next_mark(self) -> int:
+        """The time to mark the next file with."""
+        self._mark = (self._mark + 1) & 0x7FFF_FFFF
+        return self._mark
 
     # -- beginning ---------------------------------------------------------------------------------------------------
 
@@ -238,17 +256,20 @@ class Session:
 
     # -- bulk transfers ----------------------------------------------------------------------------------------------
 
-    def get(self, handle: bytes, fd: int, size: int, callback: TransferCallback) -> int:
-        """Reads a remote file into ``fd`` until its end, ``size`` bytes being expected. Returns a number for
-        :meth:`progress` and :meth:`cancel`, -1 if the callback came already."""
+    def get(
+        self, handle: bytes, fd: int, size: int, callback: TransferCallback, *, offset: int = 0, to_end: bool = True
+    ) -> int:
+        """Reads ``size`` bytes of a remote file from ``offset`` into ``fd``, and with ``to_end`` what follows them.
+
+        Returns a number for :meth:`progress` and :meth:`cancel`, -1 if the callback came already."""
         chunk = min(self.read_length, PACKET - DATA_HEADER)
-        start = partial(self._link.sftp_get, handle, offset=0, size=size, chunk=chunk, to_end=True)
+        start = partial(self._link.sftp_get, handle, offset=offset, size=size, chunk=chunk, to_end=to_end)
         return self._transfer(fd, callback, start)
 
-    def put(self, handle: bytes, fd: int, size: int, callback: TransferCallback) -> int:
-        """Writes ``size`` bytes of ``fd`` (-1: until its end) to a remote file; otherwise as :meth:`get`."""
+    def put(self, handle: bytes, fd: int, size: int, callback: TransferCallback, *, offset: int = 0) -> int:
+        """Writes ``size`` bytes of ``fd`` from ``offset`` (-1: until its end) to a remote file; else as :meth:`get`."""
         chunk = min(self.write_length, PACKET - WRITE_HEADER - len(handle))
-        start = partial(self._link.sftp_put, handle, offset=0, size=size, chunk=chunk)
+        start = partial(self._link.sftp_put, handle, offset=offset, size=size, chunk=chunk)
         return self._transfer(fd, callback, start)
 
     def _transfer(self, fd: int, callback: TransferCallback, start: Callable[[int], int]) -> int:
@@ -347,6 +368,11 @@ def transfer_failure(result: TransferResult, remote: bytes, local: str) -> Failu
     if result.cancelled:
         return TransferError(f"{printable(name)}: interrupted")
     return None
+
+
+def transfer_lost(result: TransferResult) -> bool:
+    """Whether a transfer ended because its session, or the connection, did."""
+    return result.status < 0 and result.status != _E_SYSTEM
 
 
 def named(error: Failure, remote: bytes, doing: str = "") -> Failure:

@@ -4,7 +4,8 @@ Callbacks and not coroutines, because a tree of small files is copied with a hun
 cost microseconds.
 
 What is left behind when a copy fails never looks complete. A target is emptied before it is written, so that it is
-shorter than its source until the last byte is there; after a failure it is cut to what had been transferred.
+shorter than its source until the last byte is there; after a failure it is cut to what is known to be there without a
+gap, and never left at its full length.
 
 Emptying the target must not empty the source: think of ``scp file localhost:file``. Where size and modification time of
 both agree, the target's access time is changed first, and if that shows on the source, the two are one file.
@@ -18,7 +19,7 @@ import stat
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fastssh.errors import SSHError, TransferError
 from fastssh.sftp import messages
@@ -26,6 +27,9 @@ from fastssh.sftp.attributes import SFTPAttributes, wire_time
 from fastssh.sftp.messages import Request
 from fastssh.sftp.session import Failure, Session, named
 from fastssh.wire.text import printable
+
+if TYPE_CHECKING:
+    from fastssh.sftp.stripes import Stripes
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,8 +51,8 @@ class FileCopy:
     __slots__ = (
         "_fd",
         "_handle",
-        "_number",
         "_pending",
+        "_stripes",
         "bytes",
         "cancelled",
         "done",
@@ -69,7 +73,8 @@ class FileCopy:
         self.error: Failure | None = None
         self.size = self.bytes = 0
         self.cancelled = False
-        self._fd = self._number = -1
+        self._fd = -1
+        self._stripes: Stripes | None = None
         self._handle = b""
         self._pending = 0
 
@@ -86,13 +91,13 @@ class FileCopy:
     @property
     def progress(self) -> int:
         """Bytes so far."""
-        return self.session.progress(self._number) if self._number >= 0 else self.bytes
+        return self._stripes.progress if self._stripes is not None else self.bytes
 
     def cancel(self) -> None:
         """Ends the copy as soon as requests under way are answered; ``done`` follows."""
         self.cancelled = True
-        if self._number >= 0:
-            self.session.cancel(self._number)
+        if self._stripes is not None:
+            self._stripes.cancel()
 
     def _interrupted(self) -> TransferError:
         return TransferError(f"{printable(self.local)}: interrupted")

@@ -7,14 +7,15 @@ import stat
 from collections.abc import Callable
 from functools import partial
 from types import EllipsisType
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from fastssh.errors import SFTPFileNotFoundError, SFTPUnsupportedError
 from fastssh.sftp import messages
 from fastssh.sftp.attributes import SFTPAttributes, wire_time
 from fastssh.sftp.constants import OpenFlags
 from fastssh.sftp.messages import Request
-from fastssh.sftp.session import Failure, Session, named, transfer_failure
+from fastssh.sftp.session import Failure, Session, named
+from fastssh.sftp.stripes import STRIPED, UploadStripes
 from fastssh.sftp.transfer import (
     FileCopy,
     FileOptions,
@@ -26,9 +27,6 @@ from fastssh.sftp.transfer import (
     one_file,
     restore_times,
 )
-
-if TYPE_CHECKING:
-    from fastssh._native.plane import TransferResult
 
 # A FIFO without writer must not stop us before we know that it is one.
 _OPEN_LOCAL: Final = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
@@ -163,27 +161,29 @@ class FileUpload(FileCopy):
     def _send_large(self, size: int) -> None:
         if self.cancelled:
             self._give_up(self._interrupted())
-        else:
-            self._number = self.session.put(self._handle, self._fd, size, self._sent)
-
-    def _sent(self, result: TransferResult | None, error: Failure | None) -> None:
-        number, self._number = self._number, -1
-        if result is None:
-            self.bytes = self.session.progress(number)
-            if error is not None:
-                self._give_up(named(local_error(error, self.local), self.remote))
             return
-        self.bytes = result.bytes
-        failure = transfer_failure(result, self.remote, self.local)
+        null = not self._regular and self.remote == os.fsencode(os.devnull)  # which takes bytes in any order
+        spread = size >= STRIPED and not self._in_place and (self._regular or null)
+        names = self.remote, self.local
+        self._stripes = UploadStripes(
+            self.session, self._handle, self._fd, size, names, self._sent, spread=spread, marked=not null
+        )
+        self._stripes.start()
+
+    def _sent(self, failure: Failure | None) -> None:
+        stripes, self._stripes = self._stripes, None
+        assert stripes is not None
         if failure is None:
             try:
-                if not self._unchanged() or (self.size and result.bytes != self.size):
+                if not self._unchanged():
                     failure = changed(self.local)
             except OSError as fault:
                 failure = local_error(fault, self.local)
         if failure is not None:
+            self.bytes = stripes.prefix
             self._give_up(failure)
         else:
+            self.bytes = stripes.bytes
             self._close([])
 
     # -- the end ------------------------------------------------------------------------------------------------------
@@ -210,7 +210,7 @@ class FileUpload(FileCopy):
         self._batch(*requests, (messages.CLOSE, (self._handle,), "close"))
 
     def _give_up(self, error: Failure) -> None:
-        """Cuts the target to what was transferred, so that it does not pass for the whole, and closes it."""
+        """Cuts the target to what is there without a gap, so that it does not pass for the whole, and closes it."""
         self.error = error
         cut = (messages.FSETSTAT, (self._handle, SFTPAttributes(size=self.bytes)), "")
         close = (messages.CLOSE, (self._handle,), "")
