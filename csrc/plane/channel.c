@@ -103,6 +103,16 @@ int fs_plane_channel_eof(fs_plane *p, uint32_t id)
     return FS_OK;
 }
 
+int fs_plane_channel_discard(fs_plane *p, uint32_t id)
+{
+    fs_channel *c = fs_channel_find(p, id);
+    if (c == NULL || c->state != FS_CHANNEL_OPEN)
+        return FS_E_CHANNEL;
+    fs_buffer_free(&c->queue);
+    fs_buffer_free(&c->queue_stderr);
+    return FS_OK;
+}
+
 int fs_plane_channel_close(fs_plane *p, uint32_t id)
 {
     fs_channel *c = fs_channel_find(p, id);

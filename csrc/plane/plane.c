@@ -316,8 +316,10 @@ static int send_all(fs_plane *p, int fd, int *flags)
             continue;
         if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK))
             n = 0;
-        if (n < 0)
+        if (n < 0) {
+            p->send_errno = errno;
             return FS_E_SYSTEM;
+        }
         fs_plane_drop(p, (size_t)n);
         moved += (size_t)n;
         if ((size_t)n < held) {
@@ -331,12 +333,12 @@ static int send_all(fs_plane *p, int fd, int *flags)
 
 static int finish(fs_plane *p, int status, int *flags)
 {
-    if (status != FS_OK && p->failed == FS_OK) {
+    if (status != FS_OK && p->failed == FS_OK && p->send_errno == 0) {
         p->failed = status;
         p->failed_errno = errno;
     }
     if (status == FS_E_SYSTEM)
-        errno = p->failed_errno;
+        errno = p->send_errno ? p->send_errno : p->failed_errno;
     if (fs_plane_has_events(p))
         *flags |= FS_STEP_EVENTS;
     if (p->end_of_stream)
@@ -352,6 +354,8 @@ static int turn(fs_plane *p, int fd, int readable, int *flags)
     p->wait_until = 0; /* fill() asks again if it must */
     if (p->failed != FS_OK)
         return finish(p, p->failed, flags);
+    if (p->send_errno != 0)
+        return finish(p, FS_E_SYSTEM, flags);
     int status = advance(p); /* what was left over when events or keys were wanted */
     for (size_t moved = 0; status == FS_OK && readable && !p->end_of_stream;) {
         make_room(p);

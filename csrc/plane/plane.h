@@ -71,7 +71,8 @@ enum { FS_STEP_EVENTS = 1, FS_STEP_WANT_WRITE = 2, FS_STEP_EOF = 4, FS_STEP_MORE
 
 #define FS_MAX_LINGER 500000000u /* ns */
 
-/* One bounded turn on a non-blocking socket. *flags: FS_STEP_. FS_E_SYSTEM leaves errno.
+/* One bounded turn on a non-blocking socket. *flags: FS_STEP_. FS_E_SYSTEM leaves errno; when it comes from sending,
+ * feed() still takes what the peer said before it closed.
  * While transfers are under way and nothing else is to be done, it waits for the socket up to linger ns (at most
  * FS_MAX_LINGER) and goes on with more turns. */
 int fs_plane_step(fs_plane *p, int fd, int readable, uint64_t linger, int *flags);
@@ -98,6 +99,8 @@ int fs_plane_channel_write(fs_plane *p, uint32_t channel, uint32_t stream, const
 int fs_plane_channel_pending(const fs_plane *p, uint32_t channel, size_t *pending);
 /* CHANNEL_EOF behind the queue and all transfers; CHANNEL_CLOSE behind the queue, ending transfers at once. */
 int fs_plane_channel_eof(fs_plane *p, uint32_t channel);
+/* What is queued is dropped: nothing that stands behind it has to wait for the peer's window. */
+int fs_plane_channel_discard(fs_plane *p, uint32_t channel);
 int fs_plane_channel_close(fs_plane *p, uint32_t channel);
 int fs_plane_channel_consumed(fs_plane *p, uint32_t channel, uint32_t count);
 int fs_plane_channel_remote(const fs_plane *p, uint32_t channel, uint32_t *remote, uint32_t *window,

@@ -80,7 +80,8 @@ class Plane:
         """One bounded turn: recv (if readable), open, dispatch, fill, seal, send, without the GIL. Returns STEP_ flags.
         While transfers run and nothing else is to be done, waits up to linger seconds (at most 0.5) for the socket
         and takes more turns: fewer rounds through the event loop, which stands still meanwhile.
-        Raises ProtocolError, IntegrityError or OSError; events that came before the fault are still in events().
+        Raises ProtocolError, IntegrityError or OSError; events that came before the fault are still in events(). After
+        an OSError of sending feed() still takes what the peer said before it closed.
         """
     def feed(self, data: bytes) -> int:
         """Takes received bytes in memory; returns how many were taken (fewer when events() must be read, or keys set,
@@ -103,6 +104,8 @@ class Plane:
         among the events, the data is dropped."""
     def channel_pending(self, channel: int) -> int: ...
     def channel_eof(self, channel: int) -> None: ...  # CHANNEL_EOF once the queue is empty and all transfers have ended
+    def channel_discard(self, channel: int) -> None:
+        """Drops what is queued, so that EOF and CLOSE need not wait for the peer's window."""
     def channel_close(self, channel: int) -> None:
         """CHANNEL_CLOSE once the queue is empty (EOF not implied). Transfers end at once: replies are dropped."""
     def channel_consumed(self, channel: int, count: int) -> None:

@@ -71,6 +71,7 @@ cdef extern from "plane.h":
     int fs_plane_channel_write(fs_plane *p, uint32_t channel, uint32_t stream, const uint8_t *data, size_t len, size_t *pending) nogil
     int fs_plane_channel_pending(const fs_plane *p, uint32_t channel, size_t *pending) nogil
     int fs_plane_channel_eof(fs_plane *p, uint32_t channel) nogil
+    int fs_plane_channel_discard(fs_plane *p, uint32_t channel) nogil
     int fs_plane_channel_close(fs_plane *p, uint32_t channel) nogil
     int fs_plane_channel_consumed(fs_plane *p, uint32_t channel, uint32_t count) nogil
     int fs_plane_channel_remote(const fs_plane *p, uint32_t channel, uint32_t *remote, uint32_t *window, uint32_t *max_packet) nogil
@@ -285,6 +286,10 @@ cdef class Plane:
     def channel_eof(self, uint32_t channel):
         self.enter()
         check(fs_plane_channel_eof(self.plane, channel))
+
+    def channel_discard(self, uint32_t channel):
+        self.enter()
+        check(fs_plane_channel_discard(self.plane, channel))
 
     def channel_close(self, uint32_t channel):
         self.enter()
