@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 IDENTIFICATION_READ: Final = 64 * 1024  # bytes
 TURNS: Final = 32  # of the plane in one call from the loop, so that other tasks run
+LAST_WORDS: Final = 4 * 1024 * 1024  # bytes read for a DISCONNECT among them after a send failed
 GOODBYE_SECONDS: Final = 2.0  # for the peer to take our last messages
 
 
@@ -50,7 +51,7 @@ class Driver:
         self._settle = settle
         self._lost = lost
         self.peer = peer
-        self._linger = linger
+        self.linger = linger
         self.error: SSHError | None = None  # why the connection ended
         self._identified = False
         self._pumping = self._scheduled = self._reading = self._writing = False
@@ -192,10 +193,12 @@ class Driver:
         for _ in range(TURNS):
             self._transport.check_rekey()
             try:
-                flags = self._plane.step(self._fd, readable, self._linger)
+                flags = self._plane.step(self._fd, readable, self.linger)
             except (SSHError, OSError) as fault:
                 try:
                     self._transport.process_events(self._plane.events())  # what came before the fault may tell more
+                    if isinstance(fault, OSError):
+                        self._read_last_words()
                 except OSError:  # the plane repeats its fault, without the system's reason
                     raise fault from None
                 raise
@@ -219,6 +222,19 @@ class Driver:
         wait = self._plane.wait_seconds
         if wait > 0:
             self._pause = self._loop.call_later(wait, self._pump, False)
+
+    def _read_last_words(self) -> None:
+        """A send failed. A server that closes with our data unread says why before: that lies in the socket still."""
+        left = LAST_WORDS
+        while left > 0 and (data := self._sock.recv(IDENTIFICATION_READ)):
+            left -= len(data)
+            while data:
+                taken = self._plane.feed(data)
+                events = self._plane.events()
+                if not taken and not events:
+                    return
+                data = data[taken:]
+                self._transport.process_events(events)
 
     def _cancel_pause(self) -> None:
         if self._pause is not None:
