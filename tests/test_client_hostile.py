@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import socket
 from pathlib import Path
 
 import pytest
@@ -15,11 +16,13 @@ from fastssh.errors import (
     ChannelClosedError,
     ConnectionLostError,
     DisconnectedError,
+    NegotiationError,
     ProtocolError,
     SSHError,
     SSHTimeoutError,
 )
 from fastssh.keys.private import generate_private_key
+from fastssh.transport.phases import Role
 from fastssh.wire import codec
 from fastssh.wire.messages import (
     ChannelClose,
@@ -36,7 +39,7 @@ from fastssh.wire.messages import (
     UserauthPkOk,
     UserauthSuccess,
 )
-from tests.support.serving import Command, joined, options, serving
+from tests.support.serving import Command, Server, joined, options, serving
 
 SECONDS = 20.0
 
@@ -299,6 +302,22 @@ async def test_row17_a_host_key_that_changes_at_rekey_ends_the_connection(tmp_pa
         server.driver.wake()
         with pytest.raises(ProtocolError, match="host key changed at rekey"):
             await process.wait()
+
+
+async def test_a_server_is_told_why_although_its_first_packet_came_with_its_identification(tmp_path: Path) -> None:
+    ours, theirs = socket.socketpair()
+    server = Server(ours, ciphers=("aes256-ctr",))
+    with ours:
+        kexinit = server.transport._offer.kexinit(Role.SERVER, bytes(16), first=True).encode()
+        padding = 4 + -(len(kexinit) + 9) % 8
+        packet = bytes((padding,)) + kexinit + bytes(padding)
+        ours.sendall(server.transport.identification + codec.string(packet))
+        with pytest.raises(NegotiationError, match="no common cipher"):
+            await connect(**options(tmp_path, server, ciphers=("aes128-ctr",)), sock=theirs)
+        said = b""
+        while data := ours.recv(65536):
+            said += data
+    assert b"no common cipher" in said  # in the clear, as everything before the first keys
 
 
 # --- during login ---------------------------------------------------------------------------------------------------

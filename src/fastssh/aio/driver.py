@@ -159,11 +159,9 @@ class Driver:
             self._identified = self._transport.receive_identification(data)
         except (BlockingIOError, InterruptedError):
             return
-        except OSError as error:
-            self._fail_system(error)
-            return
-        except SSHError as error:
-            self.fail(error)
+        except Exception as error:
+            self._identified = bool(self._transport.peer_identification)  # then it can be told why
+            self._failed(error)
             return
         if self._identified:
             self._pump(False)
@@ -177,15 +175,8 @@ class Driver:
         self._pumping = True
         try:
             self._turns(readable)
-        except OSError as error:
-            self._fail_system(error)
-        except SSHError as error:
-            self.fail(error)
-        except Exception as error:  # ours, or of somebody who was called: the connection is in an unknown state
-            self._loop.call_exception_handler({"message": "error in a protocol handler", "exception": error})
-            failure = SSHError(f"internal error: {type(error).__name__}")  # the peer is told no more than this
-            failure.__cause__ = error
-            self.fail(failure)
+        except Exception as error:
+            self._failed(error)
         finally:
             self._pumping = False
 
@@ -243,10 +234,19 @@ class Driver:
 
     # -- the end ---------------------------------------------------------------------------------------------------
 
-    def _fail_system(self, error: OSError) -> None:
+    def _failed(self, error: Exception) -> None:
+        """The end, by whatever came out of handling what the peer sent."""
         if isinstance(error, SSHError):
             self.fail(error)
-            return
+        elif isinstance(error, OSError):
+            self._fail_system(error)
+        else:  # ours, or of somebody who was called: the connection is in an unknown state
+            self._loop.call_exception_handler({"message": "error in a protocol handler", "exception": error})
+            failure = SSHError(f"internal error: {type(error).__name__}")  # the peer is told no more than this
+            failure.__cause__ = error
+            self.fail(failure)
+
+    def _fail_system(self, error: OSError) -> None:
         failure = ConnectionLostError(f"connection to {self.peer}: {error.strerror or error}")
         failure.__cause__ = error
         self.fail(failure)
