@@ -432,6 +432,23 @@ def test_a_closed_standard_output_is_no_traceback(tmp_path: Path) -> None:
             assert done.returncode != 0 or redirection == ">&-"
 
 
+def test_closed_standard_descriptors_are_taken_by_nothing_else(tmp_path: Path) -> None:
+    """What a library or a child writes to descriptor 2 must not end up in a file that is copied, or on the wire."""
+    (tmp_path / "sitecustomize.py").write_text(
+        "import os, fastssh.cli.job\n"
+        "async def run(self):\n"
+        "    found = [os.path.realpath(f'/proc/self/fd/{number}') for number in range(3)]\n"
+        "    open('found', 'w').write(' '.join(found))\n"
+        "    return 0\n"
+        "fastssh.cli.job.CopyJob.run = run\n"
+    )
+    command = ["sh", "-c", 'exec "$@" <&- >&- 2>&-', "sh", str(FASTSSH_SCP), "a", "h:b"]
+    done = subprocess.run(command, timeout=SECONDS, cwd=tmp_path, check=False,
+                          env=clean_environment(tmp_path, PYTHONPATH=str(tmp_path)))
+    assert done.returncode == 0
+    assert (tmp_path / "found").read_text() == " ".join(["/dev/null"] * 3)
+
+
 MANUAL = Path(__file__).parent.parent / "docs/man/fastssh-scp.1"
 
 

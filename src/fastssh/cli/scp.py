@@ -24,6 +24,7 @@ _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 def main(argv: list[str] | None = None) -> int:
     """Runs fastssh-scp with ``argv`` (without the program's name); returns its exit status and never raises."""
+    _open_standard_descriptors()
     messages = Messages()
     try:
         status = _run(sys.argv[1:] if argv is None else argv, messages)
@@ -34,6 +35,14 @@ def main(argv: list[str] | None = None) -> int:
         messages.unexpected(error)
         status = EXIT_FAILED
     return status
+
+
+def _open_standard_descriptors() -> None:
+    """Puts /dev/null where the caller closed 0, 1 or 2: no socket and no copied file may get a number that cp, or a
+    library's last words, write to."""
+    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
+        os.set_inheritable(descriptor, True)
+    os.close(descriptor)
 
 
 def _run(argv: list[str], messages: Messages) -> int:
