@@ -109,7 +109,8 @@ class Plane:
     def channel_close(self, channel: int) -> None:
         """CHANNEL_CLOSE once the queue is empty (EOF not implied). Transfers end at once: replies are dropped."""
     def channel_consumed(self, channel: int, count: int) -> None:
-        """EVENT_DATA bytes that Python is done with: window credit for the peer. SFTP channels credit themselves."""
+        """EVENT_DATA bytes that Python is done with: window credit for the peer. SFTP channels credit themselves, but
+        for stderr."""
     def channel_remove(self, channel: int) -> None:
         """After CLOSE went both ways (or open failed)."""
     def channel_remote(self, channel: int) -> tuple[int, int, int]: ...  # (remote id, window left, max packet)
@@ -119,7 +120,8 @@ class Plane:
     # whole messages with their length; the plane never cuts into one.
 
     def sftp_attach(self, channel: int) -> None:
-        """From now on what arrives on this channel is SFTP messages (first VERSION, as an event)."""
+        """From now on what arrives on this channel is SFTP messages (first VERSION, as an event), and stderr as it
+        was."""
     def sftp_get(
         self, channel: int, handle: bytes, fd: int, *, offset: int, size: int, chunk: int, to_end: bool
     ) -> int:
