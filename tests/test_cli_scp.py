@@ -455,7 +455,7 @@ MANUAL = Path(__file__).parent.parent / "docs/man/fastssh-scp.1"
 def test_the_manual_names_every_option_and_directive() -> None:
     text = MANUAL.read_text()
     described = set(re.findall(r"^\.It Fl (\S+)", text, re.MULTILINE))
-    understood = {*"46BCcFilopPqrTsvX", "-json", "-help", "-version"}
+    understood = {*"46BCcFilopPqrTsvX", "-connections", "-json", "-help", "-version"}
     assert described == understood
     for option in understood - {"s"}:
         assert re.search(rf"-\w*{option}", arguments.USAGE), option

@@ -7,6 +7,7 @@ import os
 import socket
 import time
 from collections.abc import Callable, Coroutine, Generator, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from fastssh import algorithms
@@ -43,6 +44,8 @@ if TYPE_CHECKING:
     from fastssh.transport.negotiation import Negotiated
 
 SOFTWARE: Final = f"fastssh_{__version__}"
+COMPANION_SECONDS: Final = 15.0  # for a companion connection to be made
+COMPANION_ALIVE: Final = 5.0  # ServerAliveInterval of one: whoever copies over it waits for it
 REKEY_CHECK_SECONDS: Final = 30.0  # how often time limits of keys and key exchanges are looked at
 
 
@@ -55,6 +58,7 @@ class ClientConnection:
 
     def __init__(self, options: ClientOptions, sock: socket.socket, peer: str, address: str) -> None:
         self._options = options
+        self._address = address
         self._policy = HostKeyPolicy(options, address)
         self.plane = Plane()
         self._transport = Transport(
@@ -272,6 +276,39 @@ class ClientConnection:
     def options(self) -> ClientOptions:
         """What the connection was asked to be."""
         return self._options
+
+    def companion_options(self, *, ask: bool = False) -> ClientOptions | None:
+        """Options for one more connection to the same server, as the same user and with the same key.
+
+        It accepts no other host key than this connection's, asks no person anything, and gives up soon. None where that
+        cannot be: the login was not by one key alone, or, unless ``ask``, an agent or a person had to do with it.
+        """
+        login, options = self._login, self._options
+        identity = login.identity if login is not None else None
+        if login is None or identity is None or (login.asked and not ask):
+            return None
+        if identity.private is not None:
+            options = replace(options, keys=(identity.private,), identity_files=(), agent_socket="none")
+        log = options.log
+        return replace(
+            options,
+            host=self._address,
+            host_key_algorithms=(self.negotiated.host_key,),
+            pinned_host_key=self.host_key,
+            identities_only=True,
+            preferred_authentications=("publickey",),
+            password=None,
+            prompter=None,
+            connect_timeout=min(options.connect_timeout or COMPANION_SECONDS, COMPANION_SECONDS),
+            login_timeout=COMPANION_SECONDS,
+            server_alive_interval=min(options.server_alive_interval or COMPANION_ALIVE, COMPANION_ALIVE),
+            linger=0,
+            log=lambda level, text: log(max(level, LOG_DEBUG1), text),  # nobody is bothered when it cannot be made
+        )
+
+    def set_linger(self, seconds: float) -> None:
+        """Changes ``ClientOptions.linger``: to 0 when the loop gets other work, such as a second connection's."""
+        self._driver.linger = seconds
 
     # -- channels --------------------------------------------------------------------------------------------------
 

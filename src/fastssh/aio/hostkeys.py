@@ -41,7 +41,8 @@ class HostKeyPolicy:
         user_paths, system_paths = options.known_hosts_paths()
         self._options = options
         self._log = options.log
-        self._known = KnownHosts.load([*user_paths, *system_paths])
+        self._pinned = options.pinned_host_key
+        self._known = KnownHosts.load([] if self._pinned is not None else [*user_paths, *system_paths])
         self._add_to = user_paths[0] if user_paths else None
         self._host = options.known_hosts_name
         # An alias stands for the host whatever its port (ssh_config(5), HostKeyAlias).
@@ -52,6 +53,8 @@ class HostKeyPolicy:
 
     def algorithms(self, default: tuple[str, ...]) -> tuple[str, ...]:
         """The host key algorithms to offer: those of known keys first, so that a known key is shown."""
+        if self._pinned is not None:
+            return tuple(name for name in default if name in self._pinned.signature_algorithms)
         return self._known.algorithms_for(self._host, self._port, default)
 
     def check(self, key: PublicKey) -> HostKeyQuestion | None:
@@ -61,6 +64,9 @@ class HostKeyPolicy:
                 f"RSA host key of {self.name} has {key.bits} bits, but {self._options.required_rsa_size} are required. "
                 + _FAILED
             )
+        if self._pinned is not None:
+            self._check_pinned(key, self._pinned)
+            return None
         match = self._known.check(self._host, self._port, key)
         if match.status is HostStatus.MATCH:
             self._log(LOG_DEBUG1, f"Host '{self.name}' is known and matches the {key.family} host key.")
@@ -75,6 +81,14 @@ class HostKeyPolicy:
         if match.status is not HostStatus.UNKNOWN:
             raise HostKeyError(_FAILED)
         return self._unknown(key)
+
+    def _check_pinned(self, key: PublicKey, pinned: PublicKey) -> None:
+        if key.blob != pinned.blob:
+            raise HostKeyChangedError(
+                f"{self.name} showed the host key {key.fingerprint()} where {pinned.fingerprint()} is required. "
+                + _FAILED
+            )
+        self._log(LOG_DEBUG1, f"Host '{self.name}' showed the {key.family} host key that is required.")
 
     def confirmed(self, key: PublicKey, yes: bool) -> None:
         """The answer to the question. Raises HostKeyUnknownError for no."""

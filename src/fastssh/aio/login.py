@@ -66,6 +66,8 @@ class Login:
         self._patience = patience
         self._agent: AgentClient | None = None
         self._auth: AuthClient | None = None
+        self._context: AuthContext | None = None
+        self.asked = False  # whether a person, or an agent that may ask one, had to do with it
         self._notes: list[str] = []  # what went wrong on the way, for the error
         loop = asyncio.get_running_loop()
         self._done: asyncio.Future[str] = loop.create_future()
@@ -83,7 +85,7 @@ class Login:
         methods = [name for name in options.preferred_authentications if not (server_changed and name in _PASSWORDS)]
         algorithms = extensions.get("server-sig-algs")
         host_key = self._transport.host_key
-        context = AuthContext(
+        context = self._context = AuthContext(
             user=options.user,
             host=options.host,
             session_id=self._transport.session_id,
@@ -114,6 +116,14 @@ class Login:
             answering.cancel()
             await asyncio.wait((answering,))
             self._auth.close()
+
+    @property
+    def identity(self) -> Identity | None:
+        """The key that alone was enough to log in; None for other ways."""
+        context = self._context
+        if context is None or context.partial_successes or len(context.accepted) != 1:
+            return None
+        return context.accepted[0]
 
     def message(self, payload: bytes) -> None:
         """A message of the authentication protocol, or the answer to the service request."""
@@ -173,12 +183,14 @@ class Login:
     async def _ask(self, prompt: str, *, echo: bool = False) -> str | None:
         if self._options.prompter is None:
             return None
+        self.asked = True
         async with self._patience.paused():
             return await self._options.prompter.ask(prompt, echo=echo)
 
     async def _sign(self, identity: Identity, data: bytes, algorithm: str) -> bytes | None:
         if self._agent is None or identity.public is None:
             return None
+        self.asked = True
         try:
             async with self._patience.paused():  # somebody may have to confirm it
                 return await self._agent.sign(identity.public.blob, data, algorithm)

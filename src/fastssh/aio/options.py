@@ -14,6 +14,7 @@ from fastssh.errors import ConfigError
 
 if TYPE_CHECKING:
     from fastssh.keys.private import PrivateKey
+    from fastssh.keys.public import PublicKey
 
 StrictHostKeyChecking = Literal["yes", "ask", "accept-new", "no"]
 Path = str | os.PathLike[str]
@@ -80,6 +81,7 @@ class ClientOptions:
     global_known_hosts: Sequence[Path] = GLOBAL_KNOWN_HOSTS
     strict_host_key_checking: StrictHostKeyChecking | None = None  # None: "ask" with a prompter, "yes" without
     hash_known_hosts: bool = False
+    pinned_host_key: PublicKey | None = None  # the only one that is accepted; known_hosts is neither read nor written
     required_rsa_size: int = 1024  # bits; smaller host keys are refused, smaller user keys not offered
     # -- authentication
     identity_files: Sequence[Path] | None = None  # None: those of IDENTITY_FILES that exist

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import os
+import random
 import stat as _stat
+import time
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import aclosing
@@ -41,6 +43,7 @@ if TYPE_CHECKING:
 MAX_OUTSTANDING: Final = 256  # requests of coroutines; more wait their turn
 PROGRESS_SECONDS: Final = 0.1
 INTERRUPT_SECONDS: Final = 2.0  # for the server to answer what is under way when a copy is cancelled
+MARK_SECONDS: Final = 1 << 24
 MAX_MATCHES: Final = 1_000_000  # names that one pattern or one listing may give
 
 T = TypeVar("T")
@@ -60,13 +63,24 @@ async def open_sftp(
     timeout: float = INIT_SECONDS,
     window: int = WINDOW,
     max_packet: int = MAX_PACKET,
+    channels: int = 1,
 ) -> SFTPClient:
     """Opens a session channel, starts the sftp subsystem and waits, at most ``timeout`` seconds, for its limits.
+
+    With ``channels`` above 1, large files are copied over so many channels at once, see
+    :meth:`SFTPClient.add_companion`.
 
     Raises SSHTimeoutError, ChannelOpenError, ChannelRequestError when there is no such subsystem, SFTPBadMessageError
     when what answers is not SFTP.
     """
-    return SFTPClient(await SFTPChannel.open(connection, timeout=timeout, window=window, max_packet=max_packet))
+    client = SFTPClient(await SFTPChannel.open(connection, timeout=timeout, window=window, max_packet=max_packet))
+    try:
+        for _ in range(1, channels):
+            await client.add_companion(connection, timeout=timeout, window=window, max_packet=max_packet)
+    except BaseException:
+        client.close()
+        raise
+    return client
 
 
 class SFTPClient:
@@ -83,6 +97,7 @@ class SFTPClient:
         self._channel = channel
         self._submitted = 0  # requests of coroutines without reply
         self._waiters: deque[asyncio.Future[None]] = deque()
+        self._companions: list[SFTPClient] = []
         channel.room = self._wake
 
     # -- life --------------------------------------------------------------------------------------------------------
@@ -97,13 +112,36 @@ class SFTPClient:
         await self.wait_closed()
 
     def close(self) -> None:
-        """Closes the channel; requests that are still unanswered fail."""
-        self.session.abort(SSHError("the SFTP session was closed"))
-        self._wake()
+        """Closes the channel, and those of companions; requests that are still unanswered fail."""
+        for client in (self, *self._companions):
+            client.session.abort(SSHError("the SFTP session was closed"))
+            client._wake()
 
     async def wait_closed(self) -> None:
-        """Returns when the channel is closed, on the server's side as well, or after two seconds."""
-        await asyncio.wait({self._channel.ended}, timeout=INTERRUPT_SECONDS)
+        """Returns when the channels are closed, on the server's side as well, or after two seconds."""
+        channels = {client._channel.ended for client in (self, *self._companions)}
+        await asyncio.wait(channels, timeout=INTERRUPT_SECONDS)
+
+    # -- companions --------------------------------------------------------------------------------------------------
+
+    @property
+    def companions(self) -> tuple[SFTPClient, ...]:
+        """The sessions that large files go over as well, those that were lost left out."""
+        return tuple(client for client in self._companions if client.session.error is None)
+
+    async def add_companion(self, connection: ClientConnection, **options: Any) -> SFTPClient:
+        """Opens one more session, which copies of large files (32 MiB and more) use as well from then on.
+
+        ``connection``: this session's own, or a better one to the same server and user, as a server gives each
+        connection a process. ``options`` and errors as of :func:`open_sftp`. It is closed with this session, which
+        does without it when it is lost, and does not end the connection.
+        """
+        companion = await open_sftp(connection, **options)
+        self._companions.append(companion)
+        # Marks are within the last half year, so that they look strange to nobody, and before the time of any write.
+        mark = int(time.time()) - MARK_SECONDS + random.SystemRandom().randrange(MARK_SECONDS // 2)
+        self.session.add_companion(companion.session, mark)
+        return companion
 
     @property
     def limits(self) -> SFTPLimits:

@@ -48,14 +48,14 @@ def authenticate(context: AuthContext) -> Flow[str]:
     methods: dict[str, Method] = {
         method.name: method for method in (publickey, KeyboardInteractive(context), Password(context))
     }
-    used, tried, partial = "none", ["none"], 0
+    used, tried = "none", ["none"]
     offered: tuple[str, ...] | None = None
     remaining: list[str] = []
     current: Method | None = None
     while isinstance(verdict, UserauthFailure):
         if verdict.partial_success:
-            partial += 1
-            if partial > MAX_PARTIAL_SUCCESSES:
+            context.partial_successes += 1
+            if context.partial_successes > MAX_PARTIAL_SUCCESSES:
                 raise ProtocolError("server asks for authentication without end")
             yield Tell(1, f'Authenticated using "{used}" with partial success.')
             publickey.partial_success(used)

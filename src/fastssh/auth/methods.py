@@ -53,6 +53,8 @@ class AuthContext:
     password: str | None = field(default=None, repr=False)
     password_prompts: int = 3
     preferred: Sequence[str] = (PUBLICKEY, "keyboard-interactive", "password")
+    accepted: list[Identity] = field(default_factory=list)  # what the server has taken so far, for the caller to see
+    partial_successes: int = 0
 
     @property
     def who(self) -> str:
@@ -127,6 +129,8 @@ class Publickey:
                 continue
             yield Send(request.signed(signature))
             verdict: Verdict = yield Receive("auth", VERDICTS)
+            if not isinstance(verdict, UserauthFailure) or verdict.partial_success:
+                self._context.accepted.append(identity)
             return verdict
         return None
 

@@ -12,7 +12,7 @@ from fastssh.config.values import port as read_port
 USAGE: Final = """\
 usage: fastssh-scp [-46BCpqrTv] [-c cipher] [-F ssh_config] [-i identity_file]
                    [-l limit] [-o ssh_option] [-P port] [-X sftp_option]
-                   [--json] source ... target
+                   [--connections number] [--json] source ... target
        fastssh-scp --help | --version
 """
 
@@ -39,6 +39,8 @@ expanded on the remote side. A local name with a colon is written ./na:me.
   -4, -6            IPv4 or IPv6 only
   -T, -s            as in scp; names are always checked, SFTP always used
   -X sftp_option    nrequests=N or buffer=N; taken, but both adapt anyway
+  --connections N   connections for large files, 1 to 8; by default up to 3 if
+                    nobody has to be asked for them; always 1 with -l
   --json            print one summary of the copy on standard output
   --help            show this
   --version         show versions of fastssh and of the libraries it uses
@@ -59,6 +61,7 @@ _NOT_YET: Final = {
     "-S": "another ssh program",
 }
 _OPTIONS: Final = "346ABCOpqRrsTvc:D:F:i:J:l:o:P:S:X:"
+_CONNECTIONS_MAX: Final = 8  # below what MaxStartups and MaxSessions of a stock server allow
 _LIMIT_MAX: Final = 100 * 1024 * 1024  # Kbit/s, as scp
 
 
@@ -83,6 +86,7 @@ class Arguments:
     config_file: str | None = None
     port: int | None = None
     limit: int = 0  # bytes a second; 0: none
+    connections: int | None = None  # None: as many as are good
     overrides: list[str | tuple[str, str]] = field(default_factory=list)
     identities: list[str] = field(default_factory=list)
     action: str = "copy"  # or "help", "version"
@@ -91,7 +95,7 @@ class Arguments:
 def read(argv: list[str]) -> Arguments:
     """The arguments in ``argv`` (without the program's name). Raises UsageError."""
     try:
-        options, names = getopt.getopt(argv, _OPTIONS, ["help", "json", "version"])
+        options, names = getopt.getopt(argv, _OPTIONS, ["connections=", "help", "json", "version"])
     except getopt.GetoptError as error:
         what = "option requires an argument" if "requires argument" in error.msg else "unknown option"
         raise UsageError(f"{what} -- {error.opt}", usage=True) from None
@@ -104,6 +108,8 @@ def read(argv: list[str]) -> Arguments:
                 return found
             case "--json":
                 found.json = True
+            case "--connections":
+                found.connections = _read_connections(value)
             case "-r":
                 found.recurse = True
             case "-p":
@@ -171,6 +177,13 @@ def _read_limit(text: str) -> int:
     if not 0 < limit <= _LIMIT_MAX:
         raise UsageError(f"bad limit {text[:40]!r}", usage=True)
     return limit * 1024 // 8
+
+
+def _read_connections(text: str) -> int:
+    number = _read_number(text)
+    if not 0 < number <= _CONNECTIONS_MAX:
+        raise UsageError(f"bad number of connections {text[:40]!r}: 1 to {_CONNECTIONS_MAX}", usage=True)
+    return number
 
 
 def _check_sftp_option(text: str) -> None:

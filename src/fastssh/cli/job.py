@@ -7,6 +7,7 @@ import contextlib
 import errno
 import itertools
 import os
+from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Final
 
 from fastssh.cli.arguments import Arguments
@@ -70,13 +71,30 @@ class CopyJob:
                 "kex": chosen.kex,
                 "host_key_algorithm": chosen.host_key,
             }
+            self.summary.connections = max(self.summary.connections, 1)
             try:
-                async with await connection.sftp() as sftp:
+                async with await connection.sftp() as sftp, self._companions(connection, sftp):
                     await self._copy(sftp, remote, paths, upload=upload)
                     if sftp.session.error is not None:
                         raise sftp.session.error
             except (SSHError, OSError) as error:  # no session, or one that was lost: scp's status for both is ssh's
                 self._error(remote.host, error, EXIT_NO_CONNECTION)
+
+    @contextlib.asynccontextmanager
+    async def _companions(self, connection: ClientConnection, sftp: SFTPClient) -> AsyncIterator[None]:
+        """More sessions as soon as a file is large enough for them to pay. A rate limit holds for one connection."""
+        from fastssh.cli.companions import LARGE, Companions
+
+        if self._arguments.limit or self._arguments.connections == 1:
+            yield
+            return
+        async with Companions(connection, sftp, self._arguments.connections) as companions:
+            self.tally.on_started = lambda size: companions.begin() if size >= LARGE else None
+            try:
+                yield
+            finally:
+                self.tally.on_started = None
+                self.summary.connections = max(self.summary.connections, 1 + companions.connections)
 
     async def _connect(self, remote: Remote) -> ClientConnection:
         import fastssh

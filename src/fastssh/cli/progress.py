@@ -138,11 +138,14 @@ class Tally:
     active: dict[str, _File] = field(default_factory=dict)
     finished_files: int = 0
     finished_bytes: int = 0
+    on_started: Callable[[int], None] | None = None  # gets the size
     on_finished: Callable[[_File], None] | None = None
     on_failed: Callable[[str, BaseException], None] | None = None
 
     def started(self, name: str, size: int) -> None:
         self.active[name] = _File(name, size, self.now())
+        if self.on_started is not None:
+            self.on_started(size)
 
     def progress(self, name: str, done: int) -> None:
         file = self.active.get(name)

@@ -24,6 +24,7 @@ class Summary:
     connect_seconds: float = 0.0
     seconds: float = 0.0  # of copying
     algorithms: dict[str, str] = field(default_factory=dict)  # of the last connection
+    connections: int = 0  # at once, at most
     failed: int = 0
     errors: list[dict[str, str]] = field(default_factory=list)  # the first MAX_ERRORS of them
     interrupted: bool = False
@@ -47,6 +48,7 @@ class Summary:
             "connect_seconds": round(self.connect_seconds, 6),
             "rate": round(self.bytes / self.seconds) if self.seconds > 0 else 0,
             **{name: self.algorithms.get(name) for name in ("cipher", "mac", "kex", "host_key_algorithm")},
+            "connections": self.connections,
             "cpu_user_seconds": round(usage.ru_utime, 6),
             "cpu_system_seconds": round(usage.ru_stime, 6),
             "peak_rss": peak_rss(usage.ru_maxrss),
