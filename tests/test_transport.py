@@ -17,6 +17,7 @@ from fastssh.errors import (
     HostKeyChangedError,
     HostKeyError,
     IntegrityError,
+    PassphraseError,
     ProtocolError,
     SSHError,
 )
@@ -91,7 +92,7 @@ def test_row17_a_late_no_ends_the_connection() -> None:
     with pytest.raises(HostKeyChangedError):
         pair.client.observer.answer(error)
     pair.client.transport.disconnect_for(error)
-    with pytest.raises(DisconnectedError, match="not the one we know") as caught:
+    with pytest.raises(DisconnectedError, match="host key verification failed") as caught:
         pair.run()
     assert caught.value.code == 9
     assert not pair.client.observer.ready
@@ -477,6 +478,19 @@ def test_errors_tell_the_peer_the_right_reason(error: SSHError, code: int) -> No
         pair.run()
     assert caught.value.code == code
     assert len(caught.value.description) <= 255
+
+
+@pytest.mark.parametrize(
+    "error",
+    [HostKeyError("/home/ann/known_hosts:7: no"), PassphraseError("/home/ann/key: wrong"), SSHError("/opt/askpass")],
+)
+def test_row17_the_peer_hears_nothing_of_this_machine(error: SSHError) -> None:
+    """It may be anybody: most of these errors come before its host key is trusted."""
+    pair = connected()
+    pair.client.transport.disconnect_for(error)
+    with pytest.raises(DisconnectedError) as caught:
+        pair.run()
+    assert "/" not in caught.value.description
 
 
 def test_a_disconnect_in_front_of_damaged_bytes_is_heard() -> None:

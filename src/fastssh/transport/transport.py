@@ -242,14 +242,14 @@ class Transport:
         self._disconnected = self._over = True
 
     def disconnect_for(self, error: BaseException) -> None:
-        """Tells the peer why we end the connection."""
+        """Tells the peer why we end the connection: what it did wrong in full, of other errors no more than their kind.
+        Their words are for the user, and may name files, programs and hosts to a server that nobody trusts."""
         if isinstance(error, ProtocolError):
-            reason = error.reason
+            self.disconnect(error.reason, printable(str(error))[:255])
         elif isinstance(error, HostKeyError):
-            reason = DisconnectReason.HOST_KEY_NOT_VERIFIABLE
+            self.disconnect(DisconnectReason.HOST_KEY_NOT_VERIFIABLE, "host key verification failed")
         else:
-            reason = DisconnectReason.BY_APPLICATION
-        self.disconnect(reason, printable(str(error))[:255])
+            self.disconnect(DisconnectReason.BY_APPLICATION, "disconnected by user")
 
     @contextmanager
     def _ending(self) -> Iterator[None]:
