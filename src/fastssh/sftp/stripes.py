@@ -262,10 +262,10 @@ class Stripes:
             return
         if error is None:
             self._lanes.remove(lane)
-        elif lane.session.error is not None:
-            self._lose(lane)
         else:
-            self._fail(named(error, self._remote, "close"))
+            self._lose(lane)
+            if lane.session.error is None:
+                self._fail(named(error, self._remote, "close"))
         self._pump()
 
     def _fail(self, failure: Failure) -> None:
