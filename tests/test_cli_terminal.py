@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import re
 import signal
@@ -14,6 +15,7 @@ from pathlib import Path
 import pexpect
 import pytest
 
+from fastssh.cli.terminal import _run_askpass
 from tests.support.copying import FASTSSH_SCP, random_file
 from tests.support.peers import PASSWORD, Keys, Peer, clean_environment, program
 
@@ -323,3 +325,12 @@ def test_row19_a_banner_reaches_the_terminal_without_control_characters(
     assert "Hello\r\n\\033[2J\\007there \\u202e!\r\n" in text
     assert "\x1b[2J" not in text
     assert end(start("-q", *peer.options(), small(peer), "small")) == (0, "")
+
+
+async def test_an_askpass_program_may_write_its_answer_in_pieces(tmp_path: Path) -> None:
+    askpass = tmp_path / "askpass"
+    askpass.write_text("#!/bin/sh\nprintf 'open '; sleep 0.1; printf 'ses'; sleep 0.1; printf 'ame\\nand more'\n")
+    askpass.chmod(0o755)
+    assert await _run_askpass(str(askpass), "Password: ") == "open sesame"
+    askpass.write_text("#!/bin/sh\nyes | head -c 1000000\n")  # it must not hang, whatever it is made of
+    assert await asyncio.wait_for(_run_askpass(str(askpass), "Password: "), SECONDS) == "y"

@@ -178,7 +178,9 @@ async def _run_askpass(program: str, prompt: str) -> str:
         raise NoAnswerError(f"{program}: {error.strerror}") from None
     assert process.stdout is not None
     try:
-        answer = await process.stdout.read(ANSWER_LIMIT)
+        answer = b""
+        while more := await process.stdout.read(ANSWER_LIMIT):  # to its end, or it could not end
+            answer = (answer + more)[:ANSWER_LIMIT]
         status = await process.wait()
     except BaseException:
         with contextlib.suppress(ProcessLookupError):
