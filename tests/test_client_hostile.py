@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -39,7 +40,7 @@ from fastssh.wire.messages import (
     UserauthPkOk,
     UserauthSuccess,
 )
-from tests.support.serving import Command, Server, joined, options, serving
+from tests.support.serving import Command, Server, finish_at_once, joined, options, serving
 
 SECONDS = 20.0
 
@@ -257,6 +258,61 @@ async def test_a_disconnect_is_reported_in_the_servers_words_and_escaped(tmp_pat
         with pytest.raises(DisconnectedError) as caught:
             await waiting
         assert str(caught.value) == "peer disconnected: going\\033[31m down\\012 (code 11)"
+
+
+def tcp_pair() -> tuple[socket.socket, socket.socket]:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        client = socket.create_connection(listener.getsockname())
+        return listener.accept()[0], client
+
+
+@pytest.mark.parametrize("pair", [tcp_pair, socket.socketpair])
+@pytest.mark.parametrize("before", [0, 40], ids=["at once", "after data"])
+async def test_a_disconnect_that_lies_unread_when_sending_fails_is_told(
+    pair: Callable[[], tuple[socket.socket, socket.socket]], before: int, tmp_path: Path
+) -> None:
+    """A server that closes with our data unread resets the connection; why it did is still in our socket."""
+    ours, theirs = pair()
+    server = Server(ours)
+    server.driver.start()
+    server.on_exec = lambda command, line: True
+    async with asyncio.timeout(SECONDS), connect(**options(tmp_path, server, password="x"), sock=theirs) as conn:
+        process = await conn.create_process("cat")
+        for driver in (conn._driver, server.driver):  # busy with sending, and with something else
+            driver._want_read(False)
+            driver._want_read = lambda on: None  # type: ignore[method-assign]
+        process.stdin.write(b"unread")
+        await asyncio.sleep(0.05)
+        channel = server.commands[0].channel
+        assert channel is not None
+        for _ in range(before):
+            channel.write(b"x" * 1000)
+        server.transport.disconnect(2, "Too many\x07 authentication failures")
+        server.driver._flush()
+        await asyncio.sleep(0.05)
+        assert ours.fileno() == -1
+        process.stdin.write(b"more")
+        with pytest.raises(DisconnectedError) as caught:
+            await process.wait()
+        assert caught.value.code == 2
+        assert "Too many\\007 authentication failures" in str(caught.value)
+
+
+async def test_a_command_given_up_is_closed_although_it_reads_nothing(tmp_path: Path) -> None:
+    """Its window is full of input, and opens no more: CLOSE must not wait behind the rest of that."""
+    async with asyncio.timeout(SECONDS), joined(tmp_path, password="x") as (conn, server):
+        server.on_exec = lambda command, line: True
+        running = asyncio.create_task(conn.run("sleep", input=bytes(8_000_000), timeout=0.5))
+        while not server.commands:
+            await asyncio.sleep(0.01)
+        server.commands[0].data = lambda stream, data: None  # type: ignore[method-assign]
+        with pytest.raises(SSHTimeoutError):
+            await running
+        while conn._connection.channels:
+            await asyncio.sleep(0.01)
+        assert server.commands[0].is_closed
+        server.on_exec = finish_at_once
+        assert (await conn.run("still fine")).exit_status == 0
 
 
 async def test_a_server_that_stops_answering_is_noticed(tmp_path: Path) -> None:

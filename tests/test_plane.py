@@ -674,6 +674,36 @@ def test_row22_bad_sftp_replies_end_promptly(file, fault: str) -> None:
         run(client, server)
 
 
+def test_stderr_of_an_sftp_channel_is_data_and_not_a_message(file) -> None:
+    client, plane = joined()
+    client.sftp_attach(0)
+    server = SFTPServer(plane, b"content")
+    number = client.sftp_get(0, b"handle", file(), offset=0, size=7, chunk=7, to_end=False)
+    plane.channel_write(7, b"disk quota exceeded", 1)
+    deliver(plane, client)
+    assert client.events() == [(1, 0, 1, b"disk quota exceeded")]
+    client.channel_consumed(0, 19)
+    run(client, server)
+    assert client.transfer_result(number).status == 0
+
+
+def test_what_is_discarded_does_not_hold_back_end_of_file_and_close() -> None:
+    client, server = joined(window=1000, max_packet=1000)
+    client.channel_write(0, bytes(300_000))
+    client.channel_eof(0)
+    client.channel_close(0)
+    deliver(client, server)
+    assert server.events() == [(1, 7, 0, bytes(1000))]
+    client.channel_discard(0)
+    assert client.channel_pending(0) == 0
+    deliver(client, server)
+    assert [event[2][0] for event in server.events()] == [96, 97]
+    assert [event[0] for event in client.events()] == [4]  # whoever waits for room to write is woken
+    client.channel_remove(0)
+    with pytest.raises(ValueError):
+        client.channel_discard(0)
+
+
 def test_row13_a_compressed_bomb_is_refused() -> None:
     import zlib
 

@@ -191,7 +191,8 @@ class ProcessWriter:
 
 
 class Process(ChannelHandler):
-    """A running command, shell or subsystem. Usable with ``async with``: its end closes the channel.
+    """A running command, shell or subsystem. Usable with ``async with``: its end closes the channel, and drops input
+    that still waits if the end is an error.
 
     ``exit_status`` and ``exit_signal`` are known after :meth:`wait`.
     """
@@ -286,10 +287,11 @@ class Process(ChannelHandler):
             raise ChannelClosedError("the process has not started")
         self._channel.request("signal", SignalRequest(name).body(), False)
 
-    def close(self) -> None:
-        """Closes the channel; the server ends the process as it sees fit. Harmless when closed already."""
+    def close(self, *, discard: bool = False) -> None:
+        """Closes the channel, behind the input written or, with ``discard``, at once; the server ends the process as it
+        sees fit. Harmless when closed already."""
         if self._channel is not None:
-            self._channel.close()
+            self._channel.close(discard=discard)
 
     async def __aenter__(self) -> Self:
         return self
@@ -297,4 +299,4 @@ class Process(ChannelHandler):
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.close()
+        self.close(discard=kind is not None)

@@ -120,12 +120,16 @@ class Channel:
             self.plane.channel_eof(self.id)
             self.connection.wake()
 
-    def close(self) -> None:
+    def close(self, *, discard: bool = False) -> None:
         """CHANNEL_CLOSE behind what was written; ``handler.closed`` follows when the peer has closed as well.
 
-        From here on data of the peer is dropped. Harmless when already closing; before the peer's confirmation the
-        channel closes as soon as that comes.
+        With ``discard`` what still waits is dropped: a peer that opens its window no more would hold CLOSE back for
+        ever. From here on data of the peer is dropped. Harmless when already closing; before the peer's confirmation
+        the channel closes as soon as that comes.
         """
+        if self.state is State.OPEN and discard:
+            self.plane.channel_discard(self.id)
+            self.connection.wake()
         if self.close_sent or self.state is State.CLOSED:
             return
         self.close_sent = True
