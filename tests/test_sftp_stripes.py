@@ -306,7 +306,8 @@ def test_a_refusal_of_any_session_fails_the_file_and_cuts_it(
     assert isinstance(copy.error, SFTPPermissionError)
     assert copy.error.strerror == "not this one"
     assert copy.error.filename == str(copying.target if direction == UP else copying.source)
-    assert copying.assert_prefix() % SEGMENT == 0
+    prefix = copying.assert_prefix()
+    assert prefix % SEGMENT == 0 or prefix == copying.body
     assert copying.party.open_handles() == 0
 
 

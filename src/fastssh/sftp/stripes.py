@@ -95,7 +95,7 @@ class Stripes:
 
     def cancel(self) -> None:
         """No new requests; ``done`` follows when those under way are answered."""
-        self._fail(TransferError(f"{printable(paths.decode(self._remote))}: interrupted"))
+        self._fail(TransferError(f"{printable(self._source)}: interrupted"))
         self._pump()
 
     @property
@@ -119,7 +119,9 @@ class Stripes:
         """Whether a transfer without error moved what it should."""
         raise NotImplementedError
 
-    def _changed(self) -> TransferError:
+    @property
+    def _source(self) -> str:
+        """The source's name."""
         raise NotImplementedError
 
     def _is_same(self, attributes: SFTPAttributes) -> bool:
@@ -221,7 +223,7 @@ class Stripes:
         if result is not None:
             failure = transfer_failure(result, self._remote, self._local)
             if failure is None and not self._whole(result, self._length(segment), segment == self._last):
-                failure = self._changed()
+                failure = changed(self._source)
         if failure is None and result is not None:
             self._finished(lane, segment, result)
         else:
@@ -326,8 +328,9 @@ class UploadStripes(Stripes):
     def _whole(self, result: TransferResult, size: int, last: bool) -> bool:
         return result.bytes == size or size <= 0
 
-    def _changed(self) -> TransferError:
-        return changed(self._local)
+    @property
+    def _source(self) -> str:
+        return self._local
 
 
 class DownloadStripes(Stripes):
@@ -352,5 +355,6 @@ class DownloadStripes(Stripes):
     def _whole(self, result: TransferResult, size: int, last: bool) -> bool:
         return last or (result.bytes == size and result.end_of_file < 0)
 
-    def _changed(self) -> TransferError:
-        return changed(paths.decode(self._remote))
+    @property
+    def _source(self) -> str:
+        return paths.decode(self._remote)
