@@ -376,6 +376,23 @@ async def test_a_server_is_told_why_although_its_first_packet_came_with_its_iden
     assert b"no common cipher" in said  # in the clear, as everything before the first keys
 
 
+async def test_an_agent_is_bound_to_the_session_before_it_names_its_keys(tmp_path: Path) -> None:
+    """OpenSSH PROTOCOL.agent section 1: only then it can keep back those that may not be used for this host."""
+    asked: list[int] = []
+
+    async def agent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while length := await reader.read(4):
+            request = await reader.readexactly(int.from_bytes(length, "big"))
+            asked.append(request[0])
+            writer.write(codec.string(b"\x0c\0\0\0\0" if request[0] == 11 else b"\x06"))
+        writer.close()
+
+    listening = await asyncio.start_unix_server(agent, tmp_path / "agent")
+    settings = {"password": "x", "agent_socket": str(tmp_path / "agent")}
+    async with asyncio.timeout(SECONDS), listening, joined(tmp_path, **settings):
+        assert asked == [27, 11]
+
+
 # --- during login ---------------------------------------------------------------------------------------------------
 
 

@@ -37,7 +37,7 @@ async def gathered(*paths: Path) -> tuple[list[Identity], list[tuple[int, str]]]
         host="box", user="ann", identity_files=paths, agent_socket="none",
         log=lambda level, text: lines.append((level, text)),
     )
-    return await identities.gather(options, None), lines
+    return await identities.gather(options, None, await identities.load_files(options)), lines
 
 
 @pytest.mark.parametrize(

@@ -106,12 +106,12 @@ class ClientConnection:
                 self._patience = Patience(timeout)
                 self._driver.start()
                 agent = await open_agent(options)  # meanwhile the key exchange goes on
-                keys = await identities.gather(options, agent)
+                files = await identities.load_files(options)
                 await self._key_exchange(connect_deadline, timeout)
                 if self.error is not None:
                     raise self.error
                 login = self._login = Login(options, self._transport, self._driver, Patience(timeout))
-                await login.run(agent, keys, server_changed=self._policy.changed_key_accepted)
+                await login.run(agent, files, server_changed=self._policy.changed_key_accepted)
         except BaseException as error:
             self._driver.fail(error if isinstance(error, SSHError) else ChannelClosedError("connecting was given up"))
             raise

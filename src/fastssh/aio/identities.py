@@ -74,17 +74,26 @@ def load_file(path: str, log: Log, *, named: bool) -> Identity | None:
     return Identity(shown, "file", private.public, private, path)
 
 
-async def gather(options: ClientOptions, agent: AgentClient | None) -> list[Identity]:
-    """The identities of one connection, in the order in which they are offered."""
+async def load_files(options: ClientOptions) -> list[Identity]:
+    """The identities in files. Nobody is needed for it: there is time while keys are exchanged."""
     if "publickey" not in options.preferred_authentications:
         return []
-    log = options.log
     named = options.identity_files is not None
     files: list[Identity] = []
     for path in options.identity_paths():
-        identity = await asyncio.to_thread(load_file, path, log, named=named)
+        identity = await asyncio.to_thread(load_file, path, options.log, named=named)
         if identity is not None:
             files.append(identity)
+    return files
+
+
+async def gather(options: ClientOptions, agent: AgentClient | None, files: list[Identity]) -> list[Identity]:
+    """The identities of one connection, in the order in which they are offered.
+
+    An agent is asked here, and only here: once it is bound to the session it names no key that may not be used in it.
+    """
+    if "publickey" not in options.preferred_authentications:
+        return []
     held: list[Identity] = []
     if agent is not None:
         try:
@@ -93,7 +102,7 @@ async def gather(options: ClientOptions, agent: AgentClient | None) -> list[Iden
                 if public is not None:
                     held.append(Identity(printable(key.comment), "agent", public))
         except AgentError as error:
-            log(LOG_DEBUG1, str(error))
+            options.log(LOG_DEBUG1, str(error))
     found = merge([_in_memory(key) for key in options.keys], files, held, identities_only=options.identities_only)
     return [identity for identity in found if _large_enough(identity, options)]
 

@@ -73,8 +73,9 @@ class Login:
         self._done: asyncio.Future[str] = loop.create_future()
         self._questions: asyncio.Queue[Question] = asyncio.Queue(1)  # the flow asks one at a time
 
-    async def run(self, agent: AgentClient | None, keys: list[Identity], *, server_changed: bool) -> None:
-        """Logs in with ``keys``. ``server_changed``: its host key is not the known one, so it gets no password.
+    async def run(self, agent: AgentClient | None, files: list[Identity], *, server_changed: bool) -> None:
+        """Logs in; ``files`` are the identities in files. ``server_changed``: its host key is not the known one, so it
+        gets no password.
 
         Raises AuthenticationError, or what ended the connection.
         """
@@ -82,6 +83,7 @@ class Login:
         if agent is not None:
             await self._bind(agent)
         options, extensions = self._options, self._transport.peer_extensions
+        keys = await identities.gather(options, agent, files)
         methods = [name for name in options.preferred_authentications if not (server_changed and name in _PASSWORDS)]
         algorithms = extensions.get("server-sig-algs")
         host_key = self._transport.host_key
@@ -101,6 +103,8 @@ class Login:
         self._auth = AuthClient(context, self._transport.send, self)
         answering = asyncio.create_task(self._answer_questions(self._auth))
         try:
+            if self._done.done():  # the connection was lost while the agent was asked
+                self._done.result()
             self._auth.start()
             self._driver.wake()
             await asyncio.wait((self._done, answering), return_when=asyncio.FIRST_COMPLETED)
