@@ -18,7 +18,7 @@ LARGE: Final = 64 * 1024 * 1024  # bytes; smaller files are copied before anothe
 CONNECTIONS: Final = 3  # in all, unless asked otherwise; more gain nothing against a stock sshd
 CHANNELS: Final = 2  # in all, where there can be no further connection
 OPEN_SECONDS: Final = 15.0  # for a companion's SFTP session to start
-FINISH_SECONDS: Final = 3.0  # for those under way at the end: servers count a handshake that is given up as an attack
+FINISH_SECONDS: Final = 3.0  # for logins under way at the end: servers count one that is given up as an attack
 
 
 class Companions:
@@ -32,6 +32,7 @@ class Companions:
         self._connection, self._sftp, self._number = connection, sftp, number
         self._log = connection.options.log
         self._task: asyncio.Task[None] | None = None
+        self._logins: list[asyncio.Task[ClientConnection | None]] = []
         self._made: list[ClientConnection] = []
 
     @property
@@ -52,10 +53,10 @@ class Companions:
     ) -> None:
         try:
             if self._task is not None:
-                if kind is None:
-                    await asyncio.wait({self._task}, timeout=FINISH_SECONDS)
+                if kind is None and self._logins:
+                    await asyncio.wait(self._logins, timeout=FINISH_SECONDS)
                 self._task.cancel()
-                await asyncio.wait({self._task})
+                await asyncio.wait({self._task, *self._logins})
         finally:
             for connection in self._made:
                 connection.close()
@@ -67,21 +68,27 @@ class Companions:
         if options is not None:
             # Waiting inside one connection's turn would keep the others waiting.
             self._connection.set_linger(0)
-            await asyncio.gather(*(self._connect(options) for _ in range(1, self._number or CONNECTIONS)))
+            self._logins = [asyncio.create_task(self._log_in(options)) for _ in range(1, self._number or CONNECTIONS)]
+            await asyncio.gather(*map(self._use, self._logins))
         if not self._made:
             self._connection.set_linger(self._connection.options.linger)
             for _ in range(1, self._number or CHANNELS):
                 if not await self._add(self._connection):
                     return
 
-    async def _connect(self, options: ClientOptions) -> None:
+    async def _log_in(self, options: ClientOptions) -> ClientConnection | None:
         try:
             connection = await fastssh.connect(options)
         except (SSHError, OSError) as error:
             self._log(LOG_DEBUG1, f"no further connection: {error}")
-            return
+            return None
         self._made.append(connection)
-        await self._add(connection)
+        return connection
+
+    async def _use(self, login: asyncio.Task[ClientConnection | None]) -> None:
+        connection = await login
+        if connection is not None:
+            await self._add(connection)
 
     async def _add(self, connection: ClientConnection) -> bool:
         try:
