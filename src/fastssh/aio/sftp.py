@@ -570,7 +570,8 @@ class SFTPClient:
         ``preserve`` keeps times and mode, ``preserve_set_id`` also set-id bits; with ``fsync`` it returns when the data
         are on the disk. ``progress`` hears of the bytes so far, a few times a second and at the end. Raises SFTPError,
         OSError (local; both with ``filename``), TransferError when the file changed meanwhile. After a failure or
-        cancellation the local file holds no more than what arrived.
+        cancellation the local file holds no more than what arrived without a gap. Large files go over
+        :attr:`companions` as well.
         """
         options = FileOptions(preserve, preserve_set_id, fsync)
         name, target = paths.encode(remote), os.fspath(local)
@@ -588,7 +589,9 @@ class SFTPClient:
     ) -> int:
         """Copies a local regular file to the remote path and returns its size; otherwise as :meth:`get_file`.
 
-        After a failure or cancellation the remote file is cut to what was acknowledged, if the server can be told.
+        After a failure or cancellation the remote file is cut to what was acknowledged without a gap, if the server can
+        be told; else it is shorter than its source all the same. A large file that went over :attr:`companions` as well
+        has, without ``preserve``, an access time of some months ago.
         """
         options = FileOptions(preserve, preserve_set_id, fsync)
         name, source = paths.encode(remote), os.fspath(local)
