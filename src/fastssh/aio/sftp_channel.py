@@ -8,9 +8,17 @@ from functools import partial
 from typing import TYPE_CHECKING, Final, Self, TypeVar
 
 from fastssh.connection.channel import Channel, ChannelHandler
-from fastssh.errors import ChannelRequestError, SSHError, SSHTimeoutError
+from fastssh.errors import (
+    ChannelClosedError,
+    ChannelRequestError,
+    SFTPBadMessageError,
+    SSHError,
+    SSHTimeoutError,
+)
+from fastssh.sftp.constants import Packet
 from fastssh.sftp.session import Failure, Session
 from fastssh.wire.requests import SubsystemRequest
+from fastssh.wire.text import printable
 
 if TYPE_CHECKING:
     from fastssh._native.plane import TransferResult
@@ -18,6 +26,8 @@ if TYPE_CHECKING:
 
 WINDOW: Final = 15 * 1024 * 1024  # bytes; OpenSSH senders degrade near 16 MiB
 MAX_PACKET: Final = 32 * 1024  # bytes
+WORDS: Final = 512  # bytes kept of what the server says beside SFTP
+MAX_VERSION: Final = 64 * 1024  # bytes; OpenSSH's has 200
 INIT_SECONDS: Final = 60.0  # for the server to start its subsystem and answer INIT
 
 T = TypeVar("T")
@@ -52,6 +62,8 @@ class SFTPChannel(ChannelHandler):
         self.room: Callable[[], None] = lambda: None
         self.ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._channel: Channel | None = None
+        self._words = b""  # on stderr
+        self._first = b""  # on stdout, before SFTP is known to be spoken
 
     @classmethod
     async def open(cls, connection: ClientConnection, *, timeout: float, window: int, max_packet: int) -> Self:
@@ -73,24 +85,53 @@ class SFTPChannel(ChannelHandler):
         """Requests the subsystem on a channel that is open, and exchanges versions and limits."""
         self._channel = channel
         self.session = Session(_Link(channel))
-        channel.sftp_attach()
         loop = asyncio.get_running_loop()
         accepted: asyncio.Future[bool] = loop.create_future()
         ready: asyncio.Future[Failure | None] = loop.create_future()
         channel.request("subsystem", SubsystemRequest("sftp").body(), True, partial(resolve, accepted))
         self.session.start(partial(resolve, ready))  # behind the request, without waiting a round trip for its answer
         if not await accepted:
-            raise channel.error or ChannelRequestError("the server has no sftp subsystem")
+            raise channel.error or ChannelRequestError(f"the server has no sftp subsystem{self._said()}")
         error = await ready
         if error is not None:
+            if self._words:
+                raise ChannelClosedError(f"{error}{self._said()}") from error
             raise error
 
     # -- events of the channel ---------------------------------------------------------------------------------------
 
     def data(self, stream: int, data: bytes) -> None:
-        """The subsystem's stderr: it says nothing that a reply would not say."""
-        if self._channel is not None:
-            self._channel.consumed(len(data))
+        """The subsystem's stderr, which says why it does not start, and its first words."""
+        if self._channel is None:
+            return
+        self._channel.consumed(len(data))
+        if stream == 0:
+            self._begin_with(self._channel, data)
+        else:
+            self._words = (self._words + data)[:WORDS]
+
+    def _begin_with(self, channel: Channel, data: bytes) -> None:
+        """VERSION, after which the plane takes messages apart; or what a login shell prints, which is not SFTP.
+
+        A server says nothing behind VERSION before it is asked, so nothing can follow it here.
+        """
+        self._first += data
+        if len(self._first) < 5 or self.session.error is not None:
+            return
+        end = 4 + int.from_bytes(self._first[:4], "big")
+        if self._first[4] != Packet.VERSION or end > MAX_VERSION:
+            text = printable(self._first[:WORDS].decode("utf-8", "surrogateescape").strip())
+            self.session.abort(SFTPBadMessageError(f"the server sent something else where SFTP should begin: {text}"))
+        elif len(self._first) > end:
+            self.session.abort(SFTPBadMessageError("SFTP: the server sent a reply to a request that was not made"))
+        elif len(self._first) == end:
+            channel.sftp_attach()
+            self.session.receive(self._first[4:])
+
+    def _said(self) -> str:
+        """The server's words on stderr, for the end of an error."""
+        text = printable(self._words.decode("utf-8", "surrogateescape").strip())
+        return f" (the server said: {text})" if text else ""
 
     def sftp_message(self, data: bytes) -> None:
         self.session.receive(data)
