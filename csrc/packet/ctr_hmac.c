@@ -1,5 +1,5 @@
 /* aes128/192/256-ctr (RFC 4344 section 4) with HMAC-SHA2, in both orders:
- * encrypt-and-MAC (RFC 4253 section 6.4: over the plaintext) and encrypt-then-MAC (OpenSSH PROTOCOL section 1.1). */
+ * encrypt-and-MAC (RFC 4253 section 6.4: over the plaintext) and encrypt-then-MAC (OpenSSH PROTOCOL section 1.5). */
 #include <string.h>
 
 #include <openssl/crypto.h>

@@ -22,7 +22,7 @@ typedef struct fs_cipher_info {
 typedef struct fs_mac_info {
     const char *name;
     uint16_t key_len, tag_len;
-    uint8_t etm; /* encrypt-then-MAC (OpenSSH PROTOCOL 1.1) */
+    uint8_t etm; /* encrypt-then-MAC (OpenSSH PROTOCOL 1.5) */
 } fs_mac_info;
 
 const fs_cipher_info *fs_cipher_find(const char *name); /* includes "none"; NULL if unknown */

@@ -12,7 +12,7 @@ enum { FS_TAG_MAX = 64, FS_BLOCK_MAX = 16 };
  * filling whole blocks: a packet is 4 + length bytes, then the tag. Functions return FS_OK, FS_E_MAC or FS_E_CRYPTO. */
 typedef struct fs_suite {
     size_t state_size;
-    uint8_t length_clear; /* packet_length stands outside the padded blocks: AEAD (RFC 5647 7.3), etm (PROTOCOL 1.1) */
+    uint8_t length_clear; /* packet_length stands outside the padded blocks: AEAD (RFC 5647 7.3), etm (PROTOCOL 1.5) */
     uint8_t peek_len;     /* bytes that peek takes; no valid packet is shorter */
     int (*init)(void *state, const fs_packet_keys *keys, int sealing);
     void (*clear)(void *state); /* frees what init made, also after a failed init; the memory is wiped by the caller */

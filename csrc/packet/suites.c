@@ -34,7 +34,7 @@ const fs_cipher_info *const fs_cipher_all[] = {
     &AES128_GCM.info, &AES256_GCM.info, &CHACHA.info, &AES128_CTR.info, &AES192_CTR.info, &AES256_CTR.info, NULL,
 };
 
-/* RFC 6668; the etm forms: OpenSSH PROTOCOL section 1.1. */
+/* RFC 6668; the etm forms: OpenSSH PROTOCOL section 1.5. */
 static const mac_entry NO_MAC = {{"none", 0, 0, 0}, NULL};
 static const mac_entry SHA2_256_ETM = {{"hmac-sha2-256-etm@openssh.com", 32, 32, 1}, "SHA2-256"};
 static const mac_entry SHA2_512_ETM = {{"hmac-sha2-512-etm@openssh.com", 64, 64, 1}, "SHA2-512"};

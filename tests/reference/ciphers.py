@@ -1,7 +1,7 @@
 """Packet protection as the documents say it, slowly: what the native code is compared with.
 
 Independent of csrc: only the primitives of ``cryptography``. RFC 4253 section 6, RFC 4344 section 4, RFC 5647,
-RFC 6668, OpenSSH's PROTOCOL section 1.1 (etm) and PROTOCOL.chacha20poly1305.
+RFC 6668, OpenSSH's PROTOCOL section 1.5 (etm) and PROTOCOL.chacha20poly1305.
 """
 
 from __future__ import annotations
@@ -136,7 +136,7 @@ class Ctr(Suite):
 
 
 class CtrEtm(Ctr):
-    """OpenSSH PROTOCOL section 1.1: length in clear, tag over length and ciphertext."""
+    """OpenSSH PROTOCOL section 1.5: length in clear, tag over length and ciphertext."""
 
     length_padded = False
 

@@ -11,7 +11,7 @@ from fastssh.wire.messages import KexInit
 
 EXT_INFO_CLIENT = "ext-info-c"  # RFC 8308 section 2.1
 EXT_INFO_SERVER = "ext-info-s"
-STRICT_CLIENT = "kex-strict-c-v00@openssh.com"  # OpenSSH PROTOCOL section 1.10
+STRICT_CLIENT = "kex-strict-c-v00@openssh.com"  # OpenSSH PROTOCOL section 1.9
 STRICT_SERVER = "kex-strict-s-v00@openssh.com"
 _MARKERS = {
     Role.CLIENT: (EXT_INFO_CLIENT, STRICT_CLIENT),

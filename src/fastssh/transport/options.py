@@ -37,7 +37,7 @@ class TransportOptions:
 
 
 def server_extensions(signature_algorithms: tuple[str, ...] = algorithms.HOST_KEYS) -> dict[str, bytes]:
-    """A server's extensions: RFC 8308 section 3.1, OpenSSH PROTOCOL sections 1.8 and 3.3.
+    """A server's extensions: RFC 8308 section 3.1, OpenSSH PROTOCOL sections 1.8 and 3.1.
 
     ``signature_algorithms``: those accepted from users' keys.
     """

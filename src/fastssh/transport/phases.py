@@ -39,7 +39,7 @@ class Rule:
     phases: frozenset[Phase]
     roles: frozenset[Role]
     in_exchange: bool = False  # between the peer's KEXINIT and its NEWKEYS
-    in_strict_first: bool = False  # in the first exchange under strict KEX (OpenSSH PROTOCOL section 1.10)
+    in_strict_first: bool = False  # in the first exchange under strict KEX (OpenSSH PROTOCOL section 1.9)
 
 
 ALL = frozenset(Phase)
@@ -119,7 +119,7 @@ def rule_for(number: int, role: Role, phase: Phase, *, in_exchange: bool, strict
 
     ``in_exchange``: the peer's KEXINIT came and its NEWKEYS did not; ``strict_first``: strict KEX holds and the first
     exchange is not over. Raises ProtocolError if the message has no place here (RFC 4253 section 7.1, RFC 4252
-    section 6, OpenSSH PROTOCOL section 1.10).
+    section 6, OpenSSH PROTOCOL section 1.9).
     """
     rule = _TABLE[number]
     if strict_first and not rule.in_strict_first:
