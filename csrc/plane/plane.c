@@ -12,6 +12,10 @@
 
 #include "internal.h"
 
+#ifndef MSG_NOSIGNAL
+#define MSG_NOSIGNAL 0 /* macOS has no such flag: there it rests on Python, which ignores SIGPIPE from its start on */
+#endif
+
 /* The least a buffer must hold: a packet; a whole SFTP message over packets as small as a peer may ask for. The most:
  * what leaves room for control messages beside bulk. */
 #define LEAST_RECEIVE (FS_PACKET_MAX_LENGTH + FS_PACKET_MAX_OVERHEAD)
