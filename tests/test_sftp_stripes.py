@@ -8,6 +8,7 @@ import random
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 
@@ -56,7 +57,7 @@ class Copying:
     @property
     def body(self) -> int:
         """Bytes before the last piece."""
-        return 0 if self.size <= SEGMENT else (self.size - 1) // LAST_PIECE * LAST_PIECE
+        return max(self.size - 1, 0) // LAST_PIECE * LAST_PIECE
 
     def run(self, seed: int = 0, weights: list[int] | None = None) -> FileCopy:
         self.copy.start()
@@ -403,3 +404,13 @@ def test_anything_may_happen_and_the_target_is_whole_or_short(tmp_path: Path, pa
             assert copying.target.stat().st_size < SIZE
             if direction == DOWN or together.sessions[0].error is None:
                 copying.assert_prefix()
+
+
+@pytest.mark.parametrize("size", [2**40, 2**50, 2**63 - 1])
+def test_row10_a_size_that_no_file_has_costs_no_memory(size: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever a server says the size is: no more segments than MAX_SEGMENTS, and they cover all of the body."""
+    monkeypatch.undo()
+    moving = stripes.Stripes(Mock(), b"", 0, size, (b"remote", "local"), Mock(), spread=False)
+    assert len(moving._states) <= stripes.MAX_SEGMENTS
+    assert len(moving._states) * moving._segment >= moving._body >= size - stripes.LAST_PIECE
+    assert moving._segment % stripes.LAST_PIECE == 0

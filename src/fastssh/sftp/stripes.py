@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from fastssh._native.plane import TransferResult
 
 SEGMENT: Final = 8 * 1024 * 1024  # bytes; some ten milliseconds of a fast link: small beside a file that is striped
+MAX_SEGMENTS: Final = 2**17  # of a file; those of more than a TiB are longer
 QUEUED: Final = 2  # segments of a session under way, so that its wire never idles between two
 LAST_PIECE: Final = 64 * 1024  # bytes; what is held back begins at a multiple of this
 STRIPED: Final = 32 * 1024 * 1024  # bytes; smaller files are done before a companion has opened them
@@ -74,8 +75,10 @@ class Stripes:
         self._session, self._fd, self._size, self._done = session, fd, size, done
         self._remote, self._local = names
         self._spread = spread
-        self._body = 0 if size <= SEGMENT else (size - 1) // LAST_PIECE * LAST_PIECE  # all but the last piece
-        self._states = bytearray(-(-self._body // SEGMENT))  # of the body's segments
+        self._body = max(size - 1, 0) // LAST_PIECE * LAST_PIECE  # all but the last piece
+        # Whatever size a server tells, it costs no more memory than this many segments.
+        self._segment = max(SEGMENT, -(-self._body // MAX_SEGMENTS // LAST_PIECE) * LAST_PIECE)
+        self._states = bytearray(-(-self._body // self._segment))  # of the body's segments
         self._last = len(self._states)  # number of the last piece
         self._free = 0  # no segment before this one is free
         self._left = self._last  # segments of the body that are not finished
@@ -108,7 +111,7 @@ class Stripes:
     def prefix(self) -> int:
         """Bytes from the beginning of the file that are known to be there; never the last piece."""
         whole = (n for n, state in enumerate(self._states) if state in (_FREE, _UNDER_WAY))
-        return min(next(whole, self._last) * SEGMENT, self._body)
+        return min(next(whole, self._last) * self._segment, self._body)
 
     # -- the two directions ------------------------------------------------------------------------------------------
 
@@ -178,7 +181,7 @@ class Stripes:
     def _length(self, segment: int) -> int:
         if segment == self._last:
             return self._size - self._body if self._size >= 0 else -1
-        return min(SEGMENT, self._body - segment * SEGMENT)
+        return min(self._segment, self._body - segment * self._segment)
 
     def _pump(self) -> None:
         """Hands out what there is room for, then sees what comes next. From within itself it does nothing."""
@@ -208,7 +211,7 @@ class Stripes:
     def _begin(self, lane: _Lane, segment: int) -> None:
         lane.running[segment] = -1
         last = segment == self._last
-        offset = self._body if last else segment * SEGMENT
+        offset = self._body if last else segment * self._segment
         number = self._move(lane, offset, self._length(segment), last, partial(self._moved, lane, segment))
         if segment in lane.running:
             lane.running[segment] = number
