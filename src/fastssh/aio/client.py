@@ -31,7 +31,7 @@ from fastssh.errors import (
 )
 from fastssh.transport.transport import Phase, Role, Transport, TransportOptions
 from fastssh.version import __version__
-from fastssh.wire.messages import ServiceAccept
+from fastssh.wire.messages import FIRST_CONNECTION, ServiceAccept
 from fastssh.wire.requests import EnvRequest, ExecRequest, SubsystemRequest
 
 if TYPE_CHECKING:
@@ -162,7 +162,7 @@ class ClientConnection:
             self._ready.set_result(None)
 
     def message(self, sequence: int, payload: bytes) -> None:
-        if payload[0] >= 80:
+        if payload[0] >= FIRST_CONNECTION:
             self._connection.message(payload)
             return
         if self._login is None:

@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Protocol
 
+from fastssh._native.plane import EVENT_DATA, EVENT_SFTP, EVENT_TRANSFER, EVENT_WRITABLE
 from fastssh.connection.channel import Channel, ChannelHandler
 from fastssh.errors import ProtocolError, SSHError
 from fastssh.wire.messages import (
@@ -213,15 +214,15 @@ class Connection:
 
     def event(self, event: Event) -> None:
         """An event of the plane other than a message."""
-        if event[0] == 1:
+        if event[0] == EVENT_DATA:
             self._channel(event[1]).received_data(event[2], event[3])
-        elif event[0] == 2:
+        elif event[0] == EVENT_SFTP:
             self._channel(event[1]).received_sftp(event[2])
         elif event[1] in self._channels:  # the others are the plane's own, and may be late
             handler = self._channels[event[1]].handler
-            if event[0] == 3:
+            if event[0] == EVENT_TRANSFER:
                 handler.transfer_done(event[2])
-            elif event[0] == 4:
+            elif event[0] == EVENT_WRITABLE:
                 handler.writable()
 
     def _channel(self, number: int) -> Channel:

@@ -12,7 +12,42 @@ from dataclasses import dataclass
 from enum import Enum, IntEnum
 
 from fastssh.errors import ProtocolError
-from fastssh.wire.messages import CHANNEL_DATA, CHANNEL_EXTENDED_DATA, CHANNEL_WINDOW_ADJUST
+from fastssh.wire.messages import (
+    CHANNEL_DATA,
+    CHANNEL_EXTENDED_DATA,
+    CHANNEL_WINDOW_ADJUST,
+    FIRST_AUTH,
+    FIRST_CONNECTION,
+    FIRST_RESERVED,
+    ChannelClose,
+    ChannelEof,
+    ChannelFailure,
+    ChannelOpen,
+    ChannelOpenConfirmation,
+    ChannelOpenFailure,
+    ChannelRequest,
+    ChannelSuccess,
+    Debug,
+    Disconnect,
+    ExtInfo,
+    GlobalRequest,
+    Ignore,
+    KexInit,
+    NewKeys,
+    Ping,
+    Pong,
+    RequestFailure,
+    RequestSuccess,
+    ServiceAccept,
+    ServiceRequest,
+    Unimplemented,
+    UserauthBanner,
+    UserauthFailure,
+    UserauthInfoRequest,
+    UserauthInfoResponse,
+    UserauthRequest,
+    UserauthSuccess,
+)
 
 
 class Role(Enum):
@@ -57,35 +92,35 @@ _EXCHANGE = Rule("_on_exchange_message", ALL, BOTH, in_exchange=True, in_strict_
 _CHANNEL = Rule("_on_message", CONNECTION, BOTH)
 
 RULES: dict[int, Rule] = {
-    1: Rule("_on_disconnect", ALL, BOTH, in_exchange=True, in_strict_first=True),
-    2: Rule("_on_ignore", ALL, BOTH, in_exchange=True),
-    3: Rule("_on_unimplemented", ALL, BOTH, in_exchange=True),
-    4: Rule("_on_debug", ALL, BOTH, in_exchange=True),
-    5: Rule("_on_message", BEFORE_USER, SERVER),
-    6: Rule("_on_message", SERVICE, CLIENT),
-    7: Rule("_on_ext_info", BEFORE_USER, BOTH),
-    20: Rule("_on_kexinit", ALL, BOTH),
-    21: _EXCHANGE,
-    **dict.fromkeys(range(30, 50), _EXCHANGE),
-    50: Rule("_on_userauth", USER, SERVER),  # after success: ignored (RFC 4252 section 5.1)
-    51: Rule("_on_message", AUTH, CLIENT),
-    52: Rule("_on_message", AUTH, CLIENT),
-    53: Rule("_on_message", AUTH, CLIENT),
-    60: Rule("_on_message", AUTH, CLIENT),
-    61: Rule("_on_userauth", USER, SERVER),  # after success: ignored, as 50 is
-    80: _CHANNEL,
-    81: _CHANNEL,
-    82: _CHANNEL,
-    90: _CHANNEL,
-    91: _CHANNEL,
-    92: _CHANNEL,
-    96: _CHANNEL,
-    97: _CHANNEL,
-    98: _CHANNEL,
-    99: _CHANNEL,
-    100: _CHANNEL,
-    192: Rule("_on_ping", AFTER_KEX, BOTH),
-    193: Rule("_on_pong", AFTER_KEX, BOTH),
+    Disconnect.number: Rule("_on_disconnect", ALL, BOTH, in_exchange=True, in_strict_first=True),
+    Ignore.number: Rule("_on_ignore", ALL, BOTH, in_exchange=True),
+    Unimplemented.number: Rule("_on_unimplemented", ALL, BOTH, in_exchange=True),
+    Debug.number: Rule("_on_debug", ALL, BOTH, in_exchange=True),
+    ServiceRequest.number: Rule("_on_message", BEFORE_USER, SERVER),
+    ServiceAccept.number: Rule("_on_message", SERVICE, CLIENT),
+    ExtInfo.number: Rule("_on_ext_info", BEFORE_USER, BOTH),
+    KexInit.number: Rule("_on_kexinit", ALL, BOTH),
+    NewKeys.number: _EXCHANGE,
+    **dict.fromkeys(range(30, FIRST_AUTH), _EXCHANGE),  # what they are is the method's matter
+    UserauthRequest.number: Rule("_on_userauth", USER, SERVER),  # after success: ignored (RFC 4252 section 5.1)
+    UserauthFailure.number: Rule("_on_message", AUTH, CLIENT),
+    UserauthSuccess.number: Rule("_on_message", AUTH, CLIENT),
+    UserauthBanner.number: Rule("_on_message", AUTH, CLIENT),
+    UserauthInfoRequest.number: Rule("_on_message", AUTH, CLIENT),  # every method's message from a server: one number
+    UserauthInfoResponse.number: Rule("_on_userauth", USER, SERVER),  # after success: ignored, as requests are
+    GlobalRequest.number: _CHANNEL,
+    RequestSuccess.number: _CHANNEL,
+    RequestFailure.number: _CHANNEL,
+    ChannelOpen.number: _CHANNEL,
+    ChannelOpenConfirmation.number: _CHANNEL,
+    ChannelOpenFailure.number: _CHANNEL,
+    ChannelEof.number: _CHANNEL,
+    ChannelClose.number: _CHANNEL,
+    ChannelRequest.number: _CHANNEL,
+    ChannelSuccess.number: _CHANNEL,
+    ChannelFailure.number: _CHANNEL,
+    Ping.number: Rule("_on_ping", AFTER_KEX, BOTH),
+    Pong.number: Rule("_on_pong", AFTER_KEX, BOTH),
 }
 
 # Numbers that nobody defines, by their range in RFC 4251 section 7.
@@ -99,9 +134,9 @@ _FORBIDDEN = Rule("_on_unknown", frozenset(), frozenset())
 def _unknown(number: int) -> Rule:
     if number in (0, CHANNEL_WINDOW_ADJUST, CHANNEL_DATA, CHANNEL_EXTENDED_DATA):
         return _FORBIDDEN
-    if 50 <= number < 80:
+    if FIRST_AUTH <= number < FIRST_CONNECTION:
         return _UNKNOWN_AUTH
-    return _UNKNOWN_CONNECTION if 80 <= number < 128 else _UNKNOWN
+    return _UNKNOWN_CONNECTION if FIRST_CONNECTION <= number < FIRST_RESERVED else _UNKNOWN
 
 
 _TABLE: tuple[Rule, ...] = tuple(RULES.get(number) or _unknown(number) for number in range(256))

@@ -32,10 +32,14 @@ from fastssh.wire.fields import (
     pair,
 )
 
+# Where ranges of RFC 4251 section 7 begin: authentication, connection, and what is reserved behind them.
+FIRST_AUTH: Final = 50
+FIRST_CONNECTION: Final = 80
+FIRST_RESERVED: Final = 128
+
 CHANNEL_WINDOW_ADJUST: Final = 93
 CHANNEL_DATA: Final = 94
 CHANNEL_EXTENDED_DATA: Final = 95
-EXTENDED_DATA_STDERR: Final = 1  # RFC 4254 section 5.2
 
 
 class DisconnectReason(IntEnum):
