@@ -74,7 +74,7 @@ def test_byte_by_byte_is_the_same_as_whole() -> None:
     assert pair.client.transport.session_id == pair.server.transport.session_id != b""
 
 
-# --- security.md row 15: values that must be refused ---------------------------------------------------------------
+# --- SECURITY.md row 15: values that must be refused ---------------------------------------------------------------
 
 
 def client_meets(kex: str, rewrite: Callable[[bytes], list[bytes]], **options: Any) -> str:

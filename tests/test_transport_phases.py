@@ -1,4 +1,4 @@
-"""Who may say what when: strict KEX (security.md row 1) and the phase table (row 2)."""
+"""Who may say what when: strict KEX (SECURITY.md row 1) and the phase table (row 2)."""
 
 from __future__ import annotations
 

@@ -58,7 +58,7 @@ def receive(message: type[M]) -> Generator[Receive, bytes, M]:
 
 
 def refused(what: str) -> ProtocolError:
-    """The error for a key exchange value that must not be used (security.md row 15)."""
+    """The error for a key exchange value that must not be used (SECURITY.md row 15)."""
     return ProtocolError(what, DisconnectReason.KEY_EXCHANGE_FAILED)
 
 
