@@ -10,7 +10,7 @@ import pytest
 from tests.support.peers import Peer
 
 ROOT = Path(__file__).resolve().parents[1]
-DOCUMENTS = ("README.md", "ARCHITECTURE.md", "PROTOCOL.md", "CONTRIBUTING.md")
+DOCUMENTS = ("README.md", "ARCHITECTURE.md", "PROTOCOL.md", "CONTRIBUTING.md", "SECURITY.md")
 PLACES = ("", "src/fastssh", "csrc/packet", "csrc/plane", "csrc/include", "csrc/crypto")
 
 
