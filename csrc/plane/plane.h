@@ -41,8 +41,7 @@ int fs_plane_sending_kex(const fs_plane *p);
 uint64_t fs_plane_bytes_sent(const fs_plane *p);
 uint64_t fs_plane_bytes_received(const fs_plane *p);
 
-/* --- messages and events -------------------------------------------------------------------------------------------
- */
+/* --- messages and events ----------------------------------------------------------------------------------------- */
 
 /* Seals one message at the end of the send buffer. FS_E_STATE: not allowed between our KEXINIT and our new keys.
  * DISCONNECT ends all traffic: nothing is filled in behind it and nothing is dispatched any more, so that descriptors
@@ -64,8 +63,7 @@ int fs_plane_has_events(const fs_plane *p);
 int fs_plane_event(const fs_plane *p, size_t *cursor, fs_event *event);
 void fs_plane_clear_events(fs_plane *p);
 
-/* --- moving bytes --------------------------------------------------------------------------------------------------
- */
+/* --- moving bytes ------------------------------------------------------------------------------------------------ */
 
 enum { FS_STEP_EVENTS = 1, FS_STEP_WANT_WRITE = 2, FS_STEP_EOF = 4, FS_STEP_MORE = 8, FS_STEP_BLOCKED = 16 };
 
@@ -83,8 +81,7 @@ int fs_plane_fill(fs_plane *p);
 size_t fs_plane_unsent(const fs_plane *p, const uint8_t **data);
 void fs_plane_drop(fs_plane *p, size_t count);
 
-/* --- channels ------------------------------------------------------------------------------------------------------
- */
+/* --- channels ---------------------------------------------------------------------------------------------------- */
 
 #define FS_CHANNEL_MIN_PACKET \
     512u /* a smaller maximum packet from a peer is refused (it would spin us); holds any READ */
@@ -107,8 +104,7 @@ int fs_plane_channel_remote(const fs_plane *p, uint32_t channel, uint32_t *remot
                             uint32_t *max_packet);
 void fs_plane_channel_remove(fs_plane *p, uint32_t channel);
 
-/* --- SFTP endpoints ------------------------------------------------------------------------------------------------
- */
+/* --- SFTP endpoints ---------------------------------------------------------------------------------------------- */
 
 enum { FS_TRANSFER_GET, FS_TRANSFER_PUT };
 

@@ -76,7 +76,7 @@ static inline int fs_sftp_depth_allows(const fs_sftp *s, uint64_t length)
     return s->free_count > 0 && (s->in_flight == 0 || s->in_flight + length <= s->depth);
 }
 
-/* Data channel bytes that may go out now: window, room, rate. */
+/* rate.c: file bytes that the rate limit allows now; UINT64_MAX without one. */
 uint64_t fs_rate_tokens(fs_plane *p, uint64_t now);
 void fs_rate_spend(fs_plane *p, uint64_t bytes);
 void fs_rate_wait(fs_plane *p, uint64_t now, uint64_t bytes); /* asks to be called again when so many are there */
