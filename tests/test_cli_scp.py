@@ -22,6 +22,7 @@ from tests.support.copying import FASTSSH_SCP, random_file
 from tests.support.peers import Keys, Peer, clean_environment, free_port
 
 SECONDS = 60
+FIRST_IS_DONE = 600_000  # bytes of a limited copy: more than is asked for ahead, so what came before is answered
 
 
 @pytest.fixture
@@ -298,16 +299,19 @@ def test_a_server_killed_in_the_middle_ends_the_copy_with_an_error(
     run: Run, start_sshd: Callable[..., Peer], tmp_path: Path
 ) -> None:
     peer = start_sshd()
+    (peer.root / "first").write_bytes(bytes(1000))
     (peer.root / "large").write_bytes(bytes(4_000_000))
-    source = peer.remote(peer.root / "large")
-    with started(tmp_path, "-F", "none", "-l", "8000", *peer.options(), source, "large") as process:
-        wait_until(lambda: size(tmp_path / "large") > 0, process)
+    sources = [peer.remote(peer.root / name) for name in ("first", "large")]
+    with started(tmp_path, "-F", "none", "-l", "8000", "--json", *peer.options(), *sources, ".") as process:
+        wait_until(lambda: size(tmp_path / "large") > FIRST_IS_DONE, process)
         for pid in reversed(peer.sessions()):
             os.kill(pid, signal.SIGKILL)
-        _, error = process.communicate(timeout=SECONDS)
+        out, error = process.communicate(timeout=SECONDS)
     assert process.returncode == 255
     assert "Traceback" not in error
     assert error.splitlines()[-1].startswith("fastssh-scp: ")
+    found = json.loads(out)
+    assert (found["files"], found["bytes"], found["exit_status"]) == (1, 1000, 255)
     assert size(tmp_path / "large") < 4_000_000
 
 
@@ -342,12 +346,14 @@ def test_a_signal_in_a_copy_ends_it_with_a_message(
     sshd: Peer, tmp_path: Path, number: signal.Signals, status: int, upload: bool
 ) -> None:
     total = 8_000_000
-    source = random_file((tmp_path if upload else sshd.root) / f"signal-{number}", total)
-    target = (sshd.root if upload else tmp_path) / "stopped"
-    target.unlink(missing_ok=True)
-    names = [source, sshd.remote(target)] if upload else [sshd.remote(source), target]
+    here, there = (tmp_path, sshd.root) if upload else (sshd.root, tmp_path)
+    sources = [random_file(here / f"signal-{number}-{length}", length) for length in (1000, total)]
+    folder = there / f"stopped-{number}"
+    folder.mkdir()
+    target = folder / sources[1].name
+    names = [*sources, sshd.remote(folder)] if upload else [*map(sshd.remote, sources), folder]
     with started(tmp_path, "-F", "none", "-l", "8000", "--json", *sshd.options(), *names) as process:
-        wait_until(lambda: size(target) > 0, process)
+        wait_until(lambda: size(target) > FIRST_IS_DONE, process)
         process.send_signal(number)
         out, error = process.communicate(timeout=SECONDS)
     assert process.returncode == status
@@ -355,6 +361,7 @@ def test_a_signal_in_a_copy_ends_it_with_a_message(
     assert "Traceback" not in error
     found = json.loads(out)
     assert (found["interrupted"], found["exit_status"]) == (True, status)
+    assert (found["files"], found["bytes"]) == (1, 1000)
     assert size(target) < total
 
 

@@ -150,15 +150,12 @@ class CopyJob:
             stack.enter_context(Stopwatch(self.summary, "seconds"))
             work = copy.upload if upload else copy.download
             try:
-                report = await work(sftp, paths, self._arguments.target.path, options, self.tally)
+                await work(sftp, paths, self._arguments.target.path, options, self.tally)
             except (SSHError, OSError) as error:
                 if sftp.session.error is None:
                     self._error(remote.host, error, EXIT_FAILED)
-                return
-        self.summary.files += report.files
-        self.summary.bytes += report.bytes
-        if report.failed:
-            self.summary.status = self.summary.status or EXIT_FAILED
+            finally:  # what was done counts, whatever ended it
+                self.summary.files, self.summary.bytes = self.tally.finished_files, self.tally.finished_bytes
 
     # -- without one ---------------------------------------------------------------------------------------------------
 
