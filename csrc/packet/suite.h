@@ -6,7 +6,7 @@
 #include "fs_bytes.h"
 #include "packet.h"
 
-enum { FS_TAG_MAX = 64, FS_BLOCK_MAX = 16 };
+enum { FS_TAG_MAX = 64 };
 
 /* `state` is state_size bytes, zeroed, aligned to 64. `start` is a packet; `length` its packet_length, in range and
  * filling whole blocks: a packet is 4 + length bytes, then the tag. Functions return FS_OK, FS_E_MAC or FS_E_CRYPTO. */

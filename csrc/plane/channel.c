@@ -125,9 +125,8 @@ int fs_plane_channel_close(fs_plane *p, uint32_t id)
 
 /* Notes that count received bytes are done with. Credit goes out in fill, when a quarter of the window is owed, well
  * before the peer would have to wait (RFC 4254 section 5.2). */
-int fs_channel_consume(fs_plane *p, fs_channel *c, uint32_t count)
+int fs_channel_consume(fs_channel *c, uint32_t count)
 {
-    (void)p;
     if (count > c->local_window_max - c->local_window - c->unacknowledged)
         return FS_E_ARGUMENT; /* more than was received */
     c->unacknowledged += count;
@@ -137,7 +136,7 @@ int fs_channel_consume(fs_plane *p, fs_channel *c, uint32_t count)
 int fs_plane_channel_consumed(fs_plane *p, uint32_t id, uint32_t count)
 {
     fs_channel *c = fs_channel_find(p, id);
-    return c == NULL ? FS_E_CHANNEL : fs_channel_consume(p, c, count);
+    return c == NULL ? FS_E_CHANNEL : fs_channel_consume(c, count);
 }
 
 int fs_plane_channel_remote(const fs_plane *p, uint32_t id, uint32_t *remote, uint32_t *window, uint32_t *max_packet)

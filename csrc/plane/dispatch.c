@@ -29,10 +29,10 @@ static int receive_data(fs_plane *p, uint8_t *payload, size_t len, int extended)
      * data. */
     int known = !extended || fs_get_u32(payload + 5) == SSH_EXTENDED_DATA_STDERR;
     if (c->close_sent || c->close_wanted || !known)
-        return fs_channel_consume(p, c, count);
+        return fs_channel_consume(c, count);
     if (c->sftp != NULL && !extended) { /* what the server's sftp says on stderr is for people, not for the session */
         int status = fs_sftp_receive(p, c, payload + header, count);
-        return status == FS_OK ? fs_channel_consume(p, c, count) : status;
+        return status == FS_OK ? fs_channel_consume(c, count) : status;
     }
     return fs_push_event(p, FS_EVENT_DATA, c->id, extended ? 1 : 0, payload + header, count);
 }

@@ -150,7 +150,7 @@ int fs_dispatch(fs_plane *p, uint32_t sequence, uint8_t *payload, size_t len);
 
 /* channel.c */
 int fs_channel_fill(fs_plane *p, fs_channel *c); /* credit, queue, EOF, CLOSE */
-int fs_channel_consume(fs_plane *p, fs_channel *c, uint32_t count);
+int fs_channel_consume(fs_channel *c, uint32_t count);
 void fs_channel_free(fs_plane *p, fs_channel *c);
 static inline int fs_channel_can_send(const fs_channel *c)
 {

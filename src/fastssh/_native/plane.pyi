@@ -113,7 +113,6 @@ class Plane:
         for stderr."""
     def channel_remove(self, channel: int) -> None:
         """After CLOSE went both ways (or open failed)."""
-    def channel_remote(self, channel: int) -> tuple[int, int, int]: ...  # (remote id, window left, max packet)
 
     # -- SFTP bulk endpoints ---------------------------------------------------------------------------------------
     # Request ids with the top bit set are C's, the others Python's. Send Python's own requests with channel_write,

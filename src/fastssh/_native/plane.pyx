@@ -74,7 +74,6 @@ cdef extern from "plane.h":
     int fs_plane_channel_discard(fs_plane *p, uint32_t channel) nogil
     int fs_plane_channel_close(fs_plane *p, uint32_t channel) nogil
     int fs_plane_channel_consumed(fs_plane *p, uint32_t channel, uint32_t count) nogil
-    int fs_plane_channel_remote(const fs_plane *p, uint32_t channel, uint32_t *remote, uint32_t *window, uint32_t *max_packet) nogil
     void fs_plane_channel_remove(fs_plane *p, uint32_t channel) nogil
     int fs_plane_sftp_attach(fs_plane *p, uint32_t channel) nogil
     int fs_plane_sftp_start(fs_plane *p, uint32_t channel, const fs_transfer_spec *spec, uint32_t *transfer) nogil
@@ -302,11 +301,6 @@ cdef class Plane:
     def channel_remove(self, uint32_t channel):
         self.enter()
         fs_plane_channel_remove(self.plane, channel)
-
-    def channel_remote(self, uint32_t channel):
-        cdef uint32_t remote, window, max_packet
-        check(fs_plane_channel_remote(self.plane, channel, &remote, &window, &max_packet))
-        return remote, window, max_packet
 
     # -- SFTP bulk endpoints ---------------------------------------------------------------------------------------
 

@@ -23,7 +23,6 @@ Path = str | os.PathLike[str]
 LOG_WARNING: Final = 0
 LOG_DEBUG1: Final = 1
 LOG_DEBUG2: Final = 2
-LOG_DEBUG3: Final = 3
 
 USER_KNOWN_HOSTS: Final = ("~/.ssh/known_hosts", "~/.ssh/known_hosts2")
 GLOBAL_KNOWN_HOSTS: Final = ("/etc/ssh/ssh_known_hosts", "/etc/ssh/ssh_known_hosts2")

@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
-STDOUT: Final = 0
-STDERR: Final = 1
 INPUT_PIECE: Final = 128 * 1024  # bytes of run()'s input written at a time
 
 

@@ -83,7 +83,6 @@ REST = Field(Reader.rest, bytes, 0)
 
 Boolean = Annotated[bool, BOOLEAN]
 Uint32 = Annotated[int, UINT32]
-Uint64 = Annotated[int, UINT64]
 String = Annotated[bytes, STRING]
 Utf8 = Annotated[str, UTF8]
 Text = Annotated[str, TEXT]  # for people: never refused, never decided upon; escape before it reaches a terminal

@@ -79,35 +79,6 @@ class KeyboardInteractive(Structure):
 # --- ChannelRequest.data: RFC 4254 sections 6.2 to 6.10 ---------------------------------------------------------------
 
 
-class PtyRequest(Structure):
-    """``pty-req``; ``modes`` is the encoded list of section 8."""
-
-    term: Text
-    columns: Uint32
-    rows: Uint32
-    width: Uint32  # pixels
-    height: Uint32
-    modes: String
-
-
-class WindowChange(Structure):
-    """``window-change``."""
-
-    columns: Uint32
-    rows: Uint32
-    width: Uint32  # pixels
-    height: Uint32
-
-
-class X11Request(Structure):
-    """``x11-req``."""
-
-    single_connection: Boolean
-    protocol: Name
-    cookie: Secret  # in hexadecimal
-    screen: Uint32
-
-
 class EnvRequest(Structure):
     """``env``."""
 
@@ -146,43 +117,3 @@ class ExitSignal(Structure):
     core_dumped: Boolean
     message: Text
     language: Language = ""
-
-
-# --- ChannelOpen.data and GlobalRequest.data: RFC 4254 section 7, OpenSSH PROTOCOL -----------------------------------
-
-
-class DirectTcpip(Structure):
-    """``direct-tcpip`` and ``forwarded-tcpip``: where to (or where it arrived), and from where."""
-
-    host: Utf8
-    port: Uint32
-    originator: Utf8
-    originator_port: Uint32
-
-
-class TcpipForward(Structure):
-    """``tcpip-forward`` and ``cancel-tcpip-forward``."""
-
-    host: Utf8
-    port: Uint32
-
-
-class DirectStreamlocal(Structure):
-    """``direct-streamlocal@openssh.com``."""
-
-    path: Utf8
-    reserved: String = b""
-    reserved_number: Uint32 = 0
-
-
-class ForwardedStreamlocal(Structure):
-    """``forwarded-streamlocal@openssh.com``."""
-
-    path: Utf8
-    reserved: String = b""
-
-
-class StreamlocalForward(Structure):
-    """``streamlocal-forward@openssh.com`` and its cancel-."""
-
-    path: Utf8
