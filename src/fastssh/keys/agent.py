@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from fastssh.errors import AgentError, KeyFormatError, ProtocolError
-from fastssh.keys.private import PrivateKey
 from fastssh.keys.public import PublicKey, decode_public_key
 from fastssh.wire.codec import Reader, boolean, byte, string, uint32
 
@@ -33,8 +32,6 @@ class AgentMessage(enum.IntEnum):
     SIGN_REQUEST = 13
     SIGN_RESPONSE = 14
     ADD_IDENTITY = 17
-    REMOVE_IDENTITY = 18
-    REMOVE_ALL_IDENTITIES = 19
     ADD_ID_CONSTRAINED = 25
     EXTENSION = 27
     EXTENSION_FAILURE = 28
@@ -155,22 +152,6 @@ def sign_flags(algorithm: str) -> SignFlag:
 def sign_request(blob: bytes, data: bytes, flags: int = 0) -> bytes:
     """Asks for a signature of the key ``blob`` over ``data``; ``flags`` from :func:`sign_flags`."""
     return frame(byte(AgentMessage.SIGN_REQUEST) + string(blob) + string(data) + uint32(flags))
-
-
-def add_identity(key: PrivateKey, constraints: Constraints | None = None) -> bytes:
-    """Hands a private key to the agent: a frame of secret bytes."""
-    fields = key.fields() + string(key.comment.encode("utf-8", "replace"))
-    limits = constraints.encode() if constraints is not None else b""
-    kind = AgentMessage.ADD_ID_CONSTRAINED if limits else AgentMessage.ADD_IDENTITY
-    return frame(byte(kind) + fields + limits)
-
-
-def remove_identity(blob: bytes) -> bytes:
-    return frame(byte(AgentMessage.REMOVE_IDENTITY) + string(blob))
-
-
-def remove_all_identities() -> bytes:
-    return frame(byte(AgentMessage.REMOVE_ALL_IDENTITIES))
 
 
 def extension(name: bytes, data: bytes = b"") -> bytes:
