@@ -23,6 +23,7 @@ openssh  | c:sshd                             | openssh-server
 openssh  | f:/usr/lib/openssh/sftp-server     | openssh-sftp-server
 test     | c:clang                            | clang
 test     | c:dropbear                         | dropbear-bin
+test     | c:man                              | man-db
 valgrind | c:valgrind                         | valgrind
 '
 

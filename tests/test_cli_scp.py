@@ -477,7 +477,7 @@ def test_the_manual_is_set_without_warnings() -> None:
     assert sum(line.startswith(".Bl ") for line in lines) == lines.count(".El") > 0
     assert all(re.match(r"\.(\\\"|[A-Z][a-z]) ?|[^.]", line) for line in lines)
     if shutil.which("man") is None:
-        return  # nothing here sets manuals
+        pytest.skip("man is missing: apt-get install man-db")
     done = subprocess.run(["man", "--warnings", "-E", "UTF-8", "-l", "-Tutf8", MANUAL], capture_output=True, text=True,
                           timeout=SECONDS, check=True, env={**os.environ, "MANWIDTH": "80", "MANPAGER": "cat"})
     assert done.stderr == ""
