@@ -8,8 +8,9 @@ import errno
 import os
 import signal
 import stat
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import pytest_asyncio
@@ -20,8 +21,14 @@ from fastssh.aio.client import ClientConnection
 from fastssh.aio.copy import CopyOptions, download, upload
 from fastssh.aio.sftp import SFTPClient
 from fastssh.errors import SFTPError, SSHError
+from fastssh.sftp import messages
+from fastssh.sftp.messages import Request
+from fastssh.sftp.session import Callback, Failure, TransferCallback
 from tests.conftest import SshdFactory
 from tests.support.peers import Peer
+
+if TYPE_CHECKING:
+    from fastssh._native.plane import TransferResult
 
 SECONDS = 60.0
 TREE = CopyOptions(recurse=True)
@@ -114,6 +121,65 @@ async def test_trees_go_up_and_down_unchanged(sftp: SFTPClient, tmp_path: Path, 
         (tmp_path / target / "small").write_bytes(b"something longer" * 1000)
         report = await work(sftp, [source / name for name in os.listdir(source)], tmp_path / target, TREE)
         assert report.failed == 0 and shape(tmp_path / target) == shape(source)
+
+
+@pytest.mark.parametrize("work", [upload, download], ids=["up", "down"])
+async def test_under_a_rate_limit_every_byte_goes_through_the_planes_transfers(
+    sftp: SFTPClient, tmp_path: Path, work: copy.Copy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only of those does the limit know: whatever goes as a request of its own is not counted."""
+    source = grow(tmp_path / "source")
+    total = sum(len(content or b"") for content in shape(source).values())
+    limited, moved, asked = sftp.session, [], []
+    done, request = limited._transfer, limited.request
+
+    def transfer(fd: int, callback: TransferCallback, start: Callable[[int], int]) -> int:
+        def ended(result: TransferResult | None, error: Failure | None) -> None:
+            moved.append(result.bytes if result is not None else 0)
+            callback(result, error)
+
+        return done(fd, ended, start)
+
+    def requested(kind: Request, values: tuple[Any, ...], callback: Callback) -> None:
+        if kind is messages.READ:
+            asked.append(values[2])
+        elif kind is messages.WRITE:
+            asked.append(len(values[2]))
+        request(kind, values, callback)
+
+    monkeypatch.setattr(limited, "_transfer", transfer)
+    monkeypatch.setattr(limited, "request", requested)
+    limited.set_send_rate(100_000_000)
+    report = await work(sftp, [source], str(tmp_path / "limited"), TREE)
+    assert (report.failed, report.bytes, sum(moved)) == (0, total, total)
+    assert all(length == 1 for length in asked)  # to see that an empty file is empty
+    assert shape(tmp_path / "limited") == shape(source)
+    moved.clear()
+    limited.set_send_rate(0)
+    report = await work(sftp, [source], str(tmp_path / "free"), TREE)
+    assert report.bytes == total > sum(moved)
+
+
+async def test_small_files_wait_for_the_rate_limit(
+    connection: ClientConnection, sftp: SFTPClient, tmp_path: Path
+) -> None:
+    """At a byte a second the first file waits for its turn, which comes when the limit is lifted."""
+    source = tmp_path / "source"
+    source.mkdir()
+    for number in range(20):
+        (source / str(number)).write_bytes(bytes(10_000))
+    for work, target in ((upload, "up"), (download, "down")):
+        sftp.session.set_send_rate(1)
+        observer = Recorder()
+        task = asyncio.ensure_future(work(sftp, [source], str(tmp_path / target), TREE, observer))
+        async with asyncio.timeout(SECONDS):
+            while connection.plane.wait_seconds <= 0:
+                assert not task.done()
+                await asyncio.sleep(0.01)
+            assert not observer.done
+            sftp.session.set_send_rate(0)
+            await sftp.stat(source)  # something to do makes the connection look again
+            assert (await task).bytes == 200_000
 
 
 async def test_preserve_keeps_times_and_modes_of_directories_too(sftp: SFTPClient, tmp_path: Path) -> None:

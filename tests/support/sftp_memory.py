@@ -49,6 +49,7 @@ class MemoryLink:
         self.results: dict[int, Result] = {}
         self.ended: list[int] = []  # transfers whose end was not yet told
         self.waiting = 0
+        self.rate = 0  # bytes a second
 
     @property
     def pending(self) -> int:
@@ -115,6 +116,9 @@ class MemoryLink:
 
     def transfer_result(self, transfer: int) -> Any:
         return self.results[transfer]
+
+    def set_send_rate(self, bytes_per_second: int) -> None:
+        self.rate = bytes_per_second
 
     # -- the peer --------------------------------------------------------------------------------------------------
 

@@ -41,6 +41,7 @@ class _Link:
         self.close = channel.close
         self.sftp_get, self.sftp_put = channel.sftp_get, channel.sftp_put
         self.transfer_progress, self.transfer_cancel = channel.transfer_progress, channel.transfer_cancel
+        self.set_send_rate = channel.plane.set_send_rate
 
     def write(self, data: bytes) -> int:
         return self._channel.write(data)

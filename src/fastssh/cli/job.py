@@ -63,7 +63,6 @@ class CopyJob:
             self._error(remote.host, error, EXIT_NO_CONNECTION)
             return
         async with connection:
-            connection.plane.set_send_rate(self._arguments.limit)
             chosen = connection.negotiated
             self.summary.algorithms = {
                 "cipher": chosen.cipher_c2s if upload else chosen.cipher_s2c,
@@ -74,6 +73,7 @@ class CopyJob:
             self.summary.connections = max(self.summary.connections, 1)
             try:
                 async with await connection.sftp() as sftp, self._companions(connection, sftp):
+                    sftp.session.set_send_rate(self._arguments.limit)
                     await self._copy(sftp, remote, paths, upload=upload)
                     if sftp.session.error is not None:
                         raise sftp.session.error

@@ -108,9 +108,10 @@ class FileDownload(FileCopy):
             self._finish(named(error, self.remote) if error is not None else None)
             return
         self._handle = handle
+        most = 0 if self.session.rate_limited else self.session.read_length - 1
         if self.cancelled:
             self._give_up(self._interrupted())
-        elif not self._careful and self.size < self.session.read_length:
+        elif not self._careful and self.size <= most:
             self._handle = b""  # closed with the rest
             # One byte more than there should be, to see the end.
             self._batch(

@@ -70,6 +70,7 @@ class Link(Protocol):
     def transfer_progress(self, transfer: int) -> int: ...
     def transfer_cancel(self, transfer: int) -> None: ...
     def transfer_result(self, transfer: int) -> TransferResult: ...
+    def set_send_rate(self, bytes_per_second: int) -> None: ...
 
 
 class Session:
@@ -94,6 +95,7 @@ class Session:
         self.companions: list[Session] = []  # sessions to the same server that large files go over as well
         self.joining: list[Callable[[Session], None]] = []  # who wants to hear of more of them
         self._mark = 0
+        self.rate_limited = False
 
     # -- companions --------------------------------------------------------------------------------------------------
 
@@ -255,6 +257,14 @@ class Session:
         return sftp_error(status.code, text)
 
     # -- bulk transfers ----------------------------------------------------------------------------------------------
+
+    def set_send_rate(self, bytes_per_second: int) -> None:
+        """Limits what files that are copied take of the connection, together; 0: no limit.
+
+        The plane counts the bytes of its own transfers alone, so while there is a limit small files are such as well.
+        """
+        self._link.set_send_rate(bytes_per_second)
+        self.rate_limited = bytes_per_second > 0
 
     def get(
         self, handle: bytes, fd: int, size: int, callback: TransferCallback, *, offset: int = 0, to_end: bool = True

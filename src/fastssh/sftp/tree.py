@@ -150,8 +150,8 @@ class Tree(Generic[D]):
         self.pump()
 
     def under_way(self) -> list[tuple[str, int]]:
-        """(name, bytes so far) of the large files that are being copied."""
-        large = [copy for copy, weight in self.active.items() if weight > 1]
+        """(name, bytes so far) of the files that are being copied and take a while: large ones, under a limit all."""
+        large = [copy for copy, weight in self.active.items() if weight > 1 or self.session.rate_limited]
         return [(self._name(copy), copy.progress) for copy in large]
 
     def _advance(self) -> bool:

@@ -122,7 +122,7 @@ class FileUpload(FileCopy):
             self._send()
 
     def _send(self) -> None:
-        if self.size <= self.session.write_length:
+        if self.size <= (0 if self.session.rate_limited else self.session.write_length):
             self.session.schedule(self._send_small)
         else:
             self._send_large(self.size)
@@ -139,7 +139,7 @@ class FileUpload(FileCopy):
         except OSError as error:
             self._give_up(local_error(error, self.local))
             return
-        if not whole:  # a size of 0 where there is more: /proc
+        if not whole or (data and self.session.rate_limited):  # a size of 0 where there is more: /proc
             self._send_large(-1)
         elif not same or self.size not in (0, len(data)):
             self._give_up(changed(self.local))
