@@ -176,7 +176,9 @@ async def test_homes(sftp: SFTPClient) -> None:
     home = await sftp.realpath()
     assert await sftp.home_directory() == home == await sftp.expand_path("~")
     assert await sftp.expand_user("~/a//b") == b"a//b"
-    assert await sftp.expand_user(f"~{peers.user_name()}/x") == os.fsencode(home) + b"/x"
+    # Only what the server runs in its own process sees the account of the test.
+    homes = home, os.path.expanduser(f"~{peers.user_name()}")
+    assert await sftp.expand_user(f"~{peers.user_name()}/x") in [os.fsencode(each) + b"/x" for each in homes]
     with pytest.raises(SFTPError):
         await sftp.expand_user("~nobody-of-that-name/x")
     if "users-groups-by-id@openssh.com" in sftp.extensions:

@@ -221,6 +221,11 @@ def _processes() -> Iterator[tuple[int, int]]:
         yield int(pid), int(parent)
 
 
+def children(parent: int) -> list[int]:
+    """The processes directly below parent, ended ones that nobody reaped among them."""
+    return [pid for pid, above in _processes() if above == parent]
+
+
 def descendants(root: int) -> list[int]:
     """All processes below root, parents first."""
     children: dict[int, list[int]] = {}
@@ -340,8 +345,9 @@ def start_sshd(
     """A stock sshd, started as root or as an ordinary user.
 
     sftp is "external" (sftp-server, what distributions configure) or "internal" (internal-sftp). config sets or
-    replaces sshd_config keywords (``RekeyLimit="1M"``); lines are appended as they are (Match blocks). With home, the
-    account gets that home directory and PASSWORD as its password, through a preloaded shim (Linux).
+    replaces sshd_config keywords (``RekeyLimit="1M"``); lines are appended as they are (Match blocks). On Linux the
+    account gets a home directory of its own through a preloaded shim: the shell that starts sftp-server would run the
+    person's ~/.bashrc. With home it is that directory, and the account has PASSWORD as its password.
     """
     sshd = program("sshd", "openssh-server")
     directory.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -374,8 +380,8 @@ def start_sshd(
     path = directory / "sshd_config"
     path.write_text(text)
     environment = clean_environment(directory)
-    if home is not None:
-        environment |= _shimmed(directory, home, keys)
+    if home is not None or sys.platform == "linux":
+        environment |= _shimmed(home or directory / "home", keys)
     # Penalties (9.8 and later) would let one test's failed logins refuse the next test's connection.
     penalties = ["-o", "PerSourcePenalties=no"]
     if subprocess.run([sshd, "-t", "-f", path, *penalties], capture_output=True, timeout=20).returncode != 0:
@@ -391,14 +397,14 @@ def start_sshd(
     )
 
 
-def _shimmed(directory: Path, home: Path, keys: Keys) -> dict[str, str]:
+def _shimmed(home: Path, keys: Keys) -> dict[str, str]:
     """Environment that gives the account a home with our keys in it, and a password: see passwd_shim.c."""
     if sys.platform != "linux":
         raise PeerMissing("the account shim needs Linux's LD_PRELOAD")
-    shim = directory / "passwd_shim.so"
-    subprocess.run(
-        [program("gcc", "gcc"), "-shared", "-fPIC", "-o", shim, HERE / "passwd_shim.c", "-ldl"], check=True, timeout=60
-    )
+    shim = keys.directory / "passwd_shim.so"
+    if not shim.exists():
+        command = [program("gcc", "gcc"), "-shared", "-fPIC", "-o", shim, HERE / "passwd_shim.c", "-ldl"]
+        subprocess.run(command, check=True, timeout=60)
     ssh = home / ".ssh"
     ssh.mkdir(parents=True, exist_ok=True, mode=0o700)
     shutil.copy(keys.authorized, ssh / "authorized_keys")
@@ -440,7 +446,7 @@ def start_dropbear(directory: Path, *, keys: Keys | None = None, arguments: Sequ
             *host_keys,
             *arguments,
         ],
-        clean_environment(directory, **_shimmed(directory, home, keys)),
+        clean_environment(directory, **_shimmed(home, keys)),
         root,
     )
 
