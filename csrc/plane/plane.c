@@ -2,7 +2,6 @@
 #include "plane.h"
 
 #include <errno.h>
-#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -352,7 +351,7 @@ static int finish(fs_plane *p, int status, int *flags)
     return status;
 }
 
-static int turn(fs_plane *p, int fd, int readable, int *flags)
+int fs_plane_step(fs_plane *p, int fd, int readable, int *flags)
 {
     *flags = 0;
     p->wait_until = 0; /* fill() asks again if it must */
@@ -385,26 +384,6 @@ static int turn(fs_plane *p, int fd, int readable, int *flags)
     if (status == FS_OK)
         status = send_all(p, fd, flags);
     return finish(p, status, flags);
-}
-
-/* Small answers (a status, a window adjustment) come one by one and fast: waiting for the next one here saves a round
- * through the event loop for each, which is most of what the client's CPU would do during an upload. */
-int fs_plane_step(fs_plane *p, int fd, int readable, uint64_t linger, int *flags)
-{
-    int status = turn(p, fd, readable, flags);
-    if (linger == 0)
-        return status;
-    if (linger > FS_MAX_LINGER)
-        linger = FS_MAX_LINGER;
-    for (uint64_t now = fs_now_ns(), end = now + linger; now < end; now = fs_now_ns()) {
-        if (status != FS_OK || p->active_transfers == 0 || p->wait_until != 0 || (*flags & ~FS_STEP_WANT_WRITE))
-            break;
-        struct pollfd pollfd = {.fd = fd, .events = POLLIN | (*flags & FS_STEP_WANT_WRITE ? POLLOUT : 0)};
-        if (poll(&pollfd, 1, (int)((end - now + 999999) / 1000000)) <= 0)
-            break; /* time is up, or a signal that Python should see */
-        status = turn(p, fd, pollfd.revents & ~POLLOUT, flags);
-    }
-    return status;
 }
 
 int fs_plane_feed(fs_plane *p, const uint8_t *data, size_t len, size_t *taken)

@@ -67,19 +67,33 @@ void fs_plane_clear_events(fs_plane *p);
 
 enum { FS_STEP_EVENTS = 1, FS_STEP_WANT_WRITE = 2, FS_STEP_EOF = 4, FS_STEP_MORE = 8, FS_STEP_BLOCKED = 16 };
 
-#define FS_MAX_LINGER 500000000u /* ns */
-
 /* One bounded turn on a non-blocking socket. *flags: FS_STEP_. FS_E_SYSTEM leaves errno; when it comes from sending,
- * feed() still takes what the peer said before it closed.
- * While transfers are under way and nothing else is to be done, it waits for the socket up to linger ns (at most
- * FS_MAX_LINGER) and goes on with more turns. */
-int fs_plane_step(fs_plane *p, int fd, int readable, uint64_t linger, int *flags);
+ * feed() still takes what the peer said before it closed. */
+int fs_plane_step(fs_plane *p, int fd, int readable, int *flags);
 /* The same in memory. *taken <= len. */
 int fs_plane_feed(fs_plane *p, const uint8_t *data, size_t len, size_t *taken);
 /* Fills, and shows the sealed bytes; fs_plane_drop(n) after they were taken. */
 int fs_plane_fill(fs_plane *p);
 size_t fs_plane_unsent(const fs_plane *p, const uint8_t **data);
 void fs_plane_drop(fs_plane *p, size_t count);
+
+/* linger.c: turns of several planes, while none of them needs anything but its socket. */
+#define FS_MAX_LINGERING 64
+#define FS_MAX_LINGER 500000000u /* ns */
+
+typedef struct fs_lingering {
+    fs_plane *plane;
+    int fd;
+    int flags;     /* FS_STEP_: in, of its last turn; out, of the last one here */
+    int status;    /* out, with errno in sys_errno */
+    int sys_errno;
+} fs_lingering;
+
+/* Waits for the sockets and gives a turn to each plane whose socket is ready, over and over, until one of them has
+ * something for the control plane, `wakeup` (a descriptor, -1 for none) is readable, or ns have passed. Once at least. */
+void fs_planes_linger(fs_lingering *lingering, size_t count, int wakeup, uint64_t ns);
+/* Nothing but its socket is needed for the plane's transfers to go on. */
+int fs_plane_content(const fs_plane *p, int flags);
 
 /* --- channels ---------------------------------------------------------------------------------------------------- */
 

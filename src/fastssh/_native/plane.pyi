@@ -28,6 +28,8 @@ STEP_EOF: Final = 4  # the peer closed its side; set on every later step too
 STEP_MORE: Final = 8  # the budget of one call ran out: call again soon with readable=True
 STEP_BLOCKED: Final = 16  # nothing more can be received before events() are read or keys set: stop polling for reading
 
+MAX_LINGERING: Final = 64  # planes in one call of linger()
+
 class TransferResult:
     """How a bulk transfer ended. Success is ``status == 0``."""
 
@@ -76,10 +78,8 @@ class Plane:
     def events(self) -> list[Event]: ...
 
     # -- moving bytes ----------------------------------------------------------------------------------------------
-    def step(self, fd: int, readable: bool, linger: float = 0.0) -> int:
+    def step(self, fd: int, readable: bool) -> int:
         """One bounded turn: recv (if readable), open, dispatch, fill, seal, send, without the GIL. Returns STEP_ flags.
-        While transfers run and nothing else is to be done, waits up to linger seconds (at most 0.5) for the socket
-        and takes more turns: fewer rounds through the event loop, which stands still meanwhile.
         Raises ProtocolError, IntegrityError or OSError; events that came before the fault are still in events(). After
         an OSError of sending feed() still takes what the peer said before it closed.
         """
@@ -136,3 +136,12 @@ class Plane:
     def set_send_rate(self, bytes_per_second: int) -> None: ...  # 0: no limit; bulk only
     @property
     def wait_seconds(self) -> float: ...  # > 0: the rate limit paused sending; call step again after it
+    def content(self, flags: int) -> bool:
+        """After a step that returned ``flags``: nothing but its socket is needed for the plane's transfers to go on."""
+
+def linger(planes: list[Plane], fds: list[int], flags: list[int], wakeup: int, seconds: float) -> list[int | Exception]:
+    """Turns of several contented planes (MAX_LINGERING at most) whenever their sockets are ready, without the GIL.
+
+    ``flags`` are those of each plane's last step. Returns as soon as one of them is no longer content, the descriptor
+    ``wakeup`` (-1: none) is readable, or ``seconds`` (0.5 at most) have passed; for each plane with the flags of its
+    last turn, or with what step would have raised."""

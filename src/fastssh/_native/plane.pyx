@@ -61,7 +61,14 @@ cdef extern from "plane.h":
     int fs_plane_has_events(const fs_plane *p) nogil
     int fs_plane_event(const fs_plane *p, size_t *cursor, fs_event *event) nogil
     void fs_plane_clear_events(fs_plane *p) nogil
-    int fs_plane_step(fs_plane *p, int fd, int readable, uint64_t linger, int *flags) nogil
+    int fs_plane_step(fs_plane *p, int fd, int readable, int *flags) nogil
+    ctypedef struct fs_lingering:
+        fs_plane *plane
+        int fd, flags, status, sys_errno
+    enum:
+        FS_MAX_LINGERING
+    void fs_planes_linger(fs_lingering *lingering, size_t count, int wakeup, uint64_t ns) nogil
+    int fs_plane_content(const fs_plane *p, int flags) nogil
     int fs_plane_feed(fs_plane *p, const uint8_t *data, size_t len, size_t *taken) nogil
     int fs_plane_fill(fs_plane *p) nogil
     size_t fs_plane_unsent(const fs_plane *p, const uint8_t **data) nogil
@@ -93,6 +100,7 @@ STEP_WANT_WRITE = FS_STEP_WANT_WRITE
 STEP_EOF = FS_STEP_EOF
 STEP_MORE = FS_STEP_MORE
 STEP_BLOCKED = FS_STEP_BLOCKED
+MAX_LINGERING = FS_MAX_LINGERING
 
 
 cdef class TransferResult:
@@ -212,13 +220,12 @@ cdef class Plane:
 
     # -- moving bytes ----------------------------------------------------------------------------------------------
 
-    def step(self, int fd, bint readable, double linger=0.0):
+    def step(self, int fd, bint readable):
         cdef int status, flags, err
-        cdef uint64_t nanoseconds = <uint64_t>(max(linger, 0.0) * 1e9)
         self.enter()
         self.busy = True
         with nogil:
-            status = fs_plane_step(self.plane, fd, readable, nanoseconds, &flags)
+            status = fs_plane_step(self.plane, fd, readable, &flags)
             err = errno
         self.busy = False
         if status != FS_OK:
@@ -350,6 +357,38 @@ cdef class Plane:
     @property
     def wait_seconds(self):
         return fs_plane_wait_seconds(self.plane)
+
+    def content(self, int flags):
+        return fs_plane_content(self.plane, flags) != 0
+
+
+def linger(list planes, list fds, list flags, int wakeup, double seconds):
+    cdef fs_lingering waiting[FS_MAX_LINGERING]
+    cdef size_t i, count = len(planes)
+    cdef uint64_t nanoseconds = <uint64_t>(min(max(seconds, 0.0), 1.0) * 1e9)
+    cdef Plane plane
+    cdef list results = []
+    if count > FS_MAX_LINGERING or len(fds) != count or len(flags) != count or len(set(map(id, planes))) != count:
+        raise ValueError("planes, their descriptors and flags do not fit together")
+    for i in range(count):
+        plane = planes[i]
+        plane.enter()
+        waiting[i].plane, waiting[i].fd, waiting[i].flags = plane.plane, fds[i], flags[i]
+    for plane in planes:
+        plane.busy = True
+    with nogil:
+        fs_planes_linger(waiting, count, wakeup, nanoseconds)
+    for plane in planes:
+        plane.busy = False
+    for i in range(count):
+        if waiting[i].status == FS_OK:
+            results.append(waiting[i].flags)
+            continue
+        try:
+            raise_status(waiting[i].status, waiting[i].sys_errno)
+        except Exception as error:
+            results.append(error)
+    return results
 
 
 cdef bint compresses(str method) except? -1:

@@ -302,13 +302,8 @@ class ClientConnection:
             connect_timeout=min(options.connect_timeout or COMPANION_SECONDS, COMPANION_SECONDS),
             login_timeout=COMPANION_SECONDS,
             server_alive_interval=min(options.server_alive_interval or COMPANION_ALIVE, COMPANION_ALIVE),
-            linger=0,
             log=lambda level, text: log(max(level, LOG_DEBUG1), text),  # nobody is bothered when it cannot be made
         )
-
-    def set_linger(self, seconds: float) -> None:
-        """Changes ``ClientOptions.linger``: to 0 when the loop gets other work, such as a second connection's."""
-        self._driver.linger = seconds
 
     # -- channels --------------------------------------------------------------------------------------------------
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NoReturn, TypeVar
 
 from fastssh._native.plane import STEP_BLOCKED, STEP_EOF, STEP_EVENTS, STEP_MORE, STEP_WANT_WRITE
 from fastssh.errors import ConnectionLostError, DisconnectedError, SSHError
@@ -17,12 +17,16 @@ from fastssh.wire.messages import DisconnectReason
 
 if TYPE_CHECKING:
     from fastssh._native.plane import Plane
+    from fastssh.aio.lingering import LingeringSelector
     from fastssh.transport.transport import Transport
+
+T = TypeVar("T")
 
 IDENTIFICATION_READ: Final = 64 * 1024  # bytes
 TURNS: Final = 32  # of the plane in one call from the loop, so that other tasks run
 LAST_WORDS: Final = 4 * 1024 * 1024  # bytes read for a DISCONNECT among them after a send failed
 GOODBYE_SECONDS: Final = 2.0  # for the peer to take our last messages
+QUICK_RECEIVES: Final = 64  # of a connection's first ones, see _acknowledge
 
 
 class Driver:
@@ -41,19 +45,20 @@ class Driver:
         settle: Callable[[], None],
         lost: Callable[[SSHError], None],
         peer: str,
-        linger: float = 0.0,
+        linger: LingeringSelector | None = None,
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._sock = sock
-        self._fd = sock.fileno()
+        self.fileno = sock.fileno()
         self._transport = transport
-        self._plane = plane
+        self.plane = plane
         self._settle = settle
         self._lost = lost
         self.peer = peer
-        self.linger = linger
         self.error: SSHError | None = None  # why the connection ended
+        self._linger = linger
         self._identified = False
+        self._quick = QUICK_RECEIVES if hasattr(socket, "TCP_QUICKACK") else 0
         self._pumping = self._scheduled = self._reading = self._writing = False
         self._pause: asyncio.TimerHandle | None = None  # the rate limit
         self._goodbye: asyncio.TimerHandle | None = None
@@ -98,6 +103,8 @@ class Driver:
             return
         self.error = error
         self._want_read(False)
+        if self._linger is not None:
+            self._linger.release(self)
         self._cancel_pause()
         if self._identified:
             try:
@@ -119,23 +126,32 @@ class Driver:
         if on != self._reading:
             self._reading = on
             if on:
-                self._loop.add_reader(self._fd, self._readable)
+                self._loop.add_reader(self.fileno, self._readable)
             else:
-                self._loop.remove_reader(self._fd)
+                self._loop.remove_reader(self.fileno)
 
     def _want_write(self, on: bool) -> None:
         if on != self._writing:
             self._writing = on
             if on:
-                self._loop.add_writer(self._fd, self._writable)
+                self._loop.add_writer(self.fileno, self._writable)
             else:
-                self._loop.remove_writer(self._fd)
+                self._loop.remove_writer(self.fileno)
 
     def _readable(self) -> None:
         if self._identified:
             self._pump(True)
         else:
             self._identify()
+        if self._quick and self.error is None:
+            self._acknowledge()
+
+    def _acknowledge(self) -> None:
+        """Acknowledges what was received, now: a stock server turns Nagle's algorithm off when a session starts and not
+        before, so that until then its next message waits until its last one is acknowledged, and that, delayed as
+        usual, is 40 ms away. The option lasts for one acknowledgment (tcp(7)), hence the repetition."""
+        self._quick -= 1
+        _set_option(self._sock, socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
 
     def _writable(self) -> None:
         if self.error is None:
@@ -170,11 +186,15 @@ class Driver:
 
     def _pump(self, readable: bool) -> None:
         """Turns of the plane until there is nothing left to do now."""
-        if self.error is not None or not self._identified or self._pumping:
+        if self._identified:
+            self._guarded(self._turns, readable)
+
+    def _guarded(self, work: Callable[[T], None], argument: T) -> None:
+        if self.error is not None or self._pumping:
             return
         self._pumping = True
         try:
-            self._turns(readable)
+            work(argument)
         except Exception as error:
             self._failed(error)
         finally:
@@ -184,19 +204,13 @@ class Driver:
         for _ in range(TURNS):
             self._transport.check_rekey()
             try:
-                flags = self._plane.step(self._fd, readable, self.linger)
+                flags = self.plane.step(self.fileno, readable)
             except (SSHError, OSError) as fault:
-                try:
-                    self._transport.process_events(self._plane.events())  # what came before the fault may tell more
-                    if isinstance(fault, OSError):
-                        self._read_last_words()
-                except OSError:  # the plane repeats its fault, without the system's reason
-                    raise fault from None
-                raise
+                self._fault(fault)
             self._settle()
             if not flags & STEP_EVENTS:
                 break
-            self._transport.process_events(self._plane.events())
+            self._transport.process_events(self.plane.events())
             if self.error is not None:
                 return
             readable = False
@@ -204,15 +218,35 @@ class Driver:
             flags |= STEP_MORE
         if flags & STEP_EOF and not flags & STEP_EVENTS:
             raise ConnectionLostError(f"connection to {self.peer} closed by the peer")
-        self._want_read(not flags & STEP_BLOCKED or bool(flags & STEP_EVENTS))
-        self._want_write(bool(flags & STEP_WANT_WRITE))
-        if flags & STEP_MORE and not self._scheduled:
+        lingers = self._linger is not None and self.plane.content(flags) and self._linger.adopt(self, flags)
+        if self._linger is not None and not lingers:
+            self._linger.release(self)
+        self._want_read(not lingers and (not flags & STEP_BLOCKED or bool(flags & STEP_EVENTS)))
+        self._want_write(not lingers and bool(flags & STEP_WANT_WRITE))
+        if flags & STEP_MORE and not lingers and not self._scheduled:
             self._scheduled = True
             self._loop.call_soon(self._pump_more)
         self._cancel_pause()
-        wait = self._plane.wait_seconds
+        wait = self.plane.wait_seconds
         if wait > 0:
             self._pause = self._loop.call_later(wait, self._pump, False)
+
+    def _fault(self, fault: Exception) -> NoReturn:
+        """The plane or its socket failed: what came before may tell more."""
+        try:
+            self._transport.process_events(self.plane.events())
+            if isinstance(fault, OSError):
+                self._read_last_words()
+        except OSError:  # the plane repeats its fault, without the system's reason
+            raise fault from None
+        raise fault
+
+    def turned(self, result: int | Exception) -> None:
+        """The selector gives the connection back: something is to be done, or ``result`` is what ended it."""
+        if isinstance(result, Exception):
+            self._guarded(self._fault, result)
+        else:
+            self._pump(False)
 
     def _read_last_words(self) -> None:
         """A send failed. A server that closes with our data unread says why before: that lies in the socket still."""
@@ -220,8 +254,8 @@ class Driver:
         while left > 0 and (data := self._sock.recv(IDENTIFICATION_READ)):
             left -= len(data)
             while data:
-                taken = self._plane.feed(data)
-                events = self._plane.events()
+                taken = self.plane.feed(data)
+                events = self.plane.events()
                 if not taken and not events:
                     return
                 data = data[taken:]
@@ -255,14 +289,14 @@ class Driver:
         """One attempt to tell the peer why; a connection that is broken already cannot, and that is not news."""
         try:
             self._transport.disconnect_for(error)
-            self._sock.send(self._plane.take())
+            self._sock.send(self.plane.take())
         except (SSHError, OSError, ValueError, BufferError):
             return
 
     def _flush(self) -> None:
         """Sends what is left after our DISCONNECT, then closes."""
         try:
-            flags = self._plane.step(self._fd, False) if self._identified else 0
+            flags = self.plane.step(self.fileno, False) if self._identified else 0
         except (SSHError, OSError):
             flags = 0
         if flags & STEP_WANT_WRITE:
@@ -276,6 +310,8 @@ class Driver:
         self._want_read(False)
         self._want_write(False)
         self._cancel_pause()
+        if self._linger is not None:
+            self._linger.release(self)
         if self._goodbye is not None:
             self._goodbye.cancel()
         self._sock.close()

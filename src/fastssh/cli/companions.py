@@ -66,12 +66,9 @@ class Companions:
     async def _open(self) -> None:
         options = self._connection.companion_options(ask=self._number is not None)
         if options is not None:
-            # Waiting inside one connection's turn would keep the others waiting.
-            self._connection.set_linger(0)
             self._logins = [asyncio.create_task(self._log_in(options)) for _ in range(1, self._number or CONNECTIONS)]
             await asyncio.gather(*map(self._use, self._logins))
         if not self._made:
-            self._connection.set_linger(self._connection.options.linger)
             for _ in range(1, self._number or CHANNELS):
                 if not await self._add(self._connection):
                     return

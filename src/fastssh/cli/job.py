@@ -20,18 +20,22 @@ from fastssh.wire.text import printable
 
 if TYPE_CHECKING:
     from fastssh.aio.client import ClientConnection
+    from fastssh.aio.lingering import LingeringSelector
     from fastssh.aio.sftp import SFTPClient
 
 EXIT_FAILED: Final = 1
-LINGER: Final = 0.05  # seconds; the display and Ctrl-C can wait that long, and a transfer costs less CPU
 EXIT_NO_CONNECTION: Final = 255  # what scp ends with when ssh could not connect, or its configuration is broken
 
 
 class CopyJob:
-    """One call's copies, in the order of the command line. ``summary`` and ``tally`` tell what happened so far."""
+    """One call's copies, in the order of the command line; ``selector`` is its loop's.
 
-    def __init__(self, arguments: Arguments, messages: Messages) -> None:
+    ``summary`` and ``tally`` tell what happened so far.
+    """
+
+    def __init__(self, arguments: Arguments, messages: Messages, selector: LingeringSelector) -> None:
         self._arguments = arguments
+        self._selector = selector
         self._messages = messages
         self.summary = Summary()
         self.tally = Tally(on_failed=self._failed)
@@ -111,7 +115,7 @@ class CopyJob:
 
         prompter = Terminal(self._messages, banners=level >= 0) if Terminal.available() else None
         options = client_options(settings, prompter=prompter, log=log)
-        options.linger = LINGER
+        options.linger = self._selector
         return await fastssh.connect(options)
 
     def _overrides(self, remote: Remote) -> list[str | tuple[str, str]]:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from fastssh.cli import arguments
 from fastssh.cli.messages import Messages
+from fastssh.cli.process import leave, open_standard_descriptors
 from fastssh.version import __version__
 from fastssh.wire.text import printable
 
@@ -22,9 +23,14 @@ GIVE_UP_SECONDS: Final = 3.0  # for an orderly end after a signal
 _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
+def run() -> NoReturn:
+    """The command fastssh-scp."""
+    leave(main())
+
+
 def main(argv: list[str] | None = None) -> int:
     """Runs fastssh-scp with ``argv`` (without the program's name); returns its exit status and never raises."""
-    _open_standard_descriptors()
+    open_standard_descriptors()
     messages = Messages()
     try:
         status = _run(sys.argv[1:] if argv is None else argv, messages)
@@ -35,14 +41,6 @@ def main(argv: list[str] | None = None) -> int:
         messages.unexpected(error)
         status = EXIT_FAILED
     return status
-
-
-def _open_standard_descriptors() -> None:
-    """Puts /dev/null where the caller closed 0, 1 or 2: no socket and no copied file may get a number that cp, or a
-    library's last words, write to."""
-    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
-        os.set_inheritable(descriptor, True)
-    os.close(descriptor)
 
 
 def _run(argv: list[str], messages: Messages) -> int:
@@ -59,12 +57,15 @@ def _run(argv: list[str], messages: Messages) -> int:
         return _print(f"{version_text()}\n", messages)
     import asyncio
 
+    from fastssh.aio.lingering import LingeringSelector
     from fastssh.cli.job import CopyJob
 
-    job = CopyJob(asked, messages)
+    selector = LingeringSelector()
+    job = CopyJob(asked, messages, selector)
     supervisor = _Supervisor(job, messages)
     try:
-        status = asyncio.run(supervisor.run())
+        with asyncio.Runner(loop_factory=lambda: asyncio.SelectorEventLoop(selector)) as runner:
+            status = runner.run(supervisor.run())
     except BaseException as error:
         if supervisor.stopped_by is None:
             raise
@@ -169,4 +170,4 @@ def _libcrypto_version(native_module: str) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run()

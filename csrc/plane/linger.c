@@ -1,0 +1,49 @@
+/* Waiting for several sockets at once, without a round through the event loop for each answer.
+ *
+ * During a transfer answers are small (a status, a window adjustment) or come as the kernel hands them out, some tens of
+ * KiB at a time. A round through the event loop costs more than handling them does. */
+#include <errno.h>
+#include <poll.h>
+
+#include "internal.h"
+
+int fs_plane_content(const fs_plane *p, int flags)
+{
+    return p->active_transfers > 0 && p->wait_until == 0 && !(flags & ~(FS_STEP_WANT_WRITE | FS_STEP_MORE)) &&
+           !fs_plane_rekey_due(p);
+}
+
+void fs_planes_linger(fs_lingering *lingering, size_t count, int wakeup, uint64_t ns)
+{
+    struct pollfd polled[FS_MAX_LINGERING + 1];
+    uint64_t now = fs_now_ns(), end = now + (ns < FS_MAX_LINGER ? ns : FS_MAX_LINGER);
+
+    if (count > FS_MAX_LINGERING)
+        count = FS_MAX_LINGERING;
+    for (size_t i = 0; i < count; i++)
+        lingering[i].status = lingering[i].sys_errno = FS_OK;
+    polled[count] = (struct pollfd){.fd = wakeup, .events = POLLIN};
+    do {
+        int more = 0;
+        for (size_t i = 0; i < count; i++) {
+            const fs_lingering *l = &lingering[i];
+            more |= l->flags & FS_STEP_MORE;
+            polled[i] = (struct pollfd){.fd = l->fd, .events = POLLIN | (l->flags & FS_STEP_WANT_WRITE ? POLLOUT : 0)};
+        }
+        int ready = poll(polled, (nfds_t)count + 1, more ? 0 : (int)((end - now + 999999) / 1000000));
+        if (ready < 0)
+            return; /* a signal that Python should see */
+        int told = polled[count].revents != 0;
+        for (size_t i = 0; i < count; i++) {
+            fs_lingering *l = &lingering[i];
+            if (polled[i].revents == 0 && !(l->flags & FS_STEP_MORE))
+                continue;
+            l->status = fs_plane_step(l->plane, l->fd, polled[i].revents & ~POLLOUT, &l->flags);
+            l->sys_errno = l->status == FS_E_SYSTEM ? errno : 0;
+            told |= l->status != FS_OK || !fs_plane_content(l->plane, l->flags);
+        }
+        if (told)
+            return;
+        now = fs_now_ns();
+    } while (now < end);
+}

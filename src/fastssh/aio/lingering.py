@@ -1,0 +1,61 @@
+"""An event loop's selector that serves connections by itself while they do nothing but transfer bytes."""
+
+from __future__ import annotations
+
+import asyncio
+import selectors
+from typing import TYPE_CHECKING
+
+from fastssh._native.plane import MAX_LINGERING, linger
+
+if TYPE_CHECKING:
+    from fastssh.aio.driver import Driver
+
+FOREVER = 1.0  # seconds; the native call returns before that, and the loop comes back
+
+
+class LingeringSelector(selectors.DefaultSelector):
+    """For ``asyncio.SelectorEventLoop(selector)`` and, in that loop, ``ClientOptions.linger``.
+
+    Each answer of a server costs a round through the event loop, and during a transfer there are tens of thousands.
+    Where the loop would wait, :meth:`select` waits in one native call for the sockets of all connections that have a
+    transfer and nothing else to do, gives their planes turns, and returns when the loop itself has something to do: a
+    timer, another descriptor, a signal, or an event of one of the connections.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._drivers: dict[Driver, int] = {}  # with the flags of the plane's last turn
+
+    def adopt(self, driver: Driver, flags: int) -> bool:
+        """Takes a connection over until :meth:`Driver.turned` gives it back. False: the loop has to watch it."""
+        if driver not in self._drivers and len(self._drivers) >= MAX_LINGERING:
+            return False
+        self._drivers[driver] = flags
+        return True
+
+    def release(self, driver: Driver) -> None:
+        """Harmless for one that was not adopted."""
+        self._drivers.pop(driver, None)
+
+    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        if self._drivers:
+            self._linger(FOREVER if timeout is None else timeout)
+            timeout = 0
+        return super().select(timeout)
+
+    def _linger(self, seconds: float) -> None:
+        drivers = list(self._drivers)
+        results = linger(
+            [driver.plane for driver in drivers],
+            [driver.fileno for driver in drivers],
+            list(self._drivers.values()),
+            self.fileno(),
+            seconds,
+        )
+        for driver, result in zip(drivers, results, strict=True):
+            if isinstance(result, int) and driver.plane.content(result):
+                self._drivers[driver] = result
+            else:
+                del self._drivers[driver]
+                asyncio.get_running_loop().call_soon(driver.turned, result)

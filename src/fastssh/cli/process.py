@@ -1,0 +1,29 @@
+"""What every tool does first and last with its process."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import NoReturn
+
+
+def open_standard_descriptors() -> None:
+    """Puts /dev/null where the caller closed 0, 1 or 2: no socket and no copied file may get a number that another
+    program, or a library's last words, write to."""
+    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
+        os.set_inheritable(descriptor, True)
+    os.close(descriptor)
+
+
+def leave(status: int) -> NoReturn:
+    """Ends the process without the interpreter's tidying up, which takes a fifth of a short run's CPU time.
+
+    What was printed is flushed; output that cannot be written was told of before (see ``_print``).
+    """
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            if stream is not None:
+                stream.flush()
+        except (OSError, ValueError):  # a closed or full descriptor: there is nowhere left to say so
+            status = status or 1
+    os._exit(status)
