@@ -267,18 +267,31 @@ class Session:
         self.rate_limited = bytes_per_second > 0
 
     def get(
-        self, handle: bytes, fd: int, size: int, callback: TransferCallback, *, offset: int = 0, to_end: bool = True
+        self,
+        handle: bytes,
+        fd: int,
+        size: int,
+        callback: TransferCallback,
+        *,
+        offset: int = 0,
+        to_end: bool = True,
+        alone: bool = True,
     ) -> int:
         """Reads ``size`` bytes of a remote file from ``offset`` into ``fd``, and with ``to_end`` what follows them.
 
+        ``alone``: no other session works at the same file. Messages of one packet then let a stock server's two
+        processes work side by side, as sftp-server acts when a message's last byte has come; where several sessions
+        keep all cores busy already, large messages cost everybody less.
         Returns a number for :meth:`progress` and :meth:`cancel`, -1 if the callback came already."""
-        chunk = min(self.read_length, PACKET - DATA_HEADER)
+        chunk = min(self.read_length, PACKET - DATA_HEADER) if alone else self.read_length
         start = partial(self._link.sftp_get, handle, offset=offset, size=size, chunk=chunk, to_end=to_end)
         return self._transfer(fd, callback, start)
 
-    def put(self, handle: bytes, fd: int, size: int, callback: TransferCallback, *, offset: int = 0) -> int:
+    def put(
+        self, handle: bytes, fd: int, size: int, callback: TransferCallback, *, offset: int = 0, alone: bool = True
+    ) -> int:
         """Writes ``size`` bytes of ``fd`` from ``offset`` (-1: until its end) to a remote file; else as :meth:`get`."""
-        chunk = min(self.write_length, PACKET - WRITE_HEADER - len(handle))
+        chunk = min(self.write_length, PACKET - WRITE_HEADER - len(handle)) if alone else self.write_length
         start = partial(self._link.sftp_put, handle, offset=offset, size=size, chunk=chunk)
         return self._transfer(fd, callback, start)
 

@@ -326,7 +326,7 @@ class UploadStripes(Stripes):
         return self._mark is None or (attributes.is_file() and attributes.atime == self._mark)
 
     def _move(self, lane: _Lane, offset: int, size: int, last: bool, callback: Callable[..., None]) -> int:
-        return lane.session.put(lane.handle, self._fd, size, callback, offset=offset)
+        return lane.session.put(lane.handle, self._fd, size, callback, offset=offset, alone=len(self._lanes) == 1)
 
     def _whole(self, result: TransferResult, size: int, last: bool) -> bool:
         return result.bytes == size or size <= 0
@@ -353,7 +353,8 @@ class DownloadStripes(Stripes):
         )
 
     def _move(self, lane: _Lane, offset: int, size: int, last: bool, callback: Callable[..., None]) -> int:
-        return lane.session.get(lane.handle, self._fd, size, callback, offset=offset, to_end=last)
+        alone = len(self._lanes) == 1
+        return lane.session.get(lane.handle, self._fd, size, callback, offset=offset, to_end=last, alone=alone)
 
     def _whole(self, result: TransferResult, size: int, last: bool) -> bool:
         return last or (result.bytes == size and result.end_of_file < 0)
