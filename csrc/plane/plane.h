@@ -84,13 +84,14 @@ void fs_plane_drop(fs_plane *p, size_t count);
 typedef struct fs_lingering {
     fs_plane *plane;
     int fd;
-    int flags;     /* FS_STEP_: in, of its last turn; out, of the last one here */
-    int status;    /* out, with errno in sys_errno */
+    int flags;  /* FS_STEP_: in, of its last turn; out, of the last one here */
+    int status; /* out, with errno in sys_errno */
     int sys_errno;
 } fs_lingering;
 
 /* Waits for the sockets and gives a turn to each plane whose socket is ready, over and over, until one of them has
- * something for the control plane, `wakeup` (a descriptor, -1 for none) is readable, or ns have passed. Once at least. */
+ * something for the control plane, `wakeup` (a descriptor, -1 for none) is readable, or ns have passed. Once at least.
+ */
 void fs_planes_linger(fs_lingering *lingering, size_t count, int wakeup, uint64_t ns);
 /* Nothing but its socket is needed for the plane's transfers to go on. */
 int fs_plane_content(const fs_plane *p, int flags);
