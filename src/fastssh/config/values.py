@@ -23,7 +23,6 @@ class Qos(NamedTuple):
 
 
 Value = bool | int | str | tuple[str, ...] | RekeyLimit | Qos | None
-Reader = Callable[[Sequence[str]], Value]
 
 _INT_MAX = 0x7FFF_FFFF
 _UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
