@@ -10,6 +10,7 @@ from typing import Final
 
 from fastssh.config.table import Directive, by_name
 from fastssh.config.values import (
+    LogLevel,
     RekeyLimit,
     Value,
     choice,
@@ -31,7 +32,7 @@ PROXY_TOKENS: Final = "hnpr"
 
 
 _YES_NO_ASK: Final = choice("ask", yes=("true",), no=("false",))
-LOG_LEVELS: Final = ("quiet", "fatal", "error", "info", "verbose", "debug1", "debug2", "debug3")
+LOG_LEVELS: Final = tuple(level.value for level in LogLevel)
 
 _TABLE: Final[tuple[Directive[Value], ...]] = (
     # -- what fastssh uses
