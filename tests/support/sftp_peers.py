@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import time
 from collections.abc import Callable
@@ -13,6 +14,7 @@ from typing import Any, NamedTuple, Self
 from fastssh.sftp import messages as m
 from fastssh.sftp.attributes import SFTPAttributes
 from fastssh.sftp.beneath import Beneath, by_kernel, walk
+from fastssh.sftp.constants import MAX_MESSAGE, MAX_TRANSFER
 from fastssh.sftp.filesystem import FileSystem, LocalFileSystem
 from fastssh.sftp.rooted import RootedFileSystem
 from fastssh.sftp.server import SFTPServer
@@ -20,6 +22,17 @@ from fastssh.sftp.server import SFTPServer
 STOCK = Path("/usr/lib/openssh/sftp-server")
 BENEATH: dict[str, Beneath] = {"openat2": by_kernel, "walk": walk}
 NO_ATTRIBUTES = SFTPAttributes()
+
+
+def descriptors() -> int:
+    """How many are open (Linux; elsewhere this shows nothing)."""
+    return len(os.listdir("/proc/self/fd")) if os.path.exists("/proc/self/fd") else 0
+
+
+def limited(**limits: int) -> m.SFTPLimits:
+    """The usual limits, but for these."""
+    usual = {"max_packet_length": MAX_MESSAGE, "max_read_length": MAX_TRANSFER, "max_write_length": MAX_TRANSFER}
+    return m.SFTPLimits(**usual | {"max_open_handles": 100} | limits)
 
 
 class Answer(NamedTuple):

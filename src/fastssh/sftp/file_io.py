@@ -50,7 +50,7 @@ def copy(source: OpenFile, target: OpenFile, offset: int, length: int, target_of
     signed(offset)
     target_offset = 0 if target.append else signed(target_offset)
     end = offset + length if length else _MAX_OFFSET
-    in_kernel = source.regular and target.regular and not target.append
+    in_kernel = True
     while offset < end:
         done = _by_kernel(source.fd, target.fd, min(SLICE, end - offset), offset, target_offset) if in_kernel else 0
         if not done:  # not possible between these two, or the end: a read says which

@@ -71,9 +71,6 @@ class Handles:
         self._free: deque[_Slot] = deque()
         self._count = 0
 
-    def __len__(self) -> int:
-        return self._count
-
     def add(self, opening: Callable[[], Open]) -> bytes:
         """The handle of what ``opening`` opens, which is not called when there is no room: it may create a file."""
         slot = self._room()

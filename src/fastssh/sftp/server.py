@@ -21,7 +21,8 @@ from fastssh.sftp.messages import Request, SFTPLimits, StatusReply
 from fastssh.sftp.operations import OPERATIONS, Access, Operations
 from fastssh.sftp.status import Refused, status, status_of
 
-MAX_WAITING: Final = 16 * 1024 * 1024  # bytes of requests behind one that takes long
+MAX_WAITING: Final = 16 * 1024 * 1024  # bytes of memory for requests behind one that takes long
+_A_MESSAGE: Final = 64  # bytes of memory that one takes beside its own
 MOST_HANDLES: Final = 1000  # of a session, where the system allows as many
 _SPARED: Final = 64  # descriptors left for everything else in the process
 _A_HANDLE: Final = 2  # descriptors that a directory takes
@@ -83,9 +84,9 @@ class SFTPServer:
         if not self.busy:
             self._process(bytes(message))
             return
-        self._waiting_bytes += len(message)
+        self._waiting_bytes += len(message) + _A_MESSAGE
         if self._waiting_bytes > MAX_WAITING:
-            raise ProtocolError(f"{self._waiting_bytes} bytes of SFTP requests behind one that takes long")
+            raise ProtocolError(f"{len(self._waiting)} SFTP requests behind one that takes long, and still more")
         self._waiting.append(bytes(message))
 
     @property
@@ -99,7 +100,7 @@ class SFTPServer:
             self._proceed(self._long)
         elif self._waiting:
             message = self._waiting.popleft()
-            self._waiting_bytes -= len(message)
+            self._waiting_bytes -= len(message) + _A_MESSAGE
             self._process(message)
         return self.busy
 
