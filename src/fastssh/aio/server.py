@@ -259,10 +259,14 @@ def _address(name: Any) -> tuple[str, int]:
 
 
 class Server:
-    """Listens, and serves every client in this event loop. Made by :func:`serve`."""
+    """Listens, and serves every client in this event loop. Made by :func:`serve`.
+
+    ``addresses`` are the (address, port) that it listens on, ``connections`` those that live.
+    """
 
     def __init__(self, options: ServerOptions, sockets: list[socket.socket]) -> None:
         self.options = options
+        self.addresses = [_address(sock.getsockname()) for sock in sockets]
         self.connections: set[ServerConnection] = set()
         self._sockets = sockets
         self._loop = asyncio.get_running_loop()
@@ -272,13 +276,8 @@ class Server:
             self._loop.add_reader(sock.fileno(), self._accept, sock)
 
     @property
-    def addresses(self) -> list[tuple[str, int]]:
-        """(address, port) of each listening socket."""
-        return [_address(sock.getsockname()) for sock in self._sockets]
-
-    @property
     def port(self) -> int:
-        """The port of the first one."""
+        """The port of the first address."""
         return self.addresses[0][1]
 
     def _accept(self, listener: socket.socket) -> None:
