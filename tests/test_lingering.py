@@ -17,7 +17,8 @@ import pytest
 import fastssh
 from fastssh._native import plane as native
 from fastssh._native.plane import Plane
-from fastssh.aio.lingering import LingeringSelector
+from fastssh.aio import lingering
+from fastssh.aio.lingering import LingeringSelector, selector_of
 from fastssh.errors import ConnectionLostError, ProtocolError, SSHError
 from tests.support.copying import MIB, random_file, sha256
 from tests.support.peers import Peer
@@ -136,9 +137,16 @@ def test_planes_that_do_not_fit_their_descriptors_are_refused() -> None:
 
 
 def run(work: Callable[[LingeringSelector], Coroutine[Any, Any, None]]) -> None:
-    selector = LingeringSelector()
-    with asyncio.Runner(loop_factory=lambda: asyncio.SelectorEventLoop(selector)) as runner:
-        runner.run(asyncio.wait_for(work(selector), SECONDS))
+    async def main() -> None:
+        selector = selector_of(asyncio.get_running_loop())
+        assert selector is not None
+        await asyncio.wait_for(work(selector), SECONDS)
+
+    lingering.run(main())
+
+
+async def test_other_loops_have_no_such_selector() -> None:
+    assert selector_of(asyncio.get_running_loop()) is None
 
 
 @pytest.mark.parametrize("direction", ["up", "down"])
@@ -162,8 +170,7 @@ def test_several_connections_copy_at_once_and_other_tasks_go_on(sshd: Peer, tmp_
         async with contextlib.AsyncExitStack() as stack:
             jobs: list[Awaitable[int]] = []
             for number in range(3):
-                options = sshd.connect_options() | {"linger": selector}
-                connection = await stack.enter_async_context(fastssh.connect(sshd.host, **options))
+                connection = await stack.enter_async_context(fastssh.connect(sshd.host, **sshd.connect_options()))
                 sftp = await stack.enter_async_context(await connection.sftp())
                 copy = sftp.put_file if direction == "up" else sftp.get_file
                 jobs.append(copy(source, tmp_path / f"target{number}"))
@@ -191,8 +198,10 @@ def endless(tmp_path: Path) -> Path:
 
 def test_a_lost_connection_is_heard_of_while_it_is_served_natively(sshd: Peer, endless: Path) -> None:
     async def work(selector: LingeringSelector) -> None:
-        options = sshd.connect_options() | {"linger": selector}
-        async with fastssh.connect(sshd.host, **options) as connection, await connection.sftp() as sftp:
+        async with (
+            fastssh.connect(sshd.host, **sshd.connect_options()) as connection,
+            await connection.sftp() as sftp,
+        ):
             copying = asyncio.create_task(sftp.get_file(endless, os.devnull))
             while not selector._drivers:
                 await asyncio.sleep(0.01)
@@ -209,8 +218,10 @@ def test_a_signal_is_heard_of_at_once(sshd: Peer, endless: Path) -> None:
     async def work(selector: LingeringSelector) -> None:
         heard = asyncio.Event()
         asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, heard.set)
-        options = sshd.connect_options() | {"linger": selector}
-        async with fastssh.connect(sshd.host, **options) as connection, await connection.sftp() as sftp:
+        async with (
+            fastssh.connect(sshd.host, **sshd.connect_options()) as connection,
+            await connection.sftp() as sftp,
+        ):
             copying = asyncio.create_task(sftp.get_file(endless, os.devnull))
             while not selector._drivers:
                 await asyncio.sleep(0.01)

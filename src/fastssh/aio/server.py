@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from typing import Self
 
     from fastssh._native.plane import Event
-    from fastssh.aio.lingering import LingeringSelector
     from fastssh.keys.private import PrivateKey
     from fastssh.keys.public import PublicKey
     from fastssh.transport.negotiation import Negotiated
@@ -44,9 +43,7 @@ class ServerConnection:
     ``peer`` and ``local`` are (address, port); ("", 0) where the socket has none.
     """
 
-    def __init__(
-        self, options: ServerOptions, sock: socket.socket, *, linger: LingeringSelector | None = None
-    ) -> None:
+    def __init__(self, options: ServerOptions, sock: socket.socket) -> None:
         self.options = options
         self.peer, self.local = _address(sock.getpeername()), _address(sock.getsockname())
         self.plane = Plane()
@@ -55,7 +52,7 @@ class ServerConnection:
         )
         self._driver = Driver(
             sock, self._transport, self.plane, settle=self._settle, lost=self._lost,
-            peer=f"{self.peer[0]} port {self.peer[1]}", linger=linger,
+            peer=f"{self.peer[0]} port {self.peer[1]}",
         )  # fmt: skip
         self.connection = Connection(
             self._transport, self.plane, wake=self._driver.wake, max_peer_channels=options.max_sessions
