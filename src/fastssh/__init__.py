@@ -18,8 +18,12 @@ if TYPE_CHECKING:
     from fastssh.aio.lingering import new_event_loop, run
     from fastssh.aio.options import ClientOptions, Prompter
     from fastssh.aio.process import CompletedProcess, Process
+    from fastssh.aio.server import ServerConnection, serve
+    from fastssh.aio.server_coroutine import ServerProcess
+    from fastssh.aio.server_options import ServerOptions
     from fastssh.aio.sftp import SFTPClient
     from fastssh.aio.sftp_file import SFTPFile
+    from fastssh.auth.server import Attempt, Verdict
     from fastssh.errors import (
         AgentError,
         AuthenticationError,
@@ -52,8 +56,12 @@ _HOMES: Final = {
     "fastssh.aio.lingering": ("new_event_loop", "run"),
     "fastssh.aio.options": ("ClientOptions", "Prompter"),
     "fastssh.aio.process": ("CompletedProcess", "Process"),
+    "fastssh.aio.server": ("ServerConnection", "serve"),
+    "fastssh.aio.server_coroutine": ("ServerProcess",),
+    "fastssh.aio.server_options": ("ServerOptions",),
     "fastssh.aio.sftp": ("SFTPClient",),
     "fastssh.aio.sftp_file": ("SFTPFile",),
+    "fastssh.auth.server": ("Attempt", "Verdict"),
     "fastssh.errors": (
         "AgentError",
         "AuthenticationError",
@@ -85,6 +93,7 @@ _HOME_OF: Final = {name: module for module, names in _HOMES.items() for name in 
 
 __all__ = [
     "AgentError",
+    "Attempt",
     "AuthenticationError",
     "ChannelClosedError",
     "ChannelOpenError",
@@ -114,13 +123,18 @@ __all__ = [
     "SFTPFile",
     "SSHError",
     "SSHTimeoutError",
+    "ServerConnection",
+    "ServerOptions",
+    "ServerProcess",
     "TransferError",
+    "Verdict",
     "__version__",
     "connect",
     "generate_private_key",
     "load_private_key",
     "new_event_loop",
     "run",
+    "serve",
 ]
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import os
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -13,9 +14,11 @@ from fastssh.errors import ConfigError
 
 if TYPE_CHECKING:
     from fastssh.aio.server import ServerConnection
+    from fastssh.aio.server_coroutine import ServerProcess
     from fastssh.connection.channel import ChannelHandler
     from fastssh.connection.connection import Acceptor, GlobalHandler
     from fastssh.keys.private import PrivateKey
+    from fastssh.sftp.filesystem import FileSystem
     from fastssh.transport.kex.groups import Group
 
 LOGIN_GRACE_SECONDS = 120.0
@@ -45,6 +48,12 @@ class ServerOptions:
     authenticated: Callable[[ServerConnection, Attempt], None] = lambda connection, attempt: None
     #: The handler of one session channel; its ``channel`` attribute is set before its first call.
     session: Callable[[ServerConnection], ChannelHandler] | None = None
+    #: Without ``session``: serves shells, commands and subsystems; returns the exit status (None: 0).
+    process: Callable[[ServerProcess], Awaitable[int | None]] | None = None
+    #: Without ``session``: offers SFTP, of what is below a directory, or of a file system made for each SFTP session
+    #: (whose ``close``, if it has one, is called at the session's end).
+    sftp_root: str | os.PathLike[str] | None = None
+    sftp: Callable[[ServerConnection], FileSystem] | None = None
     acceptors: Mapping[str, Acceptor] = field(default_factory=dict)
     global_handlers: Mapping[str, GlobalHandler] = field(default_factory=dict)
     # -- limits before and of authentication
@@ -74,6 +83,14 @@ class ServerOptions:
     def __post_init__(self) -> None:
         if not self.host_keys:
             raise ConfigError("a server needs at least one host key")
+        if self.sftp is not None and self.sftp_root is not None:
+            raise ConfigError("sftp and sftp_root exclude each other")
+        if self.session is None:
+            from fastssh.aio.server_coroutine import offered
+
+            self.session = offered(self)
+        elif self.process or self.sftp or self.sftp_root is not None:
+            raise ConfigError("session excludes process, sftp and sftp_root")
 
     @property
     def signature_algorithms(self) -> tuple[str, ...]:
