@@ -40,6 +40,7 @@ def attributes(draw: st.DrawFn) -> SFTPAttributes:
 names = st.builds(SFTPName, st.binary(max_size=20), st.binary(max_size=20), attributes())
 FIELDS: dict[Field, st.SearchStrategy[Any]] = {
     STRING: st.binary(max_size=300),
+    m.PATH: st.binary(max_size=300).map(lambda path: path.replace(b"\0", b"/")),
     UINT32: uint32s,
     UINT64: uint64s,
     m.ATTRS: attributes(),
@@ -156,6 +157,12 @@ def test_the_table_has_each_request_and_extension_once() -> None:
     assert m.OPEN.name == "OPEN" and m.SYMLINK.name == "SYMLINK" and m.READDIR.name == "READDIR"
     assert m.POSIX_RENAME.name == "posix-rename@openssh.com" and m.LSETSTAT.name == "lsetstat@openssh.com"
     assert m.USERS_GROUPS_BY_ID.name == "users-groups-by-id@openssh.com" and m.LIMITS.name == "limits@openssh.com"
+
+
+def test_names_with_a_nul_are_malformed() -> None:
+    for message in (m.STAT.encode(1, b"a\0b"), m.RENAME.encode(1, b"a", b"\0"), m.HOME_DIRECTORY.encode(1, b"root\0")):
+        with pytest.raises(ProtocolError, match="NUL"):
+            m.decode_request(message[4:])
 
 
 def test_unknown_requests_are_told_from_malformed_ones() -> None:

@@ -125,7 +125,8 @@ class Reply:
 
     def encode(self, request_id: int, value: Any) -> bytes:
         """The whole message, with its length."""
-        return frame(bytes((self.number,)) + uint32(request_id) + self.value.write(value))
+        value = self.value.write(value)
+        return b"".join((uint32(5 + len(value)), bytes((self.number,)), uint32(request_id), value))
 
     def decode(self, message: bytes) -> Any:
         """The value of a message without its length. Anything short or superfluous raises ProtocolError."""
@@ -146,7 +147,16 @@ USERS_GROUPS_REPLY: Final = Reply(Packet.EXTENDED_REPLY, pair(_packed(STRING), _
 
 # --- requests ---------------------------------------------------------------------------------------------------------
 
-PATH: Final = STRING
+
+def _read_path(reader: Reader) -> bytes:
+    """A NUL would end the name early for the system, which would then mean another file."""
+    path = reader.string()
+    if b"\0" in path:
+        raise ProtocolError("NUL in a file name")
+    return path
+
+
+PATH: Final = Field(_read_path, string, 4)
 HANDLE_FIELD: Final = Field(_read_handle, string, 5)
 
 
@@ -216,7 +226,7 @@ _EXTENDED: Final = tuple(
         ("expand-path@openssh.com", "1", (PATH,), NAME),
         # from handle, from offset, length (0: until end of file), to handle, to offset
         ("copy-data", "1", (HANDLE_FIELD, UINT64, UINT64, HANDLE_FIELD, UINT64), STATUS),
-        ("home-directory", "1", (STRING,), NAME),
+        ("home-directory", "1", (PATH,), NAME),
         ("users-groups-by-id@openssh.com", "1", (_IDS, _IDS), USERS_GROUPS_REPLY),
     )
 )
