@@ -1,7 +1,7 @@
 /* Waiting for several sockets at once, without a round through the event loop for each answer.
  *
- * During a transfer answers are small (a status, a window adjustment) or come as the kernel hands them out, some tens of
- * KiB at a time. A round through the event loop costs more than handling them does. */
+ * During a transfer answers are small (a status, a window adjustment) or come as the kernel hands them out, some tens
+ * of KiB at a time. A round through the event loop costs more than handling them does. */
 #include <errno.h>
 #include <poll.h>
 

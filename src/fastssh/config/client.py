@@ -5,23 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from fastssh import algorithms
 from fastssh.aio.options import AUTHENTICATIONS, ClientOptions, Prompter
+from fastssh.config.algorithm_lists import LISTS
 from fastssh.config.directives import DIRECTIVES, LOG_LEVELS
 from fastssh.config.settings import Settings
 from fastssh.config.tokens import expand_home
 from fastssh.errors import ConfigError
-from fastssh.keys.patterns import match_pattern_list
-
-# What other SSH programs know and fastssh does not speak, as patterns. A configuration shared with them may name these;
-# they are left out, while a name that nobody knows is an error.
-_FOREIGN: Final = {
-    "Ciphers": ("*-cbc", "arcfour*", "rijndael-cbc@lysator.liu.se", "aes*-ocb"),
-    "MACs": ("hmac-md5*", "hmac-ripemd160*", "hmac-sha1*", "umac-*"),
-    "KexAlgorithms": ("*-sha1", "gss-*", "sntrup*"),
-    "HostKeyAlgorithms": ("*-cert-v0?@openssh.com", "sk-*", "webauthn-*", "ssh-dss", "ssh-rsa", "ssh-xmss*"),
-}
-_FOREIGN["PubkeyAcceptedAlgorithms"] = _FOREIGN["HostKeyAlgorithms"]
 
 # Which directive switches an authentication method off.
 _SWITCHES: Final = {
@@ -65,13 +54,11 @@ def client_options(
         prompter=None if settings.flag("BatchMode") else prompter,
         preferred_authentications=_authentications(settings),
         number_of_password_prompts=settings.number("NumberOfPasswordPrompts"),
-        kex=_algorithms(settings, "KexAlgorithms", algorithms.KEX, "key exchange method"),
-        host_key_algorithms=_algorithms(settings, "HostKeyAlgorithms", algorithms.HOST_KEYS, "host key algorithm"),
-        pubkey_accepted_algorithms=_algorithms(
-            settings, "PubkeyAcceptedAlgorithms", algorithms.HOST_KEYS, "signature algorithm"
-        ),
-        ciphers=_algorithms(settings, "Ciphers", algorithms.default_ciphers(), "cipher"),
-        macs=_algorithms(settings, "MACs", algorithms.MACS, "MAC"),
+        kex=_algorithms(settings, "KexAlgorithms"),
+        host_key_algorithms=_algorithms(settings, "HostKeyAlgorithms"),
+        pubkey_accepted_algorithms=_algorithms(settings, "PubkeyAcceptedAlgorithms"),
+        ciphers=_algorithms(settings, "Ciphers"),
+        macs=_algorithms(settings, "MACs"),
         compression=settings.flag("Compression"),
         server_alive_interval=settings.number("ServerAliveInterval"),
         server_alive_count_max=settings.number("ServerAliveCountMax"),
@@ -97,10 +84,10 @@ def client_options(
 
 def _refuse_unsupported(settings: Settings) -> None:
     for directive in DIRECTIVES.values():
-        if directive.harmless is None or directive.name not in settings:
+        if directive.name not in settings:
             continue
         value = settings.value(directive.name)
-        if (value.lower() if isinstance(value, str) else value) not in directive.harmless:
+        if not directive.supports(value):
             where = settings.where(directive.name)
             if directive.name == "RefuseConnection":
                 raise where.error(f"RefuseConnection: {value}")
@@ -140,22 +127,12 @@ def _authentications(settings: Settings) -> tuple[str, ...]:
     return kept
 
 
-def _algorithms(settings: Settings, name: str, default: tuple[str, ...], kind: str) -> tuple[str, ...]:
+def _algorithms(settings: Settings, name: str) -> tuple[str, ...]:
     """The algorithms a directive chooses; empty when it leaves the default."""
     spec = settings.text(name)
     if spec is None:
         return ()
-    where = settings.where(name)
-    operator = spec[0] if spec[0] in "+-^" else ""
-    names = spec[len(operator) :].split(",")
-    if operator != "-":
-        foreign = _FOREIGN[name]
-        names = [each for each in names if not match_pattern_list(each, foreign)]
-        if not names and not operator:
-            raise where.error(f"{name}: fastssh speaks none of {spec}")
-        if not names:
-            return ()
     try:
-        return algorithms.apply_list(operator + ",".join(names), default, default, kind)
-    except ConfigError as error:
-        raise where.error(f"{name}: {error}") from None
+        return LISTS[name].choose(spec)
+    except ValueError as error:
+        raise settings.where(name).error(f"{name}: {error}") from None

@@ -6,11 +6,11 @@ ssh_config(5) of Debian for the GSSAPI directives it adds.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final
 
+from fastssh.config.table import Directive, by_name
 from fastssh.config.values import (
-    Reader,
+    LogLevel,
     RekeyLimit,
     Value,
     choice,
@@ -31,26 +31,10 @@ ALL_TOKENS: Final = "CdhijkLlnpru"
 PROXY_TOKENS: Final = "hnpr"
 
 
-@dataclass(frozen=True, slots=True)
-class Directive:
-    """One directive. ``most`` is the most arguments it takes: 0 for any number, -1 for the whole rest of the line."""
-
-    name: str
-    read: Reader
-    default: Value = None
-    most: int = 1
-    least: int = 1
-    accumulate: bool = False  # each occurrence adds; otherwise the first one wins
-    tokens: str = ""  # which %-tokens are expanded
-    environment: bool = False  # ${NAME} is expanded
-    harmless: tuple[Value, ...] | None = None  # not supported: any other value would change where or whom we trust
-    aliases: tuple[str, ...] = ()
-
-
 _YES_NO_ASK: Final = choice("ask", yes=("true",), no=("false",))
-LOG_LEVELS: Final = ("quiet", "fatal", "error", "info", "verbose", "debug1", "debug2", "debug3")
+LOG_LEVELS: Final = tuple(level.value for level in LogLevel)
 
-_TABLE: Final = (
+_TABLE: Final[tuple[Directive[Value], ...]] = (
     # -- what fastssh uses
     Directive("AddressFamily", choice("any", "inet", "inet6"), "any"),
     Directive("BatchMode", flag, False),
@@ -166,10 +150,7 @@ _TABLE: Final = (
     Directive("XAuthLocation", text),
 )
 
-# By name and alias, in lower case.
-DIRECTIVES: Final = {
-    name: directive for directive in _TABLE for name in (directive.name.lower(), *directive.aliases)
-}
+DIRECTIVES: Final = by_name(_TABLE)
 
 # Names that OpenSSH still takes and does nothing with.
 OBSOLETE: Final = frozenset((

@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-import glob
 import os
 from collections.abc import Sequence
 from typing import Final
 
 from fastssh.config.directives import ALL_TOKENS, DIRECTIVES, OBSOLETE
-from fastssh.config.lexer import Line, Where, read_line, read_text
-from fastssh.config.match import Criteria, matches
+from fastssh.config.lexer import Line
+from fastssh.config.match import matches, read_criteria, wants_final
+from fastssh.config.reading import SYSTEM_FOLDER, Reading, included, override
 from fastssh.config.settings import Settings
 from fastssh.config.tokens import Local, check_host, expand, expand_home
 from fastssh.errors import ConfigError
 from fastssh.keys.patterns import match_pattern_list
 
-SYSTEM_FOLDER: Final = "/etc/ssh"
 SYSTEM_FILE: Final = "/etc/ssh/ssh_config"
 USER_FOLDER: Final = ".ssh"
 USER_FILE: Final = "config"
-INCLUDE_DEPTH: Final = 16
-INCLUDE_FILES: Final = 4096  # files read in one evaluation, so that Includes that multiply end
-COMMAND_LINE: Final = Where("command line", 0)
 
 
 def load(
@@ -46,8 +42,8 @@ def load(
     settings = Settings(host, local, session_type=session_type, command=command)
     check_host(host)
     evaluation = _Evaluation(settings)
-    for override in overrides:
-        evaluation.override(override)
+    for setting in overrides:
+        evaluation.setting(override(setting, ("host", "match", "include")), active=True)
     evaluation.files(file, system_file)
     if evaluation.final_wanted:  # "Match final": once more, now with the resolved name; earlier values stand
         second = _Evaluation(settings, final=True)
@@ -63,18 +59,7 @@ class _Evaluation:
         self.final = final
         self.final_wanted = False
         self.host = settings.host if final else settings.original_host  # what Host patterns are matched with
-        self.files_read = 0
-
-    def override(self, text: str | tuple[str, str]) -> None:
-        if isinstance(text, str):
-            line = read_line(text, COMMAND_LINE)
-        else:
-            line = Line(COMMAND_LINE, text[0].lower(), text[1:], text[1])
-        if line is None:
-            raise COMMAND_LINE.error(f"-o {text!r} holds no setting")
-        if line.keyword in ("host", "match", "include"):
-            raise COMMAND_LINE.error(f"{line.keyword} cannot be given with -o")
-        self._setting(line, active=True)
+        self.reading = Reading()
 
     def files(self, file: str | None, system_file: str) -> None:
         """The user's and the system's file, or the one asked for."""
@@ -96,16 +81,8 @@ class _Evaluation:
 
     def _file(self, path: str, *, user: bool, check_owner: bool, active: bool, depth: int) -> None:
         """Reads one file. ``active`` says whether the including file's block matched; blocks end with the file."""
-        self.files_read += 1
-        if self.files_read > INCLUDE_FILES:
-            raise ConfigError(f"{path}: more than {INCLUDE_FILES} files to read")
         block = active
-        for number, text in enumerate(read_text(path, check_owner=check_owner).split("\n"), 1):
-            line = read_line(text, Where(path, number))
-            if line is None:
-                continue
-            if not line.arguments:
-                raise line.where.error(f"{line.keyword} has no argument")
+        for line in self.reading.lines(path, check_owner=check_owner):
             if line.keyword == "host":
                 block = active and match_pattern_list(self.host, line.arguments)
             elif line.keyword == "match":
@@ -113,51 +90,41 @@ class _Evaluation:
             elif line.keyword == "include":
                 self._include(line, user=user, active=block, depth=depth)
             else:
-                self._setting(line, active=block)
+                self.setting(line, active=block)
 
     def _match(self, line: Line, active: bool) -> bool:
-        criteria = Criteria.read(line)
-        self.final_wanted = self.final_wanted or criteria.wants_final
+        criteria = read_criteria(line)
+        self.final_wanted = self.final_wanted or wants_final(criteria)
         return matches(criteria, self.settings, final=self.final, active=active)
 
     def _include(self, line: Line, *, user: bool, active: bool, depth: int) -> None:
-        """The files of an Include, in the order of their names. A pattern without a match is nothing."""
-        if depth + 1 >= INCLUDE_DEPTH:
-            raise line.where.error("includes are nested too deeply")
-        folder = os.path.join(self.settings.local.home, USER_FOLDER) if user else SYSTEM_FOLDER
-        for argument in line.arguments:
-            if not argument:
-                raise line.where.error("include has an empty argument")
-            if argument.startswith("~") and not user:
-                raise line.where.error(f"a system file cannot include {argument!r}")
+        """The files of an Include, which follow the rules of the including file's owner."""
+        for path in included(line, depth, lambda argument: self._pattern(argument, line, user)):
             try:
-                argument = expand(argument, self.settings.tokens(ALL_TOKENS), self.settings.local.environment)
-                pattern = os.path.join(folder, expand_home(argument, self.settings.local.home))
-            except ConfigError as error:
-                raise line.where.error(f"include: {error}") from None
-            for path in sorted(glob.glob(pattern)):
-                try:
-                    self._file(path, user=user, check_owner=True, active=active, depth=depth + 1)
-                except FileNotFoundError:
-                    continue
-                except OSError as error:
-                    raise line.where.error(f"cannot read {path}: {error.strerror}") from None
+                self._file(path, user=user, check_owner=True, active=active, depth=depth + 1)
+            except FileNotFoundError:
+                continue
+            except OSError as error:
+                raise line.where.error(f"cannot read {path}: {error.strerror}") from None
 
-    def _setting(self, line: Line, *, active: bool) -> None:
+    def _pattern(self, argument: str, line: Line, user: bool) -> str:
+        """An Include's argument as an absolute pattern."""
+        folder = os.path.join(self.settings.local.home, USER_FOLDER) if user else SYSTEM_FOLDER
+        if argument.startswith("~") and not user:
+            raise line.where.error(f"a system file cannot include {argument!r}")
+        try:
+            argument = expand(argument, self.settings.tokens(ALL_TOKENS), self.settings.local.environment)
+            return os.path.join(folder, expand_home(argument, self.settings.local.home))
+        except ConfigError as error:
+            raise line.where.error(f"include: {error}") from None
+
+    def setting(self, line: Line, *, active: bool) -> None:
         directive = DIRECTIVES.get(line.keyword)
         if directive is None:
             ignored = (self.settings.text("IgnoreUnknown") or "").lower().split(",")
             if line.keyword in OBSOLETE or match_pattern_list(line.keyword, ignored):
                 return
             raise line.where.error(f"unknown directive {line.keyword!r}")
-        arguments = (line.rest,) if directive.most < 0 and line.rest else line.arguments
-        if len(arguments) < directive.least:
-            raise line.where.error(f"{directive.name} needs {directive.least} argument{'s' * (directive.least > 1)}")
-        if 0 < directive.most < len(arguments):
-            raise line.where.error(f"{directive.name} has extra arguments at the end of the line")
-        try:
-            value = directive.read(arguments)
-        except ValueError as error:
-            raise line.where.error(f"{directive.name}: {error}") from None
+        value = directive.value(line)
         if active:
             self.settings.set(directive, value, line.where)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
 import stat
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from fastssh.errors import ConfigError
@@ -60,11 +62,11 @@ def split_keyword(text: str) -> tuple[str, str] | None:
     return keyword, rest
 
 
-def split_arguments(text: str) -> list[str]:
+def split_arguments(text: str, *, comments: bool = True) -> list[str]:
     """The arguments in ``text``, as OpenSSH parts them. ValueError for a quote that does not end.
 
     Single and double quotes keep blanks; a backslash escapes quotes and itself, and outside quotes a space; any other
-    backslash is itself. A ``#`` where an argument would start begins a comment.
+    backslash is itself. With ``comments``, a ``#`` where an argument would start begins one.
     """
     arguments: list[str] = []
     i, end = 0, len(text)
@@ -72,7 +74,7 @@ def split_arguments(text: str) -> list[str]:
         if text[i] in _BLANK:
             i += 1
             continue
-        if text[i] == "#":
+        if comments and text[i] == "#":
             break
         word: list[str] = []
         quote = ""
@@ -94,6 +96,20 @@ def split_arguments(text: str) -> list[str]:
             raise ValueError("a quote does not end")
         arguments.append("".join(word))
     return arguments
+
+
+def join_arguments(arguments: Iterable[str]) -> str:
+    """The text that :func:`split_arguments` parts into ``arguments`` again; a shell parts it alike.
+
+    What else a shell acts upon (``$``, ``*``, ...) is left to it: the text is the administrator's own.
+    """
+    return " ".join(_quoted(argument) for argument in arguments)
+
+
+def _quoted(argument: str) -> str:
+    if not argument or argument.startswith("#") or any(blank in argument for blank in _BLANK):
+        return '"' + re.sub(r'(["\\])', r"\\\1", argument) + '"'
+    return re.sub(r"""(["'\\])""", r"\\\1", argument)
 
 
 def read_line(text: str, where: Where) -> Line | None:

@@ -6,9 +6,9 @@ import os
 import re
 import subprocess
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Final
 
+from fastssh.config.criteria import Criteria
 from fastssh.config.directives import ALL_TOKENS
 from fastssh.config.lexer import Line, Where
 from fastssh.config.settings import Settings
@@ -23,49 +23,17 @@ _WITH_ARGUMENT: Final = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Criterion:
-    name: str
-    negated: bool
-    argument: str
+def read_criteria(line: Line) -> Criteria:
+    """The criteria on ``line``; ConfigError when they cannot be understood."""
+    criteria = Criteria.read(line, bare=_BARE, with_argument=_WITH_ARGUMENT)
+    if any(item.name == "all" for item in criteria.items[:-1]):
+        raise line.where.error("'all' cannot be combined with other Match criteria")
+    return criteria
 
 
-@dataclass(frozen=True, slots=True)
-class Criteria:
-    """The criteria of one Match line, in order."""
-
-    where: Where
-    items: tuple[Criterion, ...]
-
-    @property
-    def wants_final(self) -> bool:
-        """True when the files are to be read a second time ("final"; negated or not, as in OpenSSH)."""
-        return any(item.name == "final" for item in self.items)
-
-    @classmethod
-    def read(cls, line: Line) -> Criteria:
-        """The criteria on ``line``; ConfigError when they cannot be understood."""
-        words = list(line.arguments)
-        items: list[Criterion] = []
-        while words:
-            word = words.pop(0)
-            negated = word.startswith("!")
-            name, equals, argument = word.removeprefix("!").partition("=")
-            name = name.lower()
-            if name in _BARE and not equals:
-                argument = ""
-            elif name in _WITH_ARGUMENT:
-                if not equals:
-                    argument = words.pop(0) if words else ""
-                if not argument:
-                    raise line.where.error(f"Match {name} needs an argument")
-            else:
-                raise line.where.error(f"{word!r} is not a Match criterion")
-            items.append(Criterion(name, negated, argument))
-        names = [item.name for item in items]
-        if "all" in names[:-1]:
-            raise line.where.error("'all' cannot be combined with other Match criteria")
-        return cls(line.where, tuple(items))
+def wants_final(criteria: Criteria) -> bool:
+    """True when the files are to be read a second time ("final"; negated or not, as in OpenSSH)."""
+    return any(item.name == "final" for item in criteria.items)
 
 
 def matches(criteria: Criteria, settings: Settings, *, final: bool, active: bool) -> bool:

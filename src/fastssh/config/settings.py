@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterator
 
-from fastssh.config.directives import DIRECTIVES, Directive
+from fastssh.config.directives import DIRECTIVES
 from fastssh.config.lexer import Where
+from fastssh.config.table import Directive
 from fastssh.config.tokens import Local, check_host, check_user, expand
 from fastssh.config.values import Qos, RekeyLimit, Value
 from fastssh.errors import ConfigError
@@ -24,7 +25,7 @@ class Settings:
 
     # -- filling -----------------------------------------------------------------------------------------------------
 
-    def set(self, directive: Directive, value: Value, where: Where) -> None:
+    def set(self, directive: Directive[Value], value: Value, where: Where) -> None:
         """Takes a value unless an earlier one stands; adds it for directives that accumulate, equal ones once."""
         entries = self._values.setdefault(directive.name, [])
         if not entries or (directive.accumulate and value not in (entry for entry, _ in entries)):

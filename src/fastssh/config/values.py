@@ -5,7 +5,10 @@ from __future__ import annotations
 import re
 import socket
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from enum import Enum
+from typing import NamedTuple, TypeVar
+
+E = TypeVar("E", bound=Enum)
 
 
 class RekeyLimit(NamedTuple):
@@ -22,8 +25,20 @@ class Qos(NamedTuple):
     bulk: int
 
 
+class LogLevel(Enum):
+    """How much is logged, least first."""
+
+    QUIET = "quiet"
+    FATAL = "fatal"
+    ERROR = "error"
+    INFO = "info"
+    VERBOSE = "verbose"
+    DEBUG1 = "debug1"
+    DEBUG2 = "debug2"
+    DEBUG3 = "debug3"
+
+
 Value = bool | int | str | tuple[str, ...] | RekeyLimit | Qos | None
-Reader = Callable[[Sequence[str]], Value]
 
 _INT_MAX = 0x7FFF_FFFF
 _UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
@@ -57,6 +72,13 @@ def choice(*plain: str, **with_aliases: tuple[str, ...]) -> Callable[[Sequence[s
             raise ValueError(f"{arguments[0]!r} is not one of {', '.join(dict.fromkeys(words.values()))}") from None
 
     return read
+
+
+def member(kind: type[E], **with_aliases: tuple[str, ...]) -> Callable[[Sequence[str]], E]:
+    """A reader for an enumeration whose values are words; aliases as choice() takes them."""
+    aliased = {name.replace("_", "-") for name in with_aliases}
+    word = choice(*(each.value for each in kind if each.value not in aliased), **with_aliases)
+    return lambda arguments: kind(word(arguments))
 
 
 def text(arguments: Sequence[str]) -> str:
@@ -149,3 +171,8 @@ def qos(arguments: Sequence[str]) -> Qos:
             raise ValueError(f"{word!r} is not a class of service")
         values.append(value)
     return Qos(values[0], values[-1])
+
+
+def qos_name(value: int) -> str:
+    """What a class of service is called; a number in hexadecimal where it has no name."""
+    return next((name for name in ("le", *_QOS) if _QOS[name] == value), f"0x{value:02x}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import stat
+from dataclasses import dataclass
 from typing import TypeAlias
 
 from fastssh.errors import KeyFormatError
@@ -21,6 +22,19 @@ class KeyFileError(KeyFormatError):
 
 class KeyPermissionError(KeyFileError):
     """A private key file that others than its owner can reach."""
+
+
+@dataclass(frozen=True)
+class Note:
+    """What was ignored, and why; line 0 is the whole file."""
+
+    file: str  #: fit for a message
+    line: int
+    reason: str
+
+    def __str__(self) -> str:
+        where = f"{self.file}:{self.line}" if self.line else self.file
+        return f"{where}: {self.reason}"
 
 
 def shown(path: Path) -> str:
@@ -67,6 +81,40 @@ def check_private(path: Path, status: os.stat_result) -> None:
             f"UNPROTECTED PRIVATE KEY FILE: permissions {mode:04o} for {shown(path)} are too open; "
             "it must not be accessible by others"
         )
+
+
+def check_owner_and_modes(
+    path: Path, home: Path | None, uid: int, status: os.stat_result | None = None
+) -> str | None:
+    """StrictModes of sshd_config(5): None when nobody but user and root can write the file or put another there.
+
+    The file, its folder and those above up to ``home`` (up to the root where it is elsewhere, or None) must belong to
+    one of the two and be writable by no other; else the reason comes back, fit for a log. ``status`` is the opened
+    file's, so that what was read is what was checked; without it the file is looked at by its name.
+    """
+    try:
+        real = os.path.realpath(path, strict=True)
+        top = os.path.realpath(home) if home is not None else "/"
+        status = os.stat(real) if status is None else status
+        wrong = _open_to_others(status, uid) if stat.S_ISREG(status.st_mode) else "is not a regular file"
+        while not wrong and real != "/":
+            real = os.path.dirname(real)
+            wrong = _open_to_others(os.stat(real), uid)
+            if real == top:
+                break
+    except OSError as error:
+        return f"{shown(path)}: owner and permissions cannot be checked: {error.strerror}"
+    except ValueError:  # a NUL byte
+        return f"{shown(path)}: not a file name"
+    return f"bad ownership or modes: {shown(real)} {wrong}" if wrong else None
+
+
+def _open_to_others(status: os.stat_result, uid: int) -> str | None:
+    if status.st_uid not in (0, uid):
+        return f"belongs to user {status.st_uid}"
+    if status.st_mode & 0o022:
+        return f"is writable by others (mode {stat.S_IMODE(status.st_mode):04o})"
+    return None
 
 
 def write_all(descriptor: int, data: bytes) -> None:

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 
 from fastssh.algorithms import HOST_KEYS, key_type
 from fastssh.errors import HostKeyError, KeyFormatError
-from fastssh.keys.files import Path, open_regular, read_regular, shown
+from fastssh.keys.files import Note, Path, open_regular, read_regular, shown
 from fastssh.keys.kinds import KINDS
 from fastssh.keys.patterns import lower, match_pattern_list
 from fastssh.keys.public import PublicKey, decode_key_fields, decode_public_key
@@ -94,18 +94,6 @@ class Match:
     status: HostStatus
     entries: tuple[HostEntry, ...] = ()
     address: Match | None = None
-
-
-@dataclass(frozen=True)
-class Note:
-    """A line that was ignored, and why."""
-
-    file: str
-    line: int
-    reason: str
-
-    def __str__(self) -> str:
-        return f"{self.file}:{self.line}: {self.reason}"
 
 
 def host_name(host: str, port: int = DEFAULT_PORT) -> str:

@@ -5,7 +5,7 @@ Matching takes time in proportion to pattern times text, whatever the pattern: b
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 
 def lower(text: str) -> str:
@@ -39,10 +39,15 @@ def match_pattern(text: str, pattern: str) -> bool:
 
 def match_pattern_list(text: str, patterns: Iterable[str]) -> bool:
     """Whether one pattern matches and no ``!pattern`` does; negations alone match nothing (ssh_config(5), PATTERNS)."""
+    return match_any((text,), patterns)
+
+
+def match_any(texts: Sequence[str], patterns: Iterable[str]) -> bool:
+    """match_pattern_list() for something with several names: one matches a pattern, and none a ``!pattern``."""
     matched = False
     for pattern in patterns:
         negated = pattern.startswith("!")
-        if match_pattern(text, pattern[negated:]):
+        if any(match_pattern(text, pattern[negated:]) for text in texts):
             if negated:
                 return False
             matched = True

@@ -1,0 +1,395 @@
+"""The server: one connection of a client, and :func:`serve`, which runs many of them in one event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import socket
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Final
+
+from fastssh import algorithms
+from fastssh._native.plane import Plane
+from fastssh.aio.driver import Driver
+from fastssh.aio.server_options import ServerOptions
+from fastssh.auth.server import Attempt, AuthServer, Verdict
+from fastssh.connection.connection import Connection, IncomingOpen
+from fastssh.errors import ChannelClosedError, DisconnectedError, ProtocolError, SSHError, SSHTimeoutError
+from fastssh.transport.options import server_extensions
+from fastssh.transport.transport import Phase, Role, Transport, TransportOptions
+from fastssh.version import __version__
+from fastssh.wire.messages import FIRST_CONNECTION, OpenFailureReason, ServiceRequest, UserauthBanner
+
+if TYPE_CHECKING:
+    from types import TracebackType
+    from typing import Self
+
+    from fastssh._native.plane import Event
+    from fastssh.keys.private import PrivateKey
+    from fastssh.keys.public import PublicKey
+    from fastssh.transport.negotiation import Negotiated
+
+SOFTWARE: Final = f"fastssh_{__version__}"
+REKEY_CHECK_SECONDS: Final = 30.0  # how often time limits of keys and key exchanges are looked at
+BACKLOG: Final = 128
+CLOSE_SECONDS: Final = 5.0  # for the connections of a server that closes
+
+
+class ServerConnection:
+    """One client. ``user`` and ``attempt`` are known after the login; ``error`` is what ended the connection.
+
+    ``peer`` and ``local`` are (address, port); ("", 0) where the socket has none.
+    """
+
+    def __init__(self, options: ServerOptions, sock: socket.socket) -> None:
+        self.options = options
+        self.peer, self.local = _address(sock.getpeername()), _address(sock.getsockname())
+        self.plane = Plane()
+        self._transport = Transport(
+            Role.SERVER, self.plane, self._transport_options(), self, random=os.urandom, now=time.monotonic
+        )
+        self._driver = Driver(
+            sock, self._transport, self.plane, settle=self._settle, lost=self._lost,
+            peer=f"{self.peer[0]} port {self.peer[1]}",
+        )  # fmt: skip
+        self.connection = Connection(
+            self._transport, self.plane, wake=self._driver.wake, max_peer_channels=options.max_sessions
+        )
+        self.user = ""
+        self.attempt: Attempt | None = None
+        self.started = asyncio.get_running_loop().time()
+        self._auth: AuthServer | None = None
+        self._timers: dict[Callable[[], None], asyncio.TimerHandle] = {}
+        self._alive_bytes = self._alive_missed = 0
+
+    def _transport_options(self) -> TransportOptions:
+        options = self.options
+        return TransportOptions(
+            software=f"{SOFTWARE} {options.version_addendum}".rstrip(),
+            kex=options.kex or algorithms.KEX,
+            host_key_algorithms=options.host_key_algorithms or algorithms.HOST_KEYS,
+            ciphers=options.ciphers or algorithms.default_ciphers(),
+            macs=options.macs or algorithms.MACS,
+            compression=algorithms.COMPRESSION if options.compression else ("none",),
+            rekey_bytes=options.rekey_bytes,
+            rekey_seconds=options.rekey_seconds,
+            host_keys=options.host_keys,
+            groups=options.groups,
+            extensions=server_extensions(options.signature_algorithms),
+        )
+
+    def start(self) -> None:
+        """Greets the client. The login has to be done within ``login_grace_time``."""
+        if self.options.login_grace_time > 0:
+            self._after(self.options.login_grace_time, self._grace_exceeded)
+        self._driver.start()
+
+    def _grace_exceeded(self) -> None:
+        if self.attempt is None:
+            self._driver.fail(SSHTimeoutError(f"Timeout before authentication for {self._driver.peer}"))
+
+    # -- TransportObserver -----------------------------------------------------------------------------------------
+
+    def host_key_received(self, key: PublicKey, answer: Callable[[SSHError | None], None]) -> None:
+        raise ProtocolError("a server is shown no host key")
+
+    def transport_ready(self) -> None:
+        host_key = self._transport.host_key
+        assert host_key is not None
+        self._auth = AuthServer(
+            send=self._transport.send,
+            session_id=self._transport.session_id,
+            host_key=host_key.blob,
+            authorise=self._authorise,
+            authenticated=self._authenticated,
+            signature_algorithms=self.options.signature_algorithms,
+            methods=self.options.authentication_methods,
+            max_tries=self.options.max_auth_tries,
+            defer=self._defer,
+        )
+
+    def message(self, sequence: int, payload: bytes) -> None:
+        if payload[0] >= FIRST_CONNECTION:
+            self.connection.message(payload)
+            return
+        assert self._auth is not None
+        self._auth.message(payload)
+        if payload[0] == ServiceRequest.number:
+            self._transport.set_phase(Phase.AUTH)
+            if self.options.banner:
+                self._transport.send(UserauthBanner(self.options.banner))
+
+    def channel_event(self, event: Event) -> None:
+        self.connection.event(event)
+
+    def debug(self, text: str) -> None:
+        self.options.debug(text)
+
+    # -- authentication --------------------------------------------------------------------------------------------
+
+    def _authorise(self, attempt: Attempt) -> Verdict:
+        return self.options.authorise(self, attempt)
+
+    def _authenticated(self, attempt: Attempt) -> None:
+        self.user, self.attempt = attempt.user, attempt
+        self._transport.set_phase(Phase.CONNECTION)
+        self._cancel(self._grace_exceeded)
+        options = self.options
+        self.connection.acceptors.update(options.acceptors)
+        self.connection.global_handlers.update(options.global_handlers)
+        if options.session is not None:
+            self.connection.acceptors.setdefault("session", self._accept_session)
+        self._every(min(options.rekey_seconds or REKEY_CHECK_SECONDS, REKEY_CHECK_SECONDS), self._driver.wake)
+        if options.client_alive_interval > 0:
+            self._every(options.client_alive_interval, self._check_alive)
+        options.authenticated(self, attempt)
+
+    def _defer(self, answer: Callable[[], None]) -> None:
+        """A failure takes the same least time whatever its reason (CVE-2024-45337 and its kin)."""
+
+        def run() -> None:
+            if self.error is None:
+                try:
+                    answer()
+                except SSHError as error:
+                    self._driver.fail(error)
+                self._driver.wake()
+
+        if self.options.failure_seconds > 0:
+            self._after(self.options.failure_seconds, run)
+        else:
+            answer()
+
+    # -- channels --------------------------------------------------------------------------------------------------
+
+    def _accept_session(self, incoming: IncomingOpen) -> None:
+        assert self.options.session is not None
+        try:
+            handler: Any = self.options.session(self)
+        except SSHError as error:
+            incoming.refuse(OpenFailureReason.ADMINISTRATIVELY_PROHIBITED, str(error))
+            return
+        handler.channel = incoming.accept(handler)
+
+    def _check_alive(self) -> None:
+        """ClientAliveInterval: a client from which nothing came, not even answers, is gone."""
+        received = self.plane.bytes_received
+        if received != self._alive_bytes:
+            self._alive_bytes, self._alive_missed = received, 0
+        elif self._alive_missed >= self.options.client_alive_count_max:
+            self._driver.fail(SSHTimeoutError(f"Timeout, client {self._driver.peer} not responding."))
+        else:
+            self._alive_missed += 1
+            with contextlib.suppress(SSHError):  # too many unanswered: the count above ends it
+                self.connection.keepalive()
+
+    # -- timers ----------------------------------------------------------------------------------------------------
+
+    def _after(self, seconds: float, action: Callable[[], None]) -> None:
+        """Calls ``action`` once, unless the connection ends first."""
+
+        def run() -> None:
+            del self._timers[action]
+            action()
+
+        if self.error is None:
+            self._timers[action] = asyncio.get_running_loop().call_later(seconds, run)
+
+    def _every(self, seconds: float, action: Callable[[], None]) -> None:
+        def run() -> None:
+            self._every(seconds, action)
+            action()
+
+        if self.error is None:
+            self._timers[action] = asyncio.get_running_loop().call_later(seconds, run)
+
+    def _cancel(self, action: Callable[[], None]) -> None:
+        timer = self._timers.pop(action, None)
+        if timer is not None:
+            timer.cancel()
+
+    # -- the end ---------------------------------------------------------------------------------------------------
+
+    def _settle(self) -> None:
+        self.connection.settle()
+
+    def _lost(self, error: SSHError) -> None:
+        for timer in self._timers.values():
+            timer.cancel()
+        self._timers.clear()
+        self.connection.lost(error)
+
+    @property
+    def error(self) -> SSHError | None:
+        return self._driver.error
+
+    @property
+    def negotiated(self) -> Negotiated | None:
+        """The algorithms in use; None before the first key exchange."""
+        return self._transport.negotiated
+
+    @property
+    def peer_identification(self) -> str:
+        """The client's identification line, safe for a terminal."""
+        return self._transport.peer_identification
+
+    def fail(self, error: SSHError) -> None:
+        """Ends the connection because of ``error``; the peer is told as much as it may know."""
+        self._driver.fail(error)
+
+    def close(self) -> None:
+        """Ends the connection in order."""
+        self._driver.close(ChannelClosedError("the connection was closed"))
+
+    async def wait_closed(self) -> None:
+        """Returns when the socket is closed, whatever closed it."""
+        await self._driver.wait_closed()
+
+
+def _address(name: Any) -> tuple[str, int]:
+    """(address, port) of getpeername(); an IPv4 address that came as IPv6 is shown as what it is."""
+    if not isinstance(name, tuple):
+        return "", 0
+    return str(name[0]).removeprefix("::ffff:") if "." in str(name[0]) else str(name[0]), int(name[1])
+
+
+class Server:
+    """Listens, and serves every client in this event loop. Made by :func:`serve`.
+
+    ``addresses`` are the (address, port) that it listens on, ``connections`` those that live.
+    """
+
+    def __init__(self, options: ServerOptions, sockets: list[socket.socket]) -> None:
+        self.options = options
+        self.addresses = [_address(sock.getsockname()) for sock in sockets]
+        self.connections: set[ServerConnection] = set()
+        self._sockets = sockets
+        self._loop = asyncio.get_running_loop()
+        self._tasks: set[asyncio.Task[None]] = set()
+        for sock in sockets:
+            sock.setblocking(False)
+            self._loop.add_reader(sock.fileno(), self._accept, sock)
+
+    @property
+    def port(self) -> int:
+        """The port of the first address."""
+        return self.addresses[0][1]
+
+    def _accept(self, listener: socket.socket) -> None:
+        for _ in range(BACKLOG):
+            try:
+                sock, _ = listener.accept()
+            except (BlockingIOError, InterruptedError, ConnectionAbortedError):
+                return
+            except OSError as error:  # out of descriptors, say: those that live go on
+                self.options.log(f"accept: {error.strerror}")
+                return
+            self.take(sock)
+
+    def take(self, sock: socket.socket) -> ServerConnection | None:
+        """Serves a connected socket, which belongs to the connection from here on."""
+        try:
+            connection = ServerConnection(self.options, sock)
+        except OSError as error:  # it went away before it was looked at
+            self.options.debug(f"accept: {error.strerror}")
+            sock.close()
+            return None
+        self.connections.add(connection)
+        connection.start()
+        task = self._loop.create_task(self._watch(connection))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return connection
+
+    async def _watch(self, connection: ServerConnection) -> None:
+        await connection.wait_closed()
+        self.connections.discard(connection)
+        error = connection.error
+        if error is not None and not isinstance(error, DisconnectedError | ChannelClosedError):
+            self.options.log(f"{connection.peer[0]} port {connection.peer[1]}: {error}")
+
+    def close(self) -> None:
+        """Stops listening, and ends the connections in order."""
+        for sock in self._sockets:
+            if sock.fileno() >= 0:
+                self._loop.remove_reader(sock.fileno())
+                sock.close()
+        for connection in list(self.connections):
+            connection.close()
+
+    async def wait_closed(self) -> None:
+        """Returns when all connections are closed."""
+        if self._tasks:
+            await asyncio.wait(set(self._tasks), timeout=CLOSE_SECONDS)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+        await self.wait_closed()
+
+
+def listen(host: str | None, port: int) -> list[socket.socket]:
+    """Listening sockets on every address of ``host`` (None: on all of this machine's). Raises OSError."""
+    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    sockets: list[socket.socket] = []
+    try:
+        for family, kind, protocol, _, target in dict.fromkeys(found):
+            sock = socket.socket(family, kind, protocol)
+            sockets.append(sock)
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if family == socket.AF_INET6:
+                sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            if port == 0 and len(sockets) > 1:  # one free port for all addresses
+                target = (target[0], sockets[0].getsockname()[1], *target[2:])
+            sock.bind(target)
+            sock.listen(BACKLOG)
+    except BaseException:
+        for sock in sockets:
+            sock.close()
+        raise
+    return sockets
+
+
+class serve:  # noqa: N801
+    """A server in this event loop: ``server = await serve(...)``, or ``async with serve(...) as server``.
+
+    ``server_keys`` are its host keys. Further options by keyword as :class:`ServerOptions` has them, or a whole
+    :class:`ServerOptions` instead. Raises OSError when the address cannot be listened on, ConfigError.
+    """
+
+    def __init__(
+        self,
+        host: str | None = "localhost",
+        port: int = 0,
+        *,
+        server_keys: list[PrivateKey] | None = None,
+        options: ServerOptions | None = None,
+        **more: Any,
+    ) -> None:
+        if options is not None and (more or server_keys is not None):
+            raise TypeError("options are given both as an object and by keyword")
+        self._options = options or ServerOptions(host_keys=tuple(server_keys or ()), **more)
+        self._address = host, port
+        self._server: Server | None = None
+
+    async def _serve(self) -> Server:
+        return Server(self._options, listen(*self._address))
+
+    def __await__(self) -> Any:
+        return self._serve().__await__()
+
+    async def __aenter__(self) -> Server:
+        self._server = await self._serve()
+        return self._server
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._server is not None:
+            await self._server.__aexit__(kind, error, trace)

@@ -1,0 +1,81 @@
+"""What a server is asked to be: one record of options, and who decides what a client may do."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from fastssh import algorithms
+from fastssh.auth.publickey import PUBLICKEY
+from fastssh.auth.server import MAX_AUTH_TRIES, Attempt, Verdict
+from fastssh.errors import ConfigError
+
+if TYPE_CHECKING:
+    from fastssh.aio.server import ServerConnection
+    from fastssh.connection.channel import ChannelHandler
+    from fastssh.connection.connection import Acceptor, GlobalHandler
+    from fastssh.keys.private import PrivateKey
+    from fastssh.transport.kex.groups import Group
+
+LOGIN_GRACE_SECONDS = 120.0
+FAILURE_SECONDS = 0.1  # the least time that a refused attempt takes, so that nobody learns from how long it took
+
+
+def _nobody(connection: ServerConnection, attempt: Attempt) -> Verdict:
+    return Verdict.REFUSE
+
+
+def _no_log(text: str) -> None:
+    """The default log: nobody listens."""
+
+
+@dataclass(kw_only=True)
+class ServerOptions:
+    """Options of a server's connections. Times are in seconds, 0 switches a timer off; sizes are in bytes.
+
+    Names and defaults are sshd_config(5)'s in Python spelling. Empty algorithm tuples mean the defaults of
+    :mod:`fastssh.algorithms`.
+    """
+
+    host_keys: Sequence[PrivateKey]
+    #: Judges each attempt to log in; see :class:`fastssh.auth.server.Attempt` for what it is told.
+    authorise: Callable[[ServerConnection, Attempt], Verdict] = _nobody
+    #: Called once after the login: sets ``acceptors`` and ``global_handlers`` of the connection.
+    authenticated: Callable[[ServerConnection, Attempt], None] = lambda connection, attempt: None
+    #: The handler of one session channel; its ``channel`` attribute is set before its first call.
+    session: Callable[[ServerConnection], ChannelHandler] | None = None
+    acceptors: Mapping[str, Acceptor] = field(default_factory=dict)
+    global_handlers: Mapping[str, GlobalHandler] = field(default_factory=dict)
+    # -- limits before and of authentication
+    login_grace_time: float = LOGIN_GRACE_SECONDS
+    max_auth_tries: int = MAX_AUTH_TRIES
+    authentication_methods: tuple[str, ...] = (PUBLICKEY, "password")
+    failure_seconds: float = FAILURE_SECONDS
+    banner: str = ""  # SSH_MSG_USERAUTH_BANNER, before the first answer
+    # -- algorithms
+    kex: tuple[str, ...] = ()
+    host_key_algorithms: tuple[str, ...] = ()
+    ciphers: tuple[str, ...] = ()
+    macs: tuple[str, ...] = ()
+    compression: bool = True  # offered, and delayed until the user is known
+    pubkey_accepted_algorithms: tuple[str, ...] = ()
+    groups: Sequence[Group] = ()  # for group exchange; none: RFC 3526's
+    version_addendum: str = ""  # appended to our identification
+    # -- the life of a connection
+    max_sessions: int = 10
+    client_alive_interval: float = 0
+    client_alive_count_max: int = 3
+    rekey_bytes: int = 0  # 0: the cipher's own limit
+    rekey_seconds: float = 0
+    log: Callable[[str], None] = _no_log  # one line for an operator, safe for a terminal
+    debug: Callable[[str], None] = _no_log
+
+    def __post_init__(self) -> None:
+        if not self.host_keys:
+            raise ConfigError("a server needs at least one host key")
+
+    @property
+    def signature_algorithms(self) -> tuple[str, ...]:
+        """Those accepted from users' keys."""
+        return self.pubkey_accepted_algorithms or algorithms.HOST_KEYS

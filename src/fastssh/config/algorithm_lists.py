@@ -1,0 +1,68 @@
+"""Directives that choose algorithms: what a list means when others wrote it for what we do not speak."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from fastssh import algorithms
+from fastssh.keys.patterns import match_pattern_list
+
+_FOREIGN_KEYS: Final = ("*-cert-v0?@openssh.com", "sk-*", "webauthn-*", "ssh-dss", "ssh-rsa", "ssh-xmss*")
+
+
+@dataclass(frozen=True, slots=True)
+class AlgorithmList:
+    """One kind of algorithm. ``foreign`` are patterns of what other SSH programs know and fastssh does not speak.
+
+    A configuration shared with them may name these; they are left out, while a name that nobody knows is an error.
+    """
+
+    kind: str
+    default: Callable[[], tuple[str, ...]]
+    foreign: tuple[str, ...]
+
+    def left_out(self, spec: str) -> tuple[str, ...]:
+        """The names in ``spec`` that are left out."""
+        return () if spec[:1] == "-" else tuple(name for name in _names(spec) if self._is_foreign(name))
+
+    def choose(self, spec: str) -> tuple[str, ...]:
+        """The algorithms that ``spec`` means (see algorithms.apply_list); empty when it leaves the default.
+
+        ConfigError for unknown names, and where nothing is left.
+        """
+        names, operator = _names(spec), _operator(spec)
+        if operator != "-":
+            names = [name for name in names if not self._is_foreign(name)]
+            if not names and not operator:
+                raise ValueError(f"fastssh speaks none of {spec}")
+            if not names:
+                return ()
+        default = self.default()
+        return algorithms.apply_list(operator + ",".join(names), default, default, self.kind)
+
+    def _is_foreign(self, name: str) -> bool:
+        return match_pattern_list(name, self.foreign)
+
+
+def _operator(spec: str) -> str:
+    return spec[0] if spec[:1] in ("+", "-", "^") else ""
+
+
+def _names(spec: str) -> list[str]:
+    return spec[len(_operator(spec)) :].split(",")
+
+
+LISTS: Final = {
+    "Ciphers": AlgorithmList(
+        "cipher", algorithms.default_ciphers, ("*-cbc", "arcfour*", "rijndael-cbc@lysator.liu.se", "aes*-ocb")
+    ),
+    "MACs": AlgorithmList("MAC", lambda: algorithms.MACS, ("hmac-md5*", "hmac-ripemd160*", "hmac-sha1*", "umac-*")),
+    "KexAlgorithms": AlgorithmList(
+        "key exchange method", lambda: algorithms.KEX, ("*-sha1", "gss-*", "sntrup*")
+    ),
+    "HostKeyAlgorithms": AlgorithmList("host key algorithm", lambda: algorithms.HOST_KEYS, _FOREIGN_KEYS),
+    "PubkeyAcceptedAlgorithms": AlgorithmList("signature algorithm", lambda: algorithms.HOST_KEYS, _FOREIGN_KEYS),
+    "CASignatureAlgorithms": AlgorithmList("signature algorithm", lambda: algorithms.HOST_KEYS, _FOREIGN_KEYS),
+}

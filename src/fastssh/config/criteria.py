@@ -1,0 +1,48 @@
+"""The criteria of a Match line, as written."""
+
+from __future__ import annotations
+
+from collections.abc import Container
+from dataclasses import dataclass
+
+from fastssh.config.lexer import Line, Where
+
+
+@dataclass(frozen=True, slots=True)
+class Criterion:
+    name: str  # in lower case
+    negated: bool
+    argument: str
+
+
+@dataclass(frozen=True, slots=True)
+class Criteria:
+    """The criteria of one Match line, in order."""
+
+    where: Where
+    items: tuple[Criterion, ...]
+
+    @classmethod
+    def read(cls, line: Line, *, bare: Container[str], with_argument: Container[str]) -> Criteria:
+        """The criteria on ``line``: ``bare`` names stand alone, the others take an argument, after a blank or a ``=``.
+
+        ConfigError when they cannot be understood.
+        """
+        words = list(line.arguments)
+        items: list[Criterion] = []
+        while words:
+            word = words.pop(0)
+            negated = word.startswith("!")
+            name, equals, argument = word.removeprefix("!").partition("=")
+            name = name.lower()
+            if name in bare and not equals:
+                argument = ""
+            elif name in with_argument:
+                if not equals:
+                    argument = words.pop(0) if words else ""
+                if not argument:
+                    raise line.where.error(f"Match {name} needs an argument")
+            else:
+                raise line.where.error(f"{word!r} is not a Match criterion")
+            items.append(Criterion(name, negated, argument))
+        return cls(line.where, tuple(items))
