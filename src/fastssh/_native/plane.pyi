@@ -169,8 +169,8 @@ class Plane:
         self, channel: int, handle: bytes, fd: int, *, readable: bool, writable: bool, append: bool
     ) -> None:
         """A regular file, blocking, and its handle of 4 bytes: low half index, high half how often that was used.
-        ``fd`` must stay open until sftp_serve_forget. READ where not readable, and WRITE where not writable or at the end
-        (append), are events."""
+        ``fd`` must stay open until sftp_serve_forget. READ where not readable, and WRITE where not writable
+        or at the end (append), are events."""
     def sftp_serve_forget(self, channel: int, handle: bytes) -> None:
         """Its descriptor is not touched any more. A handle that is not registered is none to forget."""
     def sftp_serve_resume(self, channel: int) -> None:
