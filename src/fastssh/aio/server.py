@@ -55,8 +55,9 @@ class ServerConnection:
             peer=f"{self.peer[0]} port {self.peer[1]}",
         )  # fmt: skip
         self.connection = Connection(
-            self._transport, self.plane, wake=self._driver.wake, max_peer_channels=options.max_sessions
-        )
+            self._transport, self.plane, wake=self._driver.wake, max_peer_channels=options.max_sessions,
+            channel_limits={"session": options.max_sessions},
+        )  # fmt: skip
         self.user = ""
         self.attempt: Attempt | None = None
         self.started = asyncio.get_running_loop().time()
