@@ -82,14 +82,13 @@ async def test_ssh_is_told_which_port_was_allocated(tmp_path: Path, keys: Keys) 
 
 async def test_ssh_dynamic_forward_arrives_as_direct_tcpip(tmp_path: Path, keys: Keys) -> None:
     port = free_port()
-    async with forwarder(tmp_path, keys) as server, destination(echo) as target:
-        async with server.ssh("-N", "-D", str(port)):
-            reader, writer = await reach(port)
-            name = b"localhost"
-            writer.write(b"\5\1\0" + b"\5\1\0\3" + bytes([len(name)]) + name + struct.pack(">H", target))
-            assert await reader.readexactly(2) == b"\5\0"
-            assert (await reader.readexactly(10))[:2] == b"\5\0"
-            assert await exchange((reader, writer), b"through socks") == b"through socks"
+    async with forwarder(tmp_path, keys) as server, destination(echo) as target, server.ssh("-N", "-D", str(port)):
+        reader, writer = await reach(port)
+        name = b"localhost"
+        writer.write(b"\5\1\0" + b"\5\1\0\3" + bytes([len(name)]) + name + struct.pack(">H", target))
+        assert await reader.readexactly(2) == b"\5\0"
+        assert (await reader.readexactly(10))[:2] == b"\5\0"
+        assert await exchange((reader, writer), b"through socks") == b"through socks"
 
 
 async def test_ssh_stdio_forward(tmp_path: Path, keys: Keys) -> None:
@@ -358,28 +357,27 @@ async def test_last_words_of_a_destination_that_reads_no_more_arrive(tmp_path: P
 
 async def test_a_lost_connection_closes_everything_and_frees_the_port(tmp_path: Path, keys: Keys) -> None:
     there = tmp_path / "there"
-    async with forwarder(tmp_path, keys) as server, destination(echo) as target:
-        async with server.connect() as conn:
-            local = await conn.forward_local((HOST, 0), (HOST, target))
-            remote = await conn.forward_remote((HOST, 0), (HOST, target))
-            await conn.forward_remote(str(there), (HOST, target))
-            streams = [await asyncio.open_connection(HOST, forward.port) for forward in (local, remote)]
-            for reader, writer in streams:
-                writer.write(b"!")
-                assert await asyncio.wait_for(reader.readexactly(1), SECONDS) == b"!"
-            server.connection._driver._sock.shutdown(socket.SHUT_RDWR)
-            for reader, writer in streams:
-                assert await asyncio.wait_for(reader.read(-1), SECONDS) == b""
-                writer.close()
-            await settled(lambda: not server.forwarding._attached, "the server's end")
-            assert not there.exists()
-            for forward in (local, remote):
-                with pytest.raises(ConnectionRefusedError):
-                    await asyncio.open_connection(HOST, forward.port)
-                assert forward.connections == 0
-                await forward.close()
-            with pytest.raises(fastssh.SSHError):
-                await conn.forward_local((HOST, 0), (HOST, target))
+    async with forwarder(tmp_path, keys) as server, destination(echo) as target, server.connect() as conn:
+        local = await conn.forward_local((HOST, 0), (HOST, target))
+        remote = await conn.forward_remote((HOST, 0), (HOST, target))
+        await conn.forward_remote(str(there), (HOST, target))
+        streams = [await asyncio.open_connection(HOST, forward.port) for forward in (local, remote)]
+        for reader, writer in streams:
+            writer.write(b"!")
+            assert await asyncio.wait_for(reader.readexactly(1), SECONDS) == b"!"
+        server.connection._driver._sock.shutdown(socket.SHUT_RDWR)
+        for reader, writer in streams:
+            assert await asyncio.wait_for(reader.read(-1), SECONDS) == b""
+            writer.close()
+        await settled(lambda: not server.forwarding._attached, "the server's end")
+        assert not there.exists()
+        for forward in (local, remote):
+            with pytest.raises(ConnectionRefusedError):
+                await asyncio.open_connection(HOST, forward.port)
+            assert forward.connections == 0
+            await forward.close()
+        with pytest.raises(fastssh.SSHError):
+            await conn.forward_local((HOST, 0), (HOST, target))
 
 
 # --- backpressure -----------------------------------------------------------------------------------------------------

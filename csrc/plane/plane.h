@@ -100,7 +100,7 @@ typedef struct fs_lingering {
  * something for the control plane, `wakeup` (a descriptor, -1 for none) is readable, or ns have passed. Once at least.
  */
 void fs_planes_linger(fs_lingering *lingering, size_t count, int wakeup, uint64_t ns);
-/* Nothing but its socket is needed for the plane's transfers to go on. */
+/* Nothing but its socket is needed for the plane to go on with transfers, or with serving files. */
 int fs_plane_content(const fs_plane *p, int flags);
 
 /* --- channels ---------------------------------------------------------------------------------------------------- */
