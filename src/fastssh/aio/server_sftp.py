@@ -1,8 +1,8 @@
 """The sftp subsystem of a server: :class:`~fastssh.sftp.server.SFTPServer` on a channel, under the native endpoint.
 
 The plane takes the stream apart. READ and WRITE of regular files are served there; everything else comes here, one
-message at a time, and what stands behind it waits until it is answered and the answers are on their way. What the client
-may still send is what its window holds.
+message at a time, and what stands behind it waits until it is answered and the answers are on their way. What the
+client may still send is what its window holds.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Final, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from fastssh.aio.server_program import Launch, Program, Starter
 from fastssh.connection.channel import WRITE_HIGH_WATER

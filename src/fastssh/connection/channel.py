@@ -53,7 +53,7 @@ class ChannelHandler:
         """The queue fell below the low-water mark after it had been above it."""
 
     def sftp_message(self, data: bytes) -> None:
-        """A whole SFTP message, without its length, on a channel after :meth:`Channel.sftp_attach` or ``sftp_serve``."""
+        """A whole SFTP message, without its length, after :meth:`Channel.sftp_attach` or ``sftp_serve``."""
 
     def sftp_ended(self) -> None:
         """After :meth:`Channel.sftp_serve`: all that stood before the peer's end of file is answered."""
