@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import pwd
+import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -90,13 +91,13 @@ async def run(
     """A program to its end, at most SECONDS."""
     process = await asyncio.create_subprocess_exec(
         *command, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
-        env=env, cwd=cwd,
+        env=env, cwd=cwd, start_new_session=True,
     )  # fmt: skip
     try:
         async with asyncio.timeout(SECONDS):
             stdout, stderr = await process.communicate(input)
     except BaseException:
-        process.kill()
+        os.killpg(process.pid, signal.SIGKILL)  # with what it started: that holds its streams open
         await process.wait()
         raise
     assert process.returncode is not None

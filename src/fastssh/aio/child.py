@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import subprocess
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
+from fastssh._native.spawn import spawn
 from fastssh.wire.requests import ExitSignal, ExitStatus
 
 if TYPE_CHECKING:
@@ -85,13 +85,22 @@ def _wait(pid: int) -> Exit:
         return UNKNOWN
 
 
-def spawn(
-    path: str, arguments: Sequence[str], environment: Mapping[str, str], directory: str, streams: Sequence[int]
+def start(
+    path: str,
+    arguments: Sequence[str],
+    environment: Mapping[str, str],
+    directory: str,
+    streams: tuple[int, int, int],
+    *,
+    controlling: bool = False,
 ) -> int:
-    """Starts a program as the leader of a session of its own; ``streams`` become its descriptors 0, 1 and 2."""
-    process = subprocess.Popen(
-        arguments, executable=path, env=environment, cwd=directory, start_new_session=True,
-        stdin=streams[0], stdout=streams[1], stderr=streams[2],
-    )  # fmt: skip
-    process.returncode = 0  # it is waited for elsewhere
-    return process.pid
+    """Starts a program as the leader of a session of its own; ``streams`` become its descriptors 0, 1 and 2, the first
+    its controlling terminal if ``controlling``. Gives the process id, for a :class:`Child`. Raises OSError."""
+    return spawn(
+        os.fsencode(path),
+        [os.fsencode(argument) for argument in arguments],
+        [os.fsencode(f"{name}={value}") for name, value in environment.items()],
+        os.fsencode(directory),
+        streams,
+        controlling,
+    )

@@ -8,13 +8,16 @@ from __future__ import annotations
 import asyncio
 import os
 import pwd
-from contextlib import ExitStack
+import signal
+import termios
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Self
 
-from fastssh.aio.child import SIGNALS, Child, spawn
+from fastssh.aio.child import SIGNALS, Child, start
+from fastssh.aio.pty import set_size
 from fastssh.aio.relay import Relay
-from fastssh.aio.server_program import Launch, Program
+from fastssh.aio.server_program import Launch, Program, WindowSize
+from fastssh.aio.streams import pipes, terminal_streams
 
 if TYPE_CHECKING:
     from fastssh.aio.server_program import Exit
@@ -92,7 +95,7 @@ class ProcessStarter:
 
 
 class RunningProcess(Program):
-    """A process and its channel: pipes, stderr apart."""
+    """A process and its channel: on a terminal if the client asked for one, else on pipes. Raises OSError."""
 
     def __init__(self, session: ServerSession, account: Account, launch: Launch) -> None:
         self._session = session
@@ -101,25 +104,26 @@ class RunningProcess(Program):
         self._patience: asyncio.TimerHandle | None = None
         base = os.path.basename(account.shell)
         arguments = [f"-{base}"] if launch.command is None else [base, "-c", launch.command]
-        with ExitStack() as theirs, ExitStack() as failed:
-            pipes = []
-            for number in range(3):
-                reading, writing = os.pipe()
-                mine, yours = (writing, reading) if number == 0 else (reading, writing)
-                failed.callback(os.close, mine)
-                theirs.callback(os.close, yours)
-                pipes.append((mine, yours))
-            values = environment(account, session, launch, None)
-            home, complaint = _home(account)
-            pid = spawn(account.shell, arguments, values, home, [yours for _, yours in pipes])
-            failed.pop_all()
+        home, complaint = _home(account)
+        streams = pipes() if launch.terminal is None else terminal_streams(launch.terminal, account.uid)
+        try:
+            values = environment(account, session, launch, streams.tty)
+            pid = start(
+                account.shell, arguments, values, home, streams.theirs, controlling=streams.tty is not None
+            )
+        except BaseException:
+            streams.close_ours()
+            raise
+        finally:
+            streams.close_theirs()
+        self._control = streams.control
         self._child = Child(pid, self._exited)
         self._relay = Relay(
-            session.channel, source=pipes[0][0], outputs={0: pipes[1][0], 1: pipes[2][0]},
+            session.channel, source=streams.source, outputs=streams.outputs,
             ended=self._output_over, refused=self._input_refused,
         )  # fmt: skip
         if complaint:
-            session.channel.write(complaint, 1)
+            session.channel.write(complaint, 0 if streams.tty else 1)
 
     # -- Program ---------------------------------------------------------------------------------------------------
 
@@ -139,10 +143,23 @@ class RunningProcess(Program):
         number = SIGNALS.get(name)
         return number is not None and self._child.signal(number)
 
+    def window_change(self, size: WindowSize) -> None:
+        if self._control >= 0:
+            set_size(self._control, size)
+
+    def send_break(self, milliseconds: int) -> bool:
+        """A terminal's break has the length that the system gives it."""
+        if self._control < 0:
+            return False
+        termios.tcsendbreak(self._control, 0)
+        return True
+
     def closed(self, error: SSHError | None) -> None:
+        """As sshd: a terminal is hung up, pipes are closed and no more; the process is waited for in any case."""
         self._relay.close()
-        if self._patience is not None:
-            self._patience.cancel()
+        if self._control >= 0:
+            self._child.signal(signal.SIGHUP)
+        self._release()
 
     # -- the end ---------------------------------------------------------------------------------------------------
 
@@ -165,9 +182,15 @@ class RunningProcess(Program):
 
     def _end(self) -> None:
         if self._how is not None and self._output_ended:
-            if self._patience is not None:
-                self._patience.cancel()
+            self._release()
             self._session.finish(self._how)
+
+    def _release(self) -> None:
+        if self._patience is not None:
+            self._patience.cancel()
+        if self._control >= 0:
+            os.close(self._control)
+            self._control = -1
 
 
 def _home(account: Account) -> tuple[str, bytes]:
