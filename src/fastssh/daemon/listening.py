@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import encodings.idna  # noqa: F401  what getaddrinfo() looks for, and may not find after a chroot
 import socket
 from collections.abc import Iterable
 
