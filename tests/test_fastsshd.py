@@ -232,10 +232,14 @@ def test_without_d_it_leaves_the_terminal_and_writes_its_number(tmp_path: Path, 
     try:
         assert os.getsid(pid) == pid
         assert peers._greets(port)
+        log.rename(tmp_path / "log.1")
+        os.kill(pid, signal.SIGHUP)
+        wait_for(log.exists, "a new log file in place of the one that was moved")
+        assert "Received SIGHUP" in (tmp_path / "log.1").read_text()
     finally:
         os.kill(pid, signal.SIGTERM)
     wait_for(lambda: not pid_file.exists(), "its removal")
-    assert "Server listening on 127.0.0.1 port" in log.read_text()
+    assert "Server listening on 127.0.0.1 port" in (tmp_path / "log.1").read_text()
     assert log.stat().st_mode & 0o777 == 0o600
     assert "Received signal 15; terminating.\n" in log.read_text()
 

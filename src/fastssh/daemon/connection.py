@@ -58,8 +58,7 @@ class _Service:
             self._log.fatal(str(error))
             return Ending.FAILED
         self._log.level = self._prepared.log_level or settings.log_level
-        options.max_sessions, options.rules = settings.max_sessions, self._gate.rules
-        options.authorise, options.outcome = self._gate.authorise, self._gate.outcome
+        options.rules, options.authorise, options.outcome = self._gate.rules, self._gate.authorise, self._gate.outcome
         options.authenticated = self._authenticated
         (address, port), (here, here_port) = connection.peer, connection.local
         self._log.verbose(f"Connection from {address} port {port} on {here} port {here_port}")
