@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -72,9 +73,25 @@ async def test_an_exception_is_status_1_and_a_line_for_the_operator(tmp_path: Pa
         assert (await connection.run("x")).exit_status == 1
 
 
-async def test_a_terminal_is_described_and_its_size_kept_up_to_date(tmp_path: Path, keys: Keys) -> None:
-    changed = asyncio.Event()
+@pytest.mark.parametrize("status", [256, -1, "0"])
+async def test_a_status_that_is_none_is_a_failure(tmp_path: Path, keys: Keys, status: Any) -> None:
+    async def give(process: fastssh.ServerProcess) -> Any:
+        return status
 
+    async with start_fastssh(tmp_path, keys, process=give) as server, server.connect() as connection:
+        assert (await connection.run("x")).exit_status == 1
+        assert server.log
+
+
+async def test_a_coroutine_that_cancels_itself_ends_its_channel(tmp_path: Path, keys: Keys) -> None:
+    async def give_up(process: fastssh.ServerProcess) -> None:
+        raise asyncio.CancelledError
+
+    async with start_fastssh(tmp_path, keys, process=give_up) as server, server.connect() as connection:
+        assert (await connection.run("x")).exit_status == 1
+
+
+async def test_a_terminal_is_described_and_its_size_kept_up_to_date(tmp_path: Path, keys: Keys) -> None:
     async def measure(process: fastssh.ServerProcess) -> None:
         assert process.pty is not None
         process.stdout.write(f"{process.pty.term} {process.pty.size.columns}x{process.pty.size.rows} ".encode())
@@ -90,7 +107,6 @@ async def test_a_terminal_is_described_and_its_size_kept_up_to_date(tmp_path: Pa
         await connection.channel_request(channel, "window-change", WindowChange(100, 50, 0, 0).body())
         process.stdin.write(b"\n")
         assert await process.stdout.read() == b"vt100 80x24 100x50"
-    assert not changed.is_set()
 
 
 @pytest.mark.parametrize("how", ["close", "disconnect"])
