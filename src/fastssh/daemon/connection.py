@@ -16,6 +16,7 @@ from fastssh.auth.server import Attempt
 from fastssh.config.server_settings import ServerSettings
 from fastssh.daemon.endings import Ending
 from fastssh.daemon.farewell import log_end
+from fastssh.daemon.forwarding import forward
 from fastssh.daemon.gate import Gate
 from fastssh.daemon.log import Log
 from fastssh.daemon.prepare import Prepared
@@ -56,8 +57,7 @@ class _Service:
             self._log.fatal(str(error))
             return Ending.FAILED
         self._log.level = self._prepared.log_level or settings.log_level
-        options.max_sessions, options.rules = settings.max_sessions, self._gate.rules
-        options.authorise, options.outcome = self._gate.authorise, self._gate.outcome
+        options.rules, options.authorise, options.outcome = self._gate.rules, self._gate.authorise, self._gate.outcome
         options.authenticated = self._authenticated
         (address, port), (here, here_port) = connection.peer, connection.local
         self._log.verbose(f"Connection from {address} port {port} on {here} port {here_port}")
@@ -82,7 +82,9 @@ class _Service:
             self._log.fatal(str(error))
             raise
         connection.connection.max_peer_channels = settings.max_sessions
-        connection.options.session = sessions(user, settings, candidate.options or KeyOptions())
+        options = candidate.options or KeyOptions()
+        hooks = forward(connection, settings, options) if user.root is None else {}
+        connection.options.session = sessions(user, settings, options, hooks)
         self._log.verbose(f"Starting session for {user.name} with uid {os.getuid()}")
 
     def _stray(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from fastssh.aio.server_process import Account, ProcessStarter
-from fastssh.aio.server_program import Launch, Program, SessionPolicy, Starter
+from fastssh.aio.server_program import Launch, Program, RequestHook, SessionPolicy, Starter
 from fastssh.aio.server_session import ServerSession
 from fastssh.config.server_settings import ServerSettings
 from fastssh.config.tokens import expand
@@ -52,14 +52,15 @@ def _take_over_rooted(user: User, root: str) -> None:
 
 
 def sessions(
-    user: User, settings: ServerSettings, options: KeyOptions
+    user: User, settings: ServerSettings, options: KeyOptions, hooks: Mapping[str, RequestHook]
 ) -> Callable[[ServerConnection], ServerSession]:
-    """For ServerOptions.session. ``options`` are the key's, the default ones after a password."""
+    """For ServerOptions.session. ``options`` are the key's, the default ones after a password; ``hooks`` take requests
+    that are not the session's own."""
     account = Account(
         user=user.name, uid=user.uid, gid=user.gid, groups=user.groups, home=user.home, shell=user.shell
     )
     starter: Starter = ProcessStarter(account) if user.root is None else _nothing
-    policy = _rooted_policy(user) if user.root is not None else _policy(user, settings, options)
+    policy = _rooted_policy(user) if user.root is not None else _policy(user, settings, options, hooks)
     return lambda connection: ServerSession(connection, policy, starter)
 
 
@@ -76,7 +77,9 @@ def _rooted_policy(user: User) -> SessionPolicy:
     )
 
 
-def _policy(user: User, settings: ServerSettings, options: KeyOptions) -> SessionPolicy:
+def _policy(
+    user: User, settings: ServerSettings, options: KeyOptions, hooks: Mapping[str, RequestHook]
+) -> SessionPolicy:
     forced = settings.force_command if settings.force_command is not None else options.command
     environment = {
         name: value
@@ -92,6 +95,7 @@ def _policy(user: User, settings: ServerSettings, options: KeyOptions) -> Sessio
             each.name: _command(user, each.command, internal_sftp.read_options(each.arguments))
             for each in settings.subsystems
         },
+        requests=hooks,
     )
 
 

@@ -1,0 +1,57 @@
+"""Forwarding as sshd_config and the options of the key permit it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from fastssh.aio.forwarding.policy import NO_FORWARDING, ForwardingPolicy, GatewayPorts
+from fastssh.aio.forwarding.server import Forwarding
+from fastssh.config.server_settings import ServerSettings
+from fastssh.config.server_values import HostPort
+from fastssh.keys.key_options import Endpoint, KeyOptions
+
+if TYPE_CHECKING:
+    from fastssh.aio.server import ServerConnection
+    from fastssh.aio.server_program import RequestHook
+    from fastssh.aio.server_session import ServerSession
+
+AGENT_REQUEST = "auth-agent-req@openssh.com"
+
+
+def policy_of(settings: ServerSettings) -> ForwardingPolicy:
+    """What the configuration permits this user. To be asked when the process is the user's."""
+    if settings.disable_forwarding:
+        return NO_FORWARDING
+    return ForwardingPolicy(
+        local_tcp=settings.allow_tcp_forwarding.local,
+        remote_tcp=settings.allow_tcp_forwarding.remote,
+        local_streams=settings.allow_stream_local_forwarding.local,
+        remote_streams=settings.allow_stream_local_forwarding.remote,
+        agent=settings.allow_agent_forwarding,
+        permit_open=_lists(settings.permit_open),
+        permit_listen=_lists(settings.permit_listen),
+        gateway_ports=GatewayPorts(settings.gateway_ports.value),
+        privileged_ports=os.geteuid() == 0,
+        bind_mask=settings.stream_local_bind_mask,
+        bind_unlink=settings.stream_local_bind_unlink,
+    )
+
+
+def _lists(entries: Iterable[HostPort] | None) -> tuple[tuple[Endpoint, ...], ...]:
+    """None, for any, is no list; an empty list permits nothing."""
+    return () if entries is None else (tuple(Endpoint(entry.host, entry.port or None) for entry in entries),)
+
+
+def forward(connection: ServerConnection, settings: ServerSettings, options: KeyOptions) -> dict[str, RequestHook]:
+    """Answers the client's forwarding requests from now on; returns what its sessions may ask for beside."""
+    forwarding = Forwarding(policy_of(settings), connection.options.log)
+    forwarding.attach(connection, options)
+
+    def agent_requested(session: ServerSession, data: bytes) -> bool:
+        variables = forwarding.agent_requested(connection) if not data else None
+        session.variables.update(variables or {})
+        return variables is not None
+
+    return {AGENT_REQUEST: agent_requested}
