@@ -150,6 +150,7 @@ class ServerConnection:
         self._transport.set_phase(Phase.CONNECTION)
         self._cancel(self._grace_exceeded)
         options = self.options
+        options.authenticated(self, attempt)  # first: it may choose what this user is offered
         self.connection.acceptors.update(options.acceptors)
         self.connection.global_handlers.update(options.global_handlers)
         session = options.session_handlers()
@@ -158,7 +159,6 @@ class ServerConnection:
         self._every(min(options.rekey_seconds or REKEY_CHECK_SECONDS, REKEY_CHECK_SECONDS), self._driver.wake)
         if options.client_alive_interval > 0:
             self._every(options.client_alive_interval, self._check_alive)
-        options.authenticated(self, attempt)
 
     def _defer(self, answer: Callable[[], None]) -> None:
         """A failure takes the same time whatever its reason (CVE-2024-45337 and its kin): what the judgement took is
