@@ -70,9 +70,7 @@ class ClientForwarding:
     ``fail`` ends the connection; ``log`` gets one line each time a connection could not be forwarded.
     """
 
-    def __init__(
-        self, connection: Connection, *, fail: Callable[[SSHError], None], log: Callable[[str], None]
-    ) -> None:
+    def __init__(self, connection: Connection, *, fail: Callable[[SSHError], None], log: Callable[[str], None]) -> None:
         self.connection = connection
         self.resolving = asyncio.Semaphore(RESOLVING)
         self._fail, self._log = fail, log
@@ -136,7 +134,12 @@ class ClientForwarding:
 
         def reply(data: bytes | None) -> None:
             if data is not None:
-                granted(data)
+                try:
+                    granted(data)
+                except SSHError as error:
+                    if not answered.done():
+                        answered.set_exception(error)
+                    raise  # it ends the connection
             if not answered.done():
                 answered.set_result(data is not None)
 
@@ -154,9 +157,7 @@ class LocalForward:
     ``port`` is the one that is listened on, 0 for a path. It ends with its connection.
     """
 
-    def __init__(
-        self, forwarding: ClientForwarding, bind: Callable[[], list[socket.socket]], target: Address
-    ) -> None:
+    def __init__(self, forwarding: ClientForwarding, bind: Callable[[], list[socket.socket]], target: Address) -> None:
         self.target = target
         self._forwarding = forwarding
         self._group = forwarding.group()

@@ -8,7 +8,8 @@ from typing import Final, Self
 
 from fastssh.keys.key_options import Endpoint, KeyOptions
 
-#: Stands for a port where a path is asked about: lists of hosts and ports permit a path only by ``*:*``, as sshd's do.
+#: Stands for a port where a path is asked about: lists of hosts and ports permit a path only by ``*:*``. So do sshd's
+#: of permitopen, while its lists of permitlisten do not restrict paths.
 PATH_PORT: Final = -2
 PRIVILEGED: Final = 1024  # ports below belong to root
 CONNECT_SECONDS: Final = 30.0
@@ -32,7 +33,7 @@ class ForwardingPolicy:
 
     local_tcp: bool = True
     remote_tcp: bool = True
-    local_streams: bool = True  # Unix sockets
+    local_streams: bool = True  # Unix sockets; as with sshd, none without TCP in the same direction
     remote_streams: bool = True
     agent: bool = True
     permit_open: tuple[tuple[Endpoint, ...], ...] = ()
@@ -67,11 +68,11 @@ class ForwardingPolicy:
 
     def may_open_path(self, path: str) -> bool:
         """Whether it may have a connection made to the Unix socket at ``path``."""
-        return self.local_streams and all(each.may_open(path, PATH_PORT) for each in self._all())
+        return self.local_streams and self.local_tcp and all(each.may_open(path, PATH_PORT) for each in self._all())
 
     def may_listen_path(self, path: str) -> bool:
         """Whether it may have a Unix socket made at ``path``."""
-        return self.remote_streams and all(each.may_listen(path, PATH_PORT) for each in self._all())
+        return self.remote_streams and self.remote_tcp and all(each.may_listen(path, PATH_PORT) for each in self._all())
 
     def may_forward_agent(self) -> bool:
         """Whether sessions may have the client's agent."""
