@@ -50,14 +50,16 @@ def no_descriptor_is_left() -> Iterator[None]:
     assert descriptors() <= before
 
 
-# --- OpenSSH's client and our server ----------------------------------------------------------------------------------
+# --- OpenSSH's client and our server ------------------------------------------------------------------------------
 
 
 async def test_ssh_local_forward_carries_50_mib_each_way(tmp_path: Path, keys: Keys, fifty: bytes) -> None:
     port = free_port()
-    async with forwarder(tmp_path, keys) as server, destination(echo) as target:
-        async with server.ssh("-N", "-L", f"{port}:{HOST}:{target}"):
-            received = await exchange(await reach(port), fifty)
+    async with (
+        forwarder(tmp_path, keys) as server, destination(echo) as target,
+        server.ssh("-N", "-L", f"{port}:{HOST}:{target}"),
+    ):
+        received = await exchange(await reach(port), fifty)
     assert hashlib.sha256(received).digest() == hashlib.sha256(fifty).digest()
 
 
@@ -72,31 +74,34 @@ async def test_ssh_remote_forward_carries_data_both_ways(tmp_path: Path, keys: K
 
 
 async def test_ssh_is_told_which_port_was_allocated(tmp_path: Path, keys: Keys) -> None:
-    async with forwarder(tmp_path, keys) as server, destination(echo) as target:
-        async with server.ssh("-N", "-R", f"0:{HOST}:{target}") as ssh:
-            assert ssh.stderr is not None
-            found = re.match(rb"Allocated port (\d+) ", await asyncio.wait_for(ssh.stderr.readline(), SECONDS))
-            assert found is not None
-            assert await exchange(await reach(int(found[1])), b"allocated") == b"allocated"
+    async with (
+        forwarder(tmp_path, keys) as server, destination(echo) as target,
+        server.ssh("-N", "-R", f"0:{HOST}:{target}") as ssh,
+    ):
+        assert ssh.stderr is not None
+        found = re.match(rb"Allocated port (\d+) ", await asyncio.wait_for(ssh.stderr.readline(), SECONDS))
+        assert found is not None
+        assert await exchange(await reach(int(found[1])), b"allocated") == b"allocated"
 
 
 async def test_ssh_dynamic_forward_arrives_as_direct_tcpip(tmp_path: Path, keys: Keys) -> None:
     port = free_port()
-    async with forwarder(tmp_path, keys) as server, destination(echo) as target:
-        async with server.ssh("-N", "-D", str(port)):
-            reader, writer = await reach(port)
-            name = b"localhost"
-            writer.write(b"\5\1\0" + b"\5\1\0\3" + bytes([len(name)]) + name + struct.pack(">H", target))
-            assert await reader.readexactly(2) == b"\5\0"
-            assert (await reader.readexactly(10))[:2] == b"\5\0"
-            assert await exchange((reader, writer), b"through socks") == b"through socks"
+    async with forwarder(tmp_path, keys) as server, destination(echo) as target, server.ssh("-N", "-D", str(port)):
+        reader, writer = await reach(port)
+        name = b"localhost"
+        writer.write(b"\5\1\0" + b"\5\1\0\3" + bytes([len(name)]) + name + struct.pack(">H", target))
+        assert await reader.readexactly(2) == b"\5\0"
+        assert (await reader.readexactly(10))[:2] == b"\5\0"
+        assert await exchange((reader, writer), b"through socks") == b"through socks"
 
 
 async def test_ssh_stdio_forward(tmp_path: Path, keys: Keys) -> None:
     data = os.urandom(MIB)
-    async with forwarder(tmp_path, keys) as server, destination(echo) as target:
-        async with server.ssh("-W", f"{HOST}:{target}") as ssh:
-            out, _ = await asyncio.wait_for(ssh.communicate(data), SECONDS)
+    async with (
+        forwarder(tmp_path, keys) as server, destination(echo) as target,
+        server.ssh("-W", f"{HOST}:{target}") as ssh,
+    ):
+        out, _ = await asyncio.wait_for(ssh.communicate(data), SECONDS)
     assert out == data
 
 
@@ -137,7 +142,7 @@ async def test_ssh_agent_is_reached_through_the_server(tmp_path: Path, keys: Key
     sockets.mkdir()
     policy = ForwardingPolicy(agent_directory=str(sockets))
     async with forwarder(tmp_path, keys, policy) as server:
-        command = server.ssh_command("-A") + ["ssh-add -l; stat -c %a $SSH_AUTH_SOCK $(dirname $SSH_AUTH_SOCK)"]
+        command = [*server.ssh_command("-A"), "ssh-add -l; stat -c %a $SSH_AUTH_SOCK $(dirname $SSH_AUTH_SOCK)"]
         process = await asyncio.create_subprocess_exec(
             *command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
             env=peers.clean_environment(tmp_path, SSH_AUTH_SOCK=str(agent)),
@@ -160,7 +165,7 @@ async def test_all_sessions_of_a_connection_share_one_agent_socket(tmp_path: Pat
     assert not Path(first["SSH_AUTH_SOCK"]).parent.exists()
 
 
-# --- our client and our server ----------------------------------------------------------------------------------------
+# --- our client and our server ------------------------------------------------------------------------------------
 
 
 async def _local(server_port: int, listen: Address) -> Streams:
@@ -196,55 +201,61 @@ async def test_half_close_passes_in_both_directions(tmp_path: Path, keys: Keys) 
         heard.set_result(await reader.read(-1))
 
     heard: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
-    async with forwarder(tmp_path, keys) as server, destination(digest) as quiet, destination(talk_first) as eager:
-        async with server.connect() as conn:
-            async with await conn.forward_local((HOST, 0), (HOST, quiet)) as forward:
-                answer = await exchange(await asyncio.open_connection(HOST, forward.port), b"x" * MIB)
-                assert answer.decode() == hashlib.sha256(b"x" * MIB).hexdigest()
-            async with await conn.forward_local((HOST, 0), (HOST, eager)) as forward:
-                reader, writer = await asyncio.open_connection(HOST, forward.port)
-                assert await reader.read(-1) == b"greeting"
-                writer.write(b"still there")
-                writer.write_eof()
-                assert await asyncio.wait_for(heard, SECONDS) == b"still there"
-                writer.close()
+    async with (
+        forwarder(tmp_path, keys) as server, destination(digest) as quiet, destination(talk_first) as eager,
+        server.connect() as conn,
+    ):
+        async with await conn.forward_local((HOST, 0), (HOST, quiet)) as forward:
+            answer = await exchange(await asyncio.open_connection(HOST, forward.port), b"x" * MIB)
+            assert answer.decode() == hashlib.sha256(b"x" * MIB).hexdigest()
+        async with await conn.forward_local((HOST, 0), (HOST, eager)) as forward:
+            reader, writer = await asyncio.open_connection(HOST, forward.port)
+            assert await reader.read(-1) == b"greeting"
+            writer.write(b"still there")
+            writer.write_eof()
+            assert await asyncio.wait_for(heard, SECONDS) == b"still there"
+            writer.close()
 
 
 async def test_two_hundred_connections_through_one_forward(tmp_path: Path, keys: Keys) -> None:
-    async with forwarder(tmp_path, keys) as server, destination(echo) as target, server.connect() as conn:
-        async with await conn.forward_local((HOST, 0), (HOST, target)) as forward:
-            streams = [await asyncio.open_connection(HOST, forward.port) for _ in range(200)]
-            for number, (_, writer) in enumerate(streams):
-                writer.write(b"%d" % number)
-            for number, (reader, _) in enumerate(streams):
-                expected = b"%d" % number
-                assert await asyncio.wait_for(reader.readexactly(len(expected)), SECONDS) == expected
-            assert len(server.attached._group.relays) == 200
-            for _, writer in streams:
-                writer.close()
-            await settled(lambda: not server.attached._group.relays and not forward.connections, "the relays' ends")
-            assert server.connection.connection.channels == 0
+    async with (
+        forwarder(tmp_path, keys) as server, destination(echo) as target, server.connect() as conn,
+        await conn.forward_local((HOST, 0), (HOST, target)) as forward,
+    ):
+        streams = [await asyncio.open_connection(HOST, forward.port) for _ in range(200)]
+        for number, (_, writer) in enumerate(streams):
+            writer.write(b"%d" % number)
+        for number, (reader, _) in enumerate(streams):
+            expected = b"%d" % number
+            assert await asyncio.wait_for(reader.readexactly(len(expected)), SECONDS) == expected
+        assert len(server.attached._group.relays) == 200
+        for _, writer in streams:
+            writer.close()
+        await settled(lambda: not server.attached._group.relays and not forward.connections, "the relays' ends")
+        assert server.connection.connection.channels == 0
 
 
 async def test_more_connections_than_allowed_wait_in_the_queue(tmp_path: Path, keys: Keys) -> None:
-    async with forwarder(tmp_path, keys, ForwardingPolicy(max_channels=3)) as server, destination(echo) as target:
-        async with server.connect() as conn, await conn.forward_remote((HOST, 0), (HOST, target)) as forward:
-            streams = [await asyncio.open_connection(HOST, forward.port) for _ in range(5)]
-            for _, writer in streams:
-                writer.write(b"?")
-            for reader, _ in streams[:3]:
-                assert await asyncio.wait_for(reader.readexactly(1), SECONDS) == b"?"
-            assert len(server.attached._group.relays) == 3
-            for reader, writer in streams[3:]:  # each ending lets one in
-                streams[0][1].close()
-                streams.pop(0)
-                assert await asyncio.wait_for(reader.readexactly(1), SECONDS) == b"?"
-                del reader, writer
-            for _, writer in streams:
-                writer.close()
+    async with (
+        forwarder(tmp_path, keys, ForwardingPolicy(max_channels=3)) as server, destination(echo) as target,
+        server.connect() as conn, await conn.forward_remote((HOST, 0), (HOST, target)) as forward,
+    ):
+        streams = [await asyncio.open_connection(HOST, forward.port) for _ in range(5)]
+        for _, writer in streams:
+            writer.write(b"?")
+        for reader, _ in streams[:3]:
+            assert await asyncio.wait_for(reader.readexactly(1), SECONDS) == b"?"
+        assert len(server.attached._group.relays) == 3
+        for reader, writer in streams[3:]:  # each ending lets one in
+            streams[0][1].close()
+            streams.pop(0)
+            assert await asyncio.wait_for(reader.readexactly(1), SECONDS) == b"?"
+            del reader, writer
+        for _, writer in streams:
+            writer.close()
 
 
-# --- what fails -------------------------------------------------------------------------------------------------------
+# --- what fails ---------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -254,12 +265,14 @@ async def test_more_connections_than_allowed_wait_in_the_queue(tmp_path: Path, k
 async def test_a_destination_that_cannot_be_reached(tmp_path: Path, keys: Keys, host: str, reason: str) -> None:
     said: list[str] = []
     async with forwarder(tmp_path, keys) as server:
-        async with server.connect(log=lambda level, text: said.append(text)) as conn:
-            async with await conn.forward_local((HOST, 0), (host, free_port())) as forward:
-                reader, writer = await asyncio.open_connection(HOST, forward.port)
-                assert await asyncio.wait_for(reader.read(-1), SECONDS) == b""
-                writer.close()
-                assert forward.connections == 0
+        async with (
+            server.connect(log=lambda level, text: said.append(text)) as conn,
+            await conn.forward_local((HOST, 0), (host, free_port())) as forward,
+        ):
+            reader, writer = await asyncio.open_connection(HOST, forward.port)
+            assert await asyncio.wait_for(reader.read(-1), SECONDS) == b""
+            writer.close()
+            assert forward.connections == 0
         assert [line for line in said if "channel refused" in line and "code 2" in line]
         assert [line for line in server.log if reason in line]
 
@@ -291,18 +304,20 @@ async def test_a_unix_socket_whose_queue_is_full_is_tried_again(tmp_path: Path, 
                 fillers[-1].connect(path)
         except BlockingIOError:
             pass
-        async with forwarder(tmp_path, keys) as server, server.connect() as conn:
-            async with await conn.forward_local((HOST, 0), path) as forward:
-                _, writer = await asyncio.open_connection(HOST, forward.port)
-                writer.write(b"at last")
-                await asyncio.sleep(0.2)
-                accepted = [busy.accept()[0] for _ in fillers[:-1]]
-                last = await asyncio.to_thread(busy.accept)
-                last[0].settimeout(SECONDS)
-                assert await asyncio.to_thread(last[0].recv, 100) == b"at last"
-                writer.close()
-                for each in (*accepted, last[0], *fillers):
-                    each.close()
+        async with (
+            forwarder(tmp_path, keys) as server, server.connect() as conn,
+            await conn.forward_local((HOST, 0), path) as forward,
+        ):
+            _, writer = await asyncio.open_connection(HOST, forward.port)
+            writer.write(b"at last")
+            await asyncio.sleep(0.2)
+            accepted = [busy.accept()[0] for _ in fillers[:-1]]
+            last = await asyncio.to_thread(busy.accept)
+            last[0].settimeout(SECONDS)
+            assert await asyncio.to_thread(last[0].recv, 100) == b"at last"
+            writer.close()
+            for each in (*accepted, last[0], *fillers):
+                each.close()
 
 
 async def test_the_deadline_of_a_connection_is_kept(tmp_path: Path, keys: Keys) -> None:
@@ -314,11 +329,13 @@ async def test_the_deadline_of_a_connection_is_kept(tmp_path: Path, keys: Keys) 
         busy.listen(0)
         filler.connect(path)
         async with forwarder(tmp_path, keys, policy) as server:
-            async with server.connect(log=lambda level, text: said.append(text)) as conn:
-                async with await conn.forward_local((HOST, 0), path) as forward:
-                    reader, writer = await asyncio.open_connection(HOST, forward.port)
-                    assert await asyncio.wait_for(reader.read(-1), SECONDS) == b""
-                    writer.close()
+            async with (
+                server.connect(log=lambda level, text: said.append(text)) as conn,
+                await conn.forward_local((HOST, 0), path) as forward,
+            ):
+                reader, writer = await asyncio.open_connection(HOST, forward.port)
+                assert await asyncio.wait_for(reader.read(-1), SECONDS) == b""
+                writer.close()
             assert [line for line in server.log if "timed out" in line]
 
 
@@ -328,13 +345,15 @@ async def test_a_reset_closes_the_other_end(tmp_path: Path, keys: Keys) -> None:
         writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         writer.transport.abort()
 
-    async with forwarder(tmp_path, keys) as server, destination(resetting) as target, server.connect() as conn:
-        async with await conn.forward_local((HOST, 0), (HOST, target)) as forward:
-            reader, writer = await asyncio.open_connection(HOST, forward.port)
-            writer.write(b"x")
-            assert await asyncio.wait_for(reader.read(-1), SECONDS) == b""
-            writer.close()
-            await settled(lambda: not server.attached._group.relays and not forward.connections, "the relays' ends")
+    async with (
+        forwarder(tmp_path, keys) as server, destination(resetting) as target, server.connect() as conn,
+        await conn.forward_local((HOST, 0), (HOST, target)) as forward,
+    ):
+        reader, writer = await asyncio.open_connection(HOST, forward.port)
+        writer.write(b"x")
+        assert await asyncio.wait_for(reader.read(-1), SECONDS) == b""
+        writer.close()
+        await settled(lambda: not server.attached._group.relays and not forward.connections, "the relays' ends")
 
 
 async def test_last_words_of_a_destination_that_reads_no_more_arrive(tmp_path: Path, keys: Keys) -> None:
@@ -346,43 +365,68 @@ async def test_last_words_of_a_destination_that_reads_no_more_arrive(tmp_path: P
         await asyncio.sleep(0.3)
 
     path = tmp_path / "rude"
-    async with forwarder(tmp_path, keys) as server, destination(rude, path), server.connect() as conn:
-        async with await conn.forward_local((HOST, 0), str(path)) as forward:
-            reader, writer = await asyncio.open_connection(HOST, forward.port)
-            writer.write(b"x" * (8 * MIB))
-            assert await asyncio.wait_for(reader.read(6), SECONDS) == b"enough"
-            assert await asyncio.wait_for(reader.read(-1), SECONDS) == b""
-            writer.close()
-            await settled(lambda: not server.attached._group.relays, "the relay's end")
+    async with (
+        forwarder(tmp_path, keys) as server, destination(rude, path), server.connect() as conn,
+        await conn.forward_local((HOST, 0), str(path)) as forward,
+    ):
+        reader, writer = await asyncio.open_connection(HOST, forward.port)
+        writer.write(b"x" * (8 * MIB))
+        assert await asyncio.wait_for(reader.read(6), SECONDS) == b"enough"
+        assert await asyncio.wait_for(reader.read(-1), SECONDS) == b""
+        writer.close()
+        await settled(lambda: not server.attached._group.relays, "the relay's end")
+
+
+async def test_what_a_destination_does_not_read_stops_nobody(tmp_path: Path, keys: Keys) -> None:
+    go = asyncio.Event()
+
+    async def deaf(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.get_extra_info("socket").shutdown(socket.SHUT_RD)
+        writer.write(b"deaf")
+        await go.wait()
+        writer.write(b" and done")
+
+    path = tmp_path / "deaf"
+    async with (
+        forwarder(tmp_path, keys) as server,
+        destination(deaf, path),
+        server.connect() as conn,
+        await conn.forward_local((HOST, 0), str(path)) as forward,
+    ):
+        reader, writer = await asyncio.open_connection(HOST, forward.port)
+        assert await asyncio.wait_for(reader.readexactly(4), SECONDS) == b"deaf"
+        assert await _fill(writer, 64 * MIB) == 64 * MIB  # dropped, and its window given back
+        go.set()
+        assert await asyncio.wait_for(reader.read(-1), SECONDS) == b" and done"
+        writer.close()
 
 
 async def test_a_lost_connection_closes_everything_and_frees_the_port(tmp_path: Path, keys: Keys) -> None:
     there = tmp_path / "there"
-    async with forwarder(tmp_path, keys) as server, destination(echo) as target:
-        async with server.connect() as conn:
-            local = await conn.forward_local((HOST, 0), (HOST, target))
-            remote = await conn.forward_remote((HOST, 0), (HOST, target))
-            await conn.forward_remote(str(there), (HOST, target))
-            streams = [await asyncio.open_connection(HOST, forward.port) for forward in (local, remote)]
-            for reader, writer in streams:
-                writer.write(b"!")
-                assert await asyncio.wait_for(reader.readexactly(1), SECONDS) == b"!"
-            server.connection._driver._sock.shutdown(socket.SHUT_RDWR)
-            for reader, writer in streams:
-                assert await asyncio.wait_for(reader.read(-1), SECONDS) == b""
-                writer.close()
-            await settled(lambda: not server.forwarding._attached, "the server's end")
-            assert not there.exists()
-            for forward in (local, remote):
-                with pytest.raises(ConnectionRefusedError):
-                    await asyncio.open_connection(HOST, forward.port)
-                assert forward.connections == 0
-                await forward.close()
-            with pytest.raises(fastssh.SSHError):
-                await conn.forward_local((HOST, 0), (HOST, target))
+    async with forwarder(tmp_path, keys) as server, destination(echo) as target, server.connect() as conn:
+        local = await conn.forward_local((HOST, 0), (HOST, target))
+        remote = await conn.forward_remote((HOST, 0), (HOST, target))
+        await conn.forward_remote(str(there), (HOST, target))
+        streams = [await asyncio.open_connection(HOST, forward.port) for forward in (local, remote)]
+        for reader, writer in streams:
+            writer.write(b"!")
+            assert await asyncio.wait_for(reader.readexactly(1), SECONDS) == b"!"
+        server.connection._driver._sock.shutdown(socket.SHUT_RDWR)
+        for reader, writer in streams:
+            assert await asyncio.wait_for(reader.read(-1), SECONDS) == b""
+            writer.close()
+        await settled(lambda: not server.forwarding._attached, "the server's end")
+        assert not there.exists()
+        for forward in (local, remote):
+            with pytest.raises(ConnectionRefusedError):
+                await asyncio.open_connection(HOST, forward.port)
+            assert forward.connections == 0
+            await forward.close()
+        with pytest.raises(fastssh.SSHError):
+            await conn.forward_local((HOST, 0), (HOST, target))
 
 
-# --- backpressure -----------------------------------------------------------------------------------------------------
+# --- backpressure -------------------------------------------------------------------------------------------------
 
 
 async def _fill(writer: asyncio.StreamWriter, most: int) -> int:
@@ -406,20 +450,22 @@ async def test_row12_a_slow_destination_holds_the_sender_back(tmp_path: Path, ke
         await go.wait()
         await digest(reader, writer)
 
-    async with forwarder(tmp_path, keys) as server, destination(slow) as target, server.connect() as conn:
-        async with await conn.forward_local((HOST, 0), (HOST, target)) as forward:
-            reader, writer = await asyncio.open_connection(HOST, forward.port)
-            taken = await _fill(writer, 200 * MIB)
-            assert taken < 100 * MIB  # the kernel's buffers are most of it
-            (relay,) = server.attached._group.relays
-            assert 0 < relay.waiting <= 2 * MIB  # one window
-            (relay,) = forward._group.relays
-            assert relay.channel is not None and relay.channel.pending < MIB
-            go.set()
-            writer.write_eof()
-            answer = await asyncio.wait_for(reader.read(-1), SECONDS)
-            assert answer.decode() == hashlib.sha256(bytes(taken + MIB)).hexdigest()
-            writer.close()
+    async with (
+        forwarder(tmp_path, keys) as server, destination(slow) as target, server.connect() as conn,
+        await conn.forward_local((HOST, 0), (HOST, target)) as forward,
+    ):
+        reader, writer = await asyncio.open_connection(HOST, forward.port)
+        taken = await _fill(writer, 200 * MIB)
+        assert taken < 100 * MIB  # the kernel's buffers are most of it
+        (relay,) = server.attached._group.relays
+        assert 0 < relay.waiting <= 2 * MIB  # one window
+        (relay,) = forward._group.relays
+        assert relay.channel is not None and relay.channel.pending < MIB
+        go.set()
+        writer.write_eof()
+        answer = await asyncio.wait_for(reader.read(-1), SECONDS)
+        assert answer.decode() == hashlib.sha256(bytes(taken + MIB)).hexdigest()
+        writer.close()
 
 
 async def test_row12_a_slow_client_holds_the_destination_back(tmp_path: Path, keys: Keys) -> None:
@@ -428,19 +474,21 @@ async def test_row12_a_slow_client_holds_the_destination_back(tmp_path: Path, ke
     async def flood(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         taken.set_result(await _fill(writer, 200 * MIB))
 
-    async with forwarder(tmp_path, keys) as server, destination(flood) as target, server.connect() as conn:
-        async with await conn.forward_local((HOST, 0), (HOST, target)) as forward:
-            sock = socket.create_connection((HOST, forward.port))
-            assert await asyncio.wait_for(taken, SECONDS) < 100 * MIB
-            (relay,) = server.attached._group.relays
-            assert relay.channel is not None and 0 < relay.channel.pending < MIB
-            (relay,) = forward._group.relays
-            assert 0 < relay.waiting <= 2 * MIB
-            sock.close()
-            await settled(lambda: not server.attached._group.relays, "the relay's end")
+    async with (
+        forwarder(tmp_path, keys) as server, destination(flood) as target, server.connect() as conn,
+        await conn.forward_local((HOST, 0), (HOST, target)) as forward,
+    ):
+        sock = socket.create_connection((HOST, forward.port))
+        assert await asyncio.wait_for(taken, SECONDS) < 100 * MIB
+        (relay,) = server.attached._group.relays
+        assert relay.channel is not None and 0 < relay.channel.pending < MIB
+        (relay,) = forward._group.relays
+        assert 0 < relay.waiting <= 2 * MIB
+        sock.close()
+        await settled(lambda: not server.attached._group.relays, "the relay's end")
 
 
-# --- our client and a stock server ------------------------------------------------------------------------------------
+# --- our client and a stock server --------------------------------------------------------------------------------
 
 
 async def test_forward_local_through_sshd(sshd: Peer, tmp_path: Path, fifty: bytes) -> None:

@@ -1,4 +1,4 @@
-"""A fastssh server that forwards, in the test's own event loop; destinations for it, and OpenSSH's ssh to ask for them."""
+"""A fastssh server that forwards, in the test's own event loop; destinations for it, and OpenSSH's ssh to ask."""
 
 from __future__ import annotations
 
@@ -74,11 +74,11 @@ class Forwarder:
         return [peers.program("ssh", "openssh-client"), "-F", "/dev/null", *named, *arguments, HOST]
 
     @asynccontextmanager
-    async def ssh(self, *arguments: str, env: dict[str, str] | None = None) -> AsyncIterator[asyncio.subprocess.Process]:
+    async def ssh(self, *arguments: str) -> AsyncIterator[asyncio.subprocess.Process]:
         """ssh with these arguments while the block runs; its stdin, stdout and stderr are pipes."""
         process = await asyncio.create_subprocess_exec(
             *self.ssh_command(*arguments), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-            env=peers.clean_environment(self.known_hosts.parent, **(env or {})),
+            env=peers.clean_environment(self.known_hosts.parent),
         )
         try:
             yield process
@@ -86,6 +86,10 @@ class Forwarder:
             if process.returncode is None:
                 process.kill()
             await process.wait()
+
+
+def _public(key: Path) -> str:
+    return key.with_suffix(".pub").read_text()
 
 
 @asynccontextmanager
@@ -97,7 +101,7 @@ async def forwarder(
     **more: Any,
 ) -> AsyncIterator[Forwarder]:
     """A server whose clients log in with the user keys, whose options are ``options``."""
-    authorised = {parse_public_line(keys.user(kind).with_suffix(".pub").read_text())[0].blob for kind in peers.KEY_TYPES}
+    authorised = {parse_public_line(_public(keys.user(kind)))[0].blob for kind in peers.KEY_TYPES}
     log: list[str] = []
     forwarding = Forwarding(policy, log.append)
 
@@ -111,7 +115,7 @@ async def forwarder(
     host_keys = [load_private_key(keys.host(kind)) for kind in peers.KEY_TYPES]
     known_hosts = directory / "forwarder_known_hosts"
     async with serve(HOST, 0, server_keys=host_keys, **(settings | more)) as server:
-        lines = [f"[{HOST}]:{server.port} {keys.host(kind).with_suffix('.pub').read_text()}" for kind in peers.KEY_TYPES]
+        lines = [f"[{HOST}]:{server.port} {_public(keys.host(kind))}" for kind in peers.KEY_TYPES]
         known_hosts.write_text("".join(lines))
         yield Forwarder(server, forwarding, keys, known_hosts, log)
     assert not forwarding._attached  # everything ends with its connection
@@ -155,7 +159,7 @@ class Session(ChannelHandler):
             self.work.cancel()
 
 
-# --- destinations ---------------------------------------------------------------------------------------------------
+# --- destinations -------------------------------------------------------------------------------------------------
 
 
 @asynccontextmanager
