@@ -25,6 +25,8 @@ test     | c:clang                            | clang
 test     | c:dropbear                         | dropbear-bin
 test     | c:man                              | man-db
 valgrind | c:valgrind                         | valgrind
+regress  | f:/usr/lib/openssh/regress         | openssh-tests
+regress  | c:setpriv                          | util-linux
 '
 
 # The first Python that is new enough and can make a virtual environment and compile a module; empty if none.

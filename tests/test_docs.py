@@ -11,7 +11,7 @@ from tests.support.peers import Peer
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCUMENTS = ("README.md", "ARCHITECTURE.md", "PROTOCOL.md", "CONTRIBUTING.md", "SECURITY.md")
-PLACES = ("", "src/fastssh", "csrc/packet", "csrc/plane", "csrc/include", "csrc/crypto")
+PLACES = ("", "src/fastssh", "csrc/packet", "csrc/plane", "csrc/include", "csrc/process", "csrc/crypto")
 
 
 @pytest.mark.parametrize("name", DOCUMENTS)

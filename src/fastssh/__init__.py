@@ -15,10 +15,15 @@ from fastssh.version import __version__
 
 if TYPE_CHECKING:
     from fastssh.aio.client import ClientConnection, connect
+    from fastssh.aio.lingering import new_event_loop, run
     from fastssh.aio.options import ClientOptions, Prompter
     from fastssh.aio.process import CompletedProcess, Process
+    from fastssh.aio.server import ServerConnection, serve
+    from fastssh.aio.server_coroutine import ServerProcess
+    from fastssh.aio.server_options import ServerOptions
     from fastssh.aio.sftp import SFTPClient
     from fastssh.aio.sftp_file import SFTPFile
+    from fastssh.auth.server import Attempt, Verdict
     from fastssh.errors import (
         AgentError,
         AuthenticationError,
@@ -48,10 +53,15 @@ if TYPE_CHECKING:
 
 _HOMES: Final = {
     "fastssh.aio.client": ("ClientConnection", "connect"),
+    "fastssh.aio.lingering": ("new_event_loop", "run"),
     "fastssh.aio.options": ("ClientOptions", "Prompter"),
     "fastssh.aio.process": ("CompletedProcess", "Process"),
+    "fastssh.aio.server": ("ServerConnection", "serve"),
+    "fastssh.aio.server_coroutine": ("ServerProcess",),
+    "fastssh.aio.server_options": ("ServerOptions",),
     "fastssh.aio.sftp": ("SFTPClient",),
     "fastssh.aio.sftp_file": ("SFTPFile",),
+    "fastssh.auth.server": ("Attempt", "Verdict"),
     "fastssh.errors": (
         "AgentError",
         "AuthenticationError",
@@ -83,6 +93,7 @@ _HOME_OF: Final = {name: module for module, names in _HOMES.items() for name in 
 
 __all__ = [
     "AgentError",
+    "Attempt",
     "AuthenticationError",
     "ChannelClosedError",
     "ChannelOpenError",
@@ -112,11 +123,18 @@ __all__ = [
     "SFTPFile",
     "SSHError",
     "SSHTimeoutError",
+    "ServerConnection",
+    "ServerOptions",
+    "ServerProcess",
     "TransferError",
+    "Verdict",
     "__version__",
     "connect",
     "generate_private_key",
     "load_private_key",
+    "new_event_loop",
+    "run",
+    "serve",
 ]
 
 

@@ -72,7 +72,6 @@ class ClientConnection:
             settle=self._settle,
             lost=self._lost,
             peer=peer,
-            linger=options.linger,
         )
         self._connection = Connection(self._transport, self.plane, wake=self._driver.wake)
         self._login: Login | None = None

@@ -157,9 +157,10 @@ class ProcessReader:
 
 
 class ProcessWriter:
-    """stdin."""
+    """stdin; on a server's side stdout (``stream`` 0) or stderr (1)."""
 
-    def __init__(self) -> None:
+    def __init__(self, stream: int = 0) -> None:
+        self._stream = stream
         self._channel: Channel | None = None
         self._drained = asyncio.Event()
         self._drained.set()
@@ -174,7 +175,7 @@ class ProcessWriter:
         """Queues ``data``. Raises ChannelClosedError, or what ended the connection, when it cannot be sent any more."""
         if self._channel is None:
             raise ChannelClosedError("the process has not started")
-        if self._channel.write(data) > WRITE_HIGH_WATER:
+        if self._channel.write(data, self._stream) > WRITE_HIGH_WATER:
             self._drained.clear()
 
     async def drain(self) -> None:
@@ -182,7 +183,7 @@ class ProcessWriter:
         await self._drained.wait()
 
     def write_eof(self) -> None:
-        """The end of the process's standard input, behind what was written. The other direction stays open."""
+        """The end of what this side sends, behind what was written. The other direction stays open."""
         if self._channel is None:
             raise ChannelClosedError("the process has not started")
         self._channel.eof()

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import os
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from fastssh import algorithms
 from fastssh.auth.publickey import PUBLICKEY
-from fastssh.auth.server import MAX_AUTH_TRIES, Attempt, Verdict
+from fastssh.auth.server import MAX_AUTH_TRIES, Attempt, AuthRules, Verdict
 from fastssh.errors import ConfigError
 
 if TYPE_CHECKING:
     from fastssh.aio.server import ServerConnection
+    from fastssh.aio.server_coroutine import ServerProcess
     from fastssh.connection.channel import ChannelHandler
     from fastssh.connection.connection import Acceptor, GlobalHandler
     from fastssh.keys.private import PrivateKey
+    from fastssh.sftp.filesystem import FileSystem
     from fastssh.transport.kex.groups import Group
 
 LOGIN_GRACE_SECONDS = 120.0
@@ -24,6 +27,10 @@ FAILURE_SECONDS = 0.1  # the least time that a refused attempt takes, so that no
 
 def _nobody(connection: ServerConnection, attempt: Attempt) -> Verdict:
     return Verdict.REFUSE
+
+
+def _not_told(connection: ServerConnection, attempt: Attempt, verdict: Verdict) -> None:
+    """The default for outcomes: nobody listens."""
 
 
 def _no_log(text: str) -> None:
@@ -41,10 +48,20 @@ class ServerOptions:
     host_keys: Sequence[PrivateKey]
     #: Judges each attempt to log in; see :class:`fastssh.auth.server.Attempt` for what it is told.
     authorise: Callable[[ServerConnection, Attempt], Verdict] = _nobody
+    #: How a user may log in, asked when a request names it. None: authentication_methods, max_auth_tries, banner.
+    rules: Callable[[ServerConnection, str], AuthRules] | None = None
+    #: Hears of every attempt that was answered; see :class:`fastssh.auth.server.AuthServer`.
+    outcome: Callable[[ServerConnection, Attempt, Verdict], None] = _not_told
     #: Called once after the login: sets ``acceptors`` and ``global_handlers`` of the connection.
     authenticated: Callable[[ServerConnection, Attempt], None] = lambda connection, attempt: None
     #: The handler of one session channel; its ``channel`` attribute is set before its first call.
     session: Callable[[ServerConnection], ChannelHandler] | None = None
+    #: Without ``session``: serves shells, commands and subsystems; returns the exit status (None: 0).
+    process: Callable[[ServerProcess], Awaitable[int | None]] | None = None
+    #: Without ``session``: offers SFTP, of what is below a directory, or of a file system made for each SFTP session
+    #: (whose ``close``, if it has one, is called at the session's end).
+    sftp_root: str | os.PathLike[str] | None = None
+    sftp: Callable[[ServerConnection], FileSystem] | None = None
     acceptors: Mapping[str, Acceptor] = field(default_factory=dict)
     global_handlers: Mapping[str, GlobalHandler] = field(default_factory=dict)
     # -- limits before and of authentication
@@ -74,6 +91,14 @@ class ServerOptions:
     def __post_init__(self) -> None:
         if not self.host_keys:
             raise ConfigError("a server needs at least one host key")
+        if self.sftp is not None and self.sftp_root is not None:
+            raise ConfigError("sftp and sftp_root exclude each other")
+        if self.session is None:
+            from fastssh.aio.server_coroutine import offered
+
+            self.session = offered(self)
+        elif self.process or self.sftp or self.sftp_root is not None:
+            raise ConfigError("session excludes process, sftp and sftp_root")
 
     @property
     def signature_algorithms(self) -> tuple[str, ...]:

@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Protocol
 
-from fastssh._native.plane import EVENT_DATA, EVENT_SFTP, EVENT_TRANSFER, EVENT_WRITABLE
+from fastssh._native.plane import EVENT_DATA, EVENT_SFTP, EVENT_SFTP_END, EVENT_TRANSFER, EVENT_WRITABLE
 from fastssh.connection.channel import Channel, ChannelHandler
 from fastssh.errors import ProtocolError, SSHError
 from fastssh.wire.messages import (
@@ -223,6 +223,8 @@ class Connection:
             self._channel(event[1]).received_data(event[2], event[3])
         elif event[0] == EVENT_SFTP:
             self._channel(event[1]).received_sftp(event[2])
+        elif event[0] == EVENT_SFTP_END:
+            self._channel(event[1]).received_sftp_end()
         elif event[1] in self._channels:  # the others are the plane's own, and may be late
             handler = self._channels[event[1]].handler
             if event[0] == EVENT_TRANSFER:

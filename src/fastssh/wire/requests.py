@@ -76,7 +76,27 @@ class KeyboardInteractive(Structure):
     submethods: Utf8 = ""
 
 
-# --- ChannelRequest.data: RFC 4254 sections 6.2 to 6.10 ---------------------------------------------------------------
+# --- ChannelRequest.data: RFC 4254 sections 6.2 to 6.10, RFC 4335 -----------------------------------------------------
+
+
+class PtyRequest(Structure):
+    """``pty-req``. Sizes in characters, then in pixels; ``modes`` are for :mod:`fastssh.wire.terminal_modes`."""
+
+    term: String
+    columns: Uint32
+    rows: Uint32
+    width: Uint32
+    height: Uint32
+    modes: String
+
+
+class WindowChange(Structure):
+    """``window-change``."""
+
+    columns: Uint32
+    rows: Uint32
+    width: Uint32
+    height: Uint32
 
 
 class EnvRequest(Structure):
@@ -102,6 +122,12 @@ class SignalRequest(Structure):
     """``signal``; the name is without SIG."""
 
     signal: Name
+
+
+class Break(Structure):
+    """``break`` (RFC 4335 section 3)."""
+
+    milliseconds: Uint32
 
 
 class ExitStatus(Structure):

@@ -1,0 +1,115 @@
+"""Sessions served by a coroutine of the program that runs the server: no process, no shell, no account."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from typing import TYPE_CHECKING
+
+from fastssh.aio.process import ProcessReader, ProcessWriter
+from fastssh.aio.server_program import Launch, Program, SessionPolicy, Starter, Terminal, WindowSize
+from fastssh.aio.server_session import ServerSession
+from fastssh.aio.server_sftp import sftp_starter
+from fastssh.errors import SSHError
+from fastssh.sftp.rooted import RootedFileSystem
+from fastssh.wire.requests import ExitStatus
+
+if TYPE_CHECKING:
+    from fastssh.aio.server import ServerConnection
+    from fastssh.aio.server_options import ServerOptions
+    from fastssh.sftp.filesystem import FileSystem
+
+Function = Callable[["ServerProcess"], Awaitable[int | None]]
+
+FAILED = ExitStatus(1)
+EVERYTHING = ("*",)  # variables of the client are a mapping here, and nothing takes them for its own
+
+
+class ServerProcess(Program):
+    """What ``ServerOptions.process`` is called with, for each shell, exec and subsystem request.
+
+    ``command`` is None for a shell, ``subsystem`` its name if that was asked for. ``env`` is what the client set.
+    ``pty`` is what it said of its terminal, its size kept up to date, or None. ``stdin.read()`` gives room to the
+    client, ``await stdout.drain()`` waits for it. The coroutine is cancelled when the client closes the channel.
+    """
+
+    def __init__(self, session: ServerSession, launch: Launch, function: Function) -> None:
+        self.connection = session.connection
+        self.user = session.connection.user
+        self.command, self.subsystem = launch.command, launch.subsystem
+        self.env: Mapping[str, str] = launch.environment
+        self.pty: Terminal | None = launch.terminal
+        self.stdin = ProcessReader()
+        self.stdout, self.stderr = ProcessWriter(0), ProcessWriter(1)
+        self._session = session
+        for stream in (self.stdin, self.stdout, self.stderr):
+            stream._attach(session.channel)
+        self._task = asyncio.get_running_loop().create_task(self._run(function))
+
+    async def _run(self, function: Function) -> None:
+        try:
+            status = await function(self)
+            how = ExitStatus((0 if status is None else status) & 0xFF)
+        except Exception as error:
+            self._session.log(f"session failed: {type(error).__name__}: {error}")
+            how = FAILED
+        self._session.finish(how)
+
+    # -- Program ---------------------------------------------------------------------------------------------------
+
+    def data(self, data: bytes) -> None:
+        self.stdin._feed(data)
+
+    def eof(self) -> None:
+        self.stdin._finish(None)
+
+    def writable(self) -> None:
+        self.stdout._writable()
+        self.stderr._writable()
+
+    def window_change(self, size: WindowSize) -> None:
+        """``pty.size`` is the new one already."""
+
+    def closed(self, error: SSHError | None) -> None:
+        self.writable()
+        self.stdin._finish(error)
+        self._task.cancel()
+
+
+def offered(options: ServerOptions) -> Callable[[ServerConnection], ServerSession] | None:
+    """What ``process``, ``sftp`` and ``sftp_root`` of the options make of a session channel; None for nothing.
+
+    A client's shell, commands and subsystems are the coroutine's, but for sftp where that is offered or nothing else.
+    """
+    function, sftp = options.process, _sftp(options)
+    if function is None and sftp is None:
+        return None
+
+    def nothing(session: ServerSession, launch: Launch) -> Program:
+        raise SSHError("nothing is offered")
+
+    def start(session: ServerSession, launch: Launch) -> Program:
+        assert function is not None
+        return ServerProcess(session, launch, function)
+
+    starter: Starter = nothing if function is None else start
+    policy = SessionPolicy(
+        permit_pty=function is not None,
+        permit_shell=function is not None,
+        permit_exec=function is not None,
+        accept_env=EVERYTHING,
+        subsystems={} if sftp is None else {"sftp": sftp},
+        other_subsystems=None if function is None else starter,
+    )
+    return lambda connection: ServerSession(connection, policy, starter)
+
+
+def _sftp(options: ServerOptions) -> Starter | None:
+    make: Callable[[ServerConnection], FileSystem] | None = options.sftp
+    root = options.sftp_root
+    if root is not None:
+        make = lambda connection: RootedFileSystem(root)  # noqa: E731
+    if make is None:
+        return None
+    made = make
+    return sftp_starter(lambda session: made(session.connection))

@@ -1,0 +1,203 @@
+"""Programs of the machine on a session channel, as sshd starts them: the account's shell, its environment, its home.
+
+The server runs as the account already: nothing here changes a user.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import pwd
+import signal
+import termios
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, Self
+
+from fastssh.aio.child import SIGNALS, Child, start
+from fastssh.aio.pty import set_size
+from fastssh.aio.relay import Relay
+from fastssh.aio.server_program import Launch, Program, WindowSize
+from fastssh.aio.streams import pipes, terminal_streams
+
+if TYPE_CHECKING:
+    from fastssh.aio.server_program import Exit
+    from fastssh.aio.server_session import ServerSession
+    from fastssh.errors import SSHError
+
+PATH: Final = "/usr/local/bin:/usr/bin:/bin:/usr/games"
+ROOT_PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+EXIT_SECONDS: Final = 0.05  # between the end of a program's output and its own, which is the usual order
+
+
+@dataclass(frozen=True, kw_only=True)
+class Account:
+    """Whom the programs of a session run as."""
+
+    user: str
+    uid: int
+    gid: int
+    groups: tuple[int, ...] = ()
+    home: str
+    shell: str
+
+    @classmethod
+    def named(cls, user: str) -> Self:
+        """From the system's database. Raises KeyError."""
+        return cls._of(pwd.getpwnam(user))
+
+    @classmethod
+    def current(cls) -> Self:
+        """That of this process. Raises KeyError."""
+        return cls._of(pwd.getpwuid(os.getuid()))
+
+    @classmethod
+    def _of(cls, entry: pwd.struct_passwd) -> Self:
+        groups = tuple(os.getgrouplist(entry.pw_name, entry.pw_gid))
+        return cls(
+            user=entry.pw_name, uid=entry.pw_uid, gid=entry.pw_gid, groups=groups,
+            home=entry.pw_dir, shell=entry.pw_shell or "/bin/sh",
+        )  # fmt: skip
+
+
+def environment(account: Account, session: ServerSession, launch: Launch, tty: str | None) -> dict[str, str]:
+    """What a program starts with. As in sshd, what comes later stands: of the client's wishes nothing that has a
+    meaning here is left."""
+    (address, port), (local_address, local_port) = session.connection.peer, session.connection.local
+    values = {
+        **launch.environment,
+        "USER": account.user,
+        "LOGNAME": account.user,
+        "HOME": account.home,
+        "PATH": ROOT_PATH if account.uid == 0 else PATH,
+        "MAIL": f"/var/mail/{account.user}",
+        "SHELL": account.shell,
+        **({"TZ": os.environ["TZ"]} if "TZ" in os.environ else {}),
+        **session.policy.set_env,
+        "SSH_CLIENT": f"{address} {port} {local_port}",
+        "SSH_CONNECTION": f"{address} {port} {local_address} {local_port}",
+    }
+    if tty is not None and launch.terminal is not None:
+        values |= {"SSH_TTY": tty, "TERM": launch.terminal.term}
+    if launch.original is not None:
+        values["SSH_ORIGINAL_COMMAND"] = launch.original
+    return values | session.variables
+
+
+class ProcessStarter:
+    """Starts command lines through the account's shell, and the shell itself as a login shell."""
+
+    def __init__(self, account: Account) -> None:
+        self.account = account
+
+    def __call__(self, session: ServerSession, launch: Launch) -> Program:
+        """Raises OSError when there is no shell, or no room for a process."""
+        return RunningProcess(session, self.account, launch)
+
+
+class RunningProcess(Program):
+    """A process and its channel: on a terminal if the client asked for one, else on pipes. Raises OSError."""
+
+    def __init__(self, session: ServerSession, account: Account, launch: Launch) -> None:
+        self._session = session
+        self._how: Exit | None = None  # its end, once known
+        self._output_ended = False
+        self._patience: asyncio.TimerHandle | None = None
+        base = os.path.basename(account.shell)
+        arguments = [f"-{base}"] if launch.command is None else [base, "-c", launch.command]
+        home, complaint = _home(account)
+        streams = pipes() if launch.terminal is None else terminal_streams(launch.terminal, account.uid)
+        try:
+            values = environment(account, session, launch, streams.tty)
+            pid = start(
+                account.shell, arguments, values, home, streams.theirs, controlling=streams.tty is not None
+            )
+        except BaseException:
+            streams.close_ours()
+            raise
+        finally:
+            streams.close_theirs()
+        self._control = streams.control
+        self._child = Child(pid, self._exited)
+        self._relay = Relay(
+            session.channel, source=streams.source, outputs=streams.outputs,
+            ended=self._output_over, refused=self._input_refused,
+        )  # fmt: skip
+        if complaint:
+            session.channel.write(complaint, 0 if streams.tty else 1)
+
+    # -- Program ---------------------------------------------------------------------------------------------------
+
+    def data(self, data: bytes) -> None:
+        self._relay.data(data)
+
+    def eof(self) -> None:
+        self._relay.eof()
+
+    def writable(self) -> None:
+        self._relay.writable()
+
+    def output_unwanted(self) -> None:
+        self._relay.close_output(0)
+
+    def signal(self, name: str) -> bool:
+        number = SIGNALS.get(name)
+        return number is not None and self._child.signal(number)
+
+    def window_change(self, size: WindowSize) -> None:
+        if self._control >= 0:
+            set_size(self._control, size)
+
+    def send_break(self, milliseconds: int) -> bool:
+        """A terminal's break has the length that the system gives it."""
+        if self._control < 0:
+            return False
+        try:
+            termios.tcsendbreak(self._control, 0)
+        except termios.error:  # nobody has the terminal open any more
+            return False
+        return True
+
+    def closed(self, error: SSHError | None) -> None:
+        """As sshd: a terminal is hung up, pipes are closed and no more; the process is waited for in any case."""
+        self._relay.close()
+        if self._control >= 0:
+            self._child.signal(signal.SIGHUP)
+        self._release()
+
+    # -- the end ---------------------------------------------------------------------------------------------------
+
+    def _input_refused(self) -> None:
+        """Tells a client that knows it to send no more; others drop the connection over requests that they do not
+        know (OpenSSH PROTOCOL 2.1)."""
+        if "OpenSSH" in self._session.connection.peer_identification:
+            self._session.channel.request("eow@openssh.com", b"", False)
+
+    def _exited(self, how: Exit) -> None:
+        self._how = how
+        self._relay.close_input()
+        self._end()
+
+    def _output_over(self) -> None:
+        self._output_ended = True
+        if self._how is None:
+            self._patience = asyncio.get_running_loop().call_later(EXIT_SECONDS, self._session.channel.eof)
+        self._end()
+
+    def _end(self) -> None:
+        if self._how is not None and self._output_ended:
+            self._release()
+            self._session.finish(self._how)
+
+    def _release(self) -> None:
+        if self._patience is not None:
+            self._patience.cancel()
+        if self._control >= 0:
+            os.close(self._control)
+            self._control = -1
+
+
+def _home(account: Account) -> tuple[str, bytes]:
+    """Where to start, and what to say on stderr if that is not the account's home."""
+    if os.path.isdir(account.home) and os.access(account.home, os.X_OK):
+        return account.home, b""
+    return "/", f"Could not chdir to home directory {account.home}\r\n".encode("utf-8", "surrogateescape")
