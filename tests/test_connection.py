@@ -355,6 +355,27 @@ def test_row12_channels_of_the_peer_are_limited_also_while_they_wait() -> None:
     assert late.names() == ["open_failed", "closed"]
 
 
+def test_row12_a_type_of_channel_has_its_own_limit() -> None:
+    joined = Joined()
+    server, waiting = joined.server.connection, []
+    server.max_peer_channels, server.channel_limits["other"] = 5, 2
+    server.acceptors["other"] = waiting.append
+    others = [Handler() for _ in range(4)]
+    for handler in others:
+        joined.client.connection.open_channel("other", b"", handler)
+    joined.run()
+    for incoming in waiting:
+        incoming.accept(Handler())
+    joined.run()
+    assert [handler.names()[0] for handler in others] == ["opened", "opened", "open_failed", "open_failed"]
+    for _ in range(3):
+        joined.open()
+    late = Handler()
+    joined.client.connection.open_channel("session", b"", late)
+    joined.run()
+    assert late.names() == ["open_failed", "closed"]
+
+
 # --- a hostile peer -----------------------------------------------------------------------------------------------
 
 
@@ -532,12 +553,15 @@ def test_a_lost_connection_reaches_everybody_once() -> None:
     replies: list[bytes | None] = []
     joined.client.connection.global_request("x@test", on_reply=replies.append)
     error = ConnectionLostError("gone")
+    told: list[Exception] = []
+    joined.client.connection.on_lost.append(told.append)
     joined.client.connection.lost(error)
     joined.client.connection.lost(ConnectionLostError("gone again"))
     for handler in (*handlers, opening):
         assert handler.calls[-1] == ("closed", error)
         assert handler.names().count("closed") == 1
     assert replies == [None]
+    assert told == [error]
     with pytest.raises(ConnectionLostError):
         joined.client.connection.open_channel("session", b"", Handler())
     with pytest.raises(ConnectionLostError):

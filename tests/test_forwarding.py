@@ -50,7 +50,7 @@ def no_descriptor_is_left() -> Iterator[None]:
     assert descriptors() <= before
 
 
-# --- OpenSSH's client and our server ----------------------------------------------------------------------------------
+# --- OpenSSH's client and our server ------------------------------------------------------------------------------
 
 
 async def test_ssh_local_forward_carries_50_mib_each_way(tmp_path: Path, keys: Keys, fifty: bytes) -> None:
@@ -165,7 +165,7 @@ async def test_all_sessions_of_a_connection_share_one_agent_socket(tmp_path: Pat
     assert not Path(first["SSH_AUTH_SOCK"]).parent.exists()
 
 
-# --- our client and our server ----------------------------------------------------------------------------------------
+# --- our client and our server ------------------------------------------------------------------------------------
 
 
 async def _local(server_port: int, listen: Address) -> Streams:
@@ -255,7 +255,7 @@ async def test_more_connections_than_allowed_wait_in_the_queue(tmp_path: Path, k
             writer.close()
 
 
-# --- what fails -------------------------------------------------------------------------------------------------------
+# --- what fails ---------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -377,6 +377,30 @@ async def test_last_words_of_a_destination_that_reads_no_more_arrive(tmp_path: P
         await settled(lambda: not server.attached._group.relays, "the relay's end")
 
 
+async def test_what_a_destination_does_not_read_stops_nobody(tmp_path: Path, keys: Keys) -> None:
+    go = asyncio.Event()
+
+    async def deaf(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.get_extra_info("socket").shutdown(socket.SHUT_RD)
+        writer.write(b"deaf")
+        await go.wait()
+        writer.write(b" and done")
+
+    path = tmp_path / "deaf"
+    async with (
+        forwarder(tmp_path, keys) as server,
+        destination(deaf, path),
+        server.connect() as conn,
+        await conn.forward_local((HOST, 0), str(path)) as forward,
+    ):
+        reader, writer = await asyncio.open_connection(HOST, forward.port)
+        assert await asyncio.wait_for(reader.readexactly(4), SECONDS) == b"deaf"
+        assert await _fill(writer, 64 * MIB) == 64 * MIB  # dropped, and its window given back
+        go.set()
+        assert await asyncio.wait_for(reader.read(-1), SECONDS) == b" and done"
+        writer.close()
+
+
 async def test_a_lost_connection_closes_everything_and_frees_the_port(tmp_path: Path, keys: Keys) -> None:
     there = tmp_path / "there"
     async with forwarder(tmp_path, keys) as server, destination(echo) as target, server.connect() as conn:
@@ -402,7 +426,7 @@ async def test_a_lost_connection_closes_everything_and_frees_the_port(tmp_path: 
             await conn.forward_local((HOST, 0), (HOST, target))
 
 
-# --- backpressure -----------------------------------------------------------------------------------------------------
+# --- backpressure -------------------------------------------------------------------------------------------------
 
 
 async def _fill(writer: asyncio.StreamWriter, most: int) -> int:
@@ -464,7 +488,7 @@ async def test_row12_a_slow_client_holds_the_destination_back(tmp_path: Path, ke
         await settled(lambda: not server.attached._group.relays, "the relay's end")
 
 
-# --- our client and a stock server ------------------------------------------------------------------------------------
+# --- our client and a stock server --------------------------------------------------------------------------------
 
 
 async def test_forward_local_through_sshd(sshd: Peer, tmp_path: Path, fifty: bytes) -> None:

@@ -1,4 +1,4 @@
-"""Clients that do to forwarding what no client should: floods, lengths, names, windows, answers that nobody asked for."""
+"""Clients that do to forwarding what no client should: floods, lengths, names, windows, answers nobody asked for."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ PATH = "direct-streamlocal@openssh.com"
 
 
 class Channel(ChannelHandler):
-    """What became of one channel, in words: "open", "refused 1", "lost"; then "closed". Data is kept and not credited."""
+    """What became of one channel, in words: "open", "refused 1", "lost", "closed". Data is kept and not credited."""
 
     def __init__(self) -> None:
         self.fate: list[str] = []
@@ -107,7 +107,7 @@ async def busy_path(path: Path) -> AsyncIterator[socket.socket]:
         yield busy
 
 
-# --- what is asked for ------------------------------------------------------------------------------------------------
+# --- what is asked for --------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -188,8 +188,7 @@ async def test_row26_wrong_lengths_end_their_connection_alone(
 
 
 @pytest.mark.parametrize(
-    "name",
-    ["tcpip-forward", "cancel-tcpip-forward", "streamlocal-forward@openssh.com", "cancel-streamlocal-forward@openssh.com"],
+    "name", [cancel + of for cancel in ("", "cancel-") for of in ("tcpip-forward", "streamlocal-forward@openssh.com")]
 )
 @pytest.mark.parametrize("data", [b"", b"\0\0\0\5abc", b"\0\0\0\0\0\0\0\0\0"])
 async def test_row26_wrong_lengths_of_requests_end_the_connection(
@@ -201,7 +200,9 @@ async def test_row26_wrong_lengths_of_requests_end_the_connection(
         assert [line for line in server.log if "truncated" in line or "superfluous" in line]
 
 
-@pytest.mark.parametrize("kind", ["forwarded-tcpip", "forwarded-streamlocal@openssh.com", "auth-agent@openssh.com", "x11"])
+@pytest.mark.parametrize(
+    "kind", ["forwarded-tcpip", "forwarded-streamlocal@openssh.com", "auth-agent@openssh.com", "x11"]
+)
 async def test_row02_channels_that_only_servers_open_are_refused_to_clients(
     tmp_path: Path, keys: Keys, kind: str
 ) -> None:
@@ -209,7 +210,7 @@ async def test_row02_channels_that_only_servers_open_are_refused_to_clients(
         assert await fate(conn, kind, ForwardedTcpip(b"h", 1, b"", 1).body()) == "refused 3"
 
 
-# --- floods -----------------------------------------------------------------------------------------------------------
+# --- floods -------------------------------------------------------------------------------------------------------
 
 
 async def test_row12_a_flood_of_opens_is_answered_and_not_kept(tmp_path: Path, keys: Keys) -> None:
@@ -274,7 +275,7 @@ async def test_row12_what_is_asked_for_during_a_key_exchange_waits_within_bounds
         assert server.connection.error is None
 
 
-# --- windows and packets ----------------------------------------------------------------------------------------------
+# --- windows and packets ------------------------------------------------------------------------------------------
 
 
 async def stuck(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -322,7 +323,7 @@ async def test_row12_single_bytes_cost_what_they_weigh(tmp_path: Path, keys: Key
         assert relay._unwritten.__sizeof__() < 2 * relay.waiting + 4096
 
 
-# --- ends -------------------------------------------------------------------------------------------------------------
+# --- ends ---------------------------------------------------------------------------------------------------------
 
 
 async def _pair(conn: fastssh.ClientConnection) -> Streams:
@@ -338,16 +339,42 @@ async def _pair(conn: fastssh.ClientConnection) -> Streams:
 async def test_row11_data_before_close_arrives_and_nothing_after_it(tmp_path: Path, keys: Keys) -> None:
     async with hostile(tmp_path, keys) as (server, conn):
         reader, writer = await _pair(conn)
-        group, remote = server.attached._group, conn._connection._channels[0].remote_id
+        remote = conn._connection._channels[0].remote_id
         for payload in (b"last", b"words"):
             conn._transport.send_payload(bytes([CHANNEL_DATA]) + uint32(remote) + string(payload))
         conn._connection.send(ChannelClose(remote))
+        conn._transport.send_payload(bytes([CHANNEL_DATA]) + uint32(remote) + string(b"late"))
         assert await asyncio.wait_for(reader.read(-1), SECONDS) == b"lastwords"
         writer.close()
-        await settled(lambda: not group.relays, "the relay's end")
-        conn._transport.send_payload(bytes([CHANNEL_DATA]) + uint32(remote) + string(b"late"))
-        conn._driver.wake()
         await settled(lambda: not server.forwarding._attached, "the connection's end")
+
+
+async def test_row11_what_waits_for_the_destination_survives_the_close(tmp_path: Path, keys: Keys) -> None:
+    go = asyncio.Event()
+    got: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+
+    async def late(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.transport.pause_reading()  # type: ignore[attr-defined]
+        await go.wait()
+        writer.transport.resume_reading()  # type: ignore[attr-defined]
+        got.set_result(await reader.read(-1))
+
+    async with hostile(tmp_path, keys) as (server, conn), destination(late) as target:
+        channel = ask(conn, TCP, tcp(b"127.0.0.1", target))
+        await settled(lambda: channel.fate == ["open"], "the channel")
+        (relay,) = server.attached._group.relays
+        relay._sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+        sent = b""
+        while relay.waiting < 65536:
+            sent += os.urandom(65536)
+            conn._connection._channels[0].write(sent[-65536:])
+            await asyncio.sleep(0.01)
+        conn._connection._channels[0].close()
+        await settled(lambda: channel.fate == ["open", "closed"], "the close")
+        assert relay.waiting
+        go.set()
+        assert await asyncio.wait_for(got, SECONDS) == sent
+        await settled(lambda: not server.attached._group.relays, "the relay's end")
 
 
 async def test_row11_data_after_the_end_of_file_ends_the_connection(tmp_path: Path, keys: Keys) -> None:
@@ -413,7 +440,7 @@ async def test_a_connection_that_ends_while_connecting_leaves_nothing(tmp_path: 
         assert channel.fate == ["lost"]
 
 
-# --- a server that is hostile to our client ---------------------------------------------------------------------------
+# --- a server that is hostile to our client -----------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("port", [0, 65536, 0xFFFFFFFF])

@@ -1,9 +1,10 @@
-"""What a server forwards and what it does not: policies, options of keys, gateway ports; beside a stock sshd's answers."""
+"""What a server forwards and what not: policies, options of keys, gateway ports; beside a stock sshd's answers."""
 
 from __future__ import annotations
 
 import asyncio
 import dataclasses
+import errno
 import os
 import socket
 from collections.abc import AsyncIterator
@@ -16,6 +17,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import fastssh
+from fastssh.aio.forwarding import listen
+from fastssh.aio.forwarding.client import Address
 from fastssh.aio.forwarding.listen import bind_path
 from fastssh.aio.forwarding.names import MAX_PATH, bind_addresses, host_name, socket_path
 from fastssh.aio.forwarding.policy import NO_FORWARDING, ForwardingPolicy, GatewayPorts
@@ -66,9 +69,10 @@ async def permitted(
             conn, "direct-streamlocal@openssh.com", DirectStreamlocal(os.fsencode(there)).body()
         ) is None,
     }
-    for kind, listen in (("listen", (host, 0)), ("listen path", str(directory / "listen"))):
+    places: dict[str, Address] = {"listen": (host, 0), "listen path": str(directory / "listen")}
+    for kind, place in places.items():
         try:
-            await (await conn.forward_remote(listen, (HOST, 1))).close()  # type: ignore[arg-type]
+            await (await conn.forward_remote(place, (HOST, 1))).close()
         except ChannelRequestError:
             found[kind] = False
         else:
@@ -167,7 +171,7 @@ async def test_row04_a_name_is_not_resolved_before_it_is_permitted(
         assert isinstance(error, ChannelOpenError) and error.code == 1
 
 
-# --- as sshd does -------------------------------------------------------------------------------------------------------
+# --- as sshd does -------------------------------------------------------------------------------------------------
 
 
 def listening(port: int) -> set[str]:
@@ -258,7 +262,7 @@ def test_one_kind_of_gateway_ports() -> None:
     assert ConfiguredGatewayPorts is GatewayPorts
 
 
-# --- sockets that are made ----------------------------------------------------------------------------------------------
+# --- sockets that are made ----------------------------------------------------------------------------------------
 
 
 async def test_stream_local_bind_mask_and_unlink(tmp_path: Path, keys: Keys) -> None:
@@ -292,7 +296,35 @@ async def test_a_socket_that_somebody_else_put_there_stays(tmp_path: Path, keys:
             assert path.is_socket()
 
 
-# --- names --------------------------------------------------------------------------------------------------------------
+async def test_a_listener_without_descriptors_rests_and_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Exhausted(socket.socket):
+        failures = 0
+
+        def accept(self) -> tuple[socket.socket, Any]:
+            if Exhausted.failures:
+                return super().accept()
+            Exhausted.failures += 1
+            raise OSError(errno.EMFILE, "asyncio's own words")
+
+    monkeypatch.setattr(listen, "REST_SECONDS", 0.2)
+    said: list[str] = []
+    accepted: asyncio.Future[socket.socket] = asyncio.get_running_loop().create_future()
+    sock = Exhausted()
+    sock.bind((HOST, 0))
+    sock.listen()
+    listener = listen.Listener([sock], lambda each, address: accepted.set_result(each), said.append)
+    with socket.create_connection((HOST, listener.port)):
+        await asyncio.sleep(0.1)
+        listener.resume()  # others have room: that gives no descriptor back
+        assert not accepted.done()
+        (await asyncio.wait_for(accepted, 20)).close()
+    assert said == [f"accept: {os.strerror(errno.EMFILE)}"]
+    listener.close()
+    listener.close()
+    assert sock.fileno() < 0
+
+
+# --- names --------------------------------------------------------------------------------------------------------
 
 
 @given(st.binary(max_size=40))

@@ -69,7 +69,7 @@ class Relay(ChannelHandler):
         """Bytes of the channel that the socket has not taken yet."""
         return len(self._unwritten)
 
-    # -- from the socket to the channel ------------------------------------------------------------------------------
+    # -- from the socket to the channel --------------------------------------------------------------------------------
 
     def _readable(self) -> None:
         channel = self.channel
@@ -96,7 +96,7 @@ class Relay(ChannelHandler):
         if not self._read_done:
             self._want_read(True)
 
-    # -- from the channel to the socket ------------------------------------------------------------------------------
+    # -- from the channel to the socket --------------------------------------------------------------------------------
 
     def data(self, stream: int, data: bytes) -> None:
         assert self.channel is not None
@@ -154,7 +154,7 @@ class Relay(ChannelHandler):
                 pass
             self._close_if_done()
 
-    # -- the end -----------------------------------------------------------------------------------------------------
+    # -- the end -------------------------------------------------------------------------------------------------------
 
     def opened(self) -> None:
         if not self._read_done:

@@ -115,7 +115,7 @@ class ConnectionForwarding:
             self._agent.remove()
             self._agent = None
 
-    # -- connections that the client asks for ------------------------------------------------------------------------
+    # -- connections that the client asks for --------------------------------------------------------------------------
 
     def _direct_tcpip(self, incoming: IncomingOpen) -> None:
         data = DirectTcpip.parse(incoming.data)
@@ -149,7 +149,7 @@ class ConnectionForwarding:
         self._log(f"refused {log}")
         incoming.refuse(OpenFailureReason.ADMINISTRATIVELY_PROHIBITED, text)
 
-    # -- listeners that the client asks for --------------------------------------------------------------------------
+    # -- listeners that the client asks for ----------------------------------------------------------------------------
 
     def _tcpip_forward(self, data: bytes) -> bytes | None:
         wanted = TcpipForward.parse(data)
@@ -220,7 +220,7 @@ class ConnectionForwarding:
         self._group.stop(listener)
         return b""
 
-    # -- the agent ---------------------------------------------------------------------------------------------------
+    # -- the agent -----------------------------------------------------------------------------------------------------
 
     def agent_requested(self) -> dict[str, str] | None:
         """See :meth:`Forwarding.agent_requested`."""
