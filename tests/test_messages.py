@@ -130,6 +130,22 @@ def test_wrong_numbers_and_empty_messages_are_refused() -> None:
         messages.Ignore.decode(messages.NewKeys().encode())
 
 
+@pytest.mark.parametrize(
+    ("data", "wire"),
+    [
+        (
+            requests.PtyRequest(b"vt100", 80, 24, 640, 480, b"\x35\0\0\0\1\0"),
+            "00000005 7674313030 00000050 00000018 00000280 000001e0 00000006 350000000100",
+        ),
+        (requests.WindowChange(80, 24, 640, 480), "00000050 00000018 00000280 000001e0"),
+        (requests.Break(500), "000001f4"),
+    ],
+)
+def test_requests_of_terminals_are_as_the_rfcs_lay_them_out(data: Structure, wire: str) -> None:
+    assert data.body() == bytes.fromhex(wire)
+    assert type(data).parse(bytes.fromhex(wire)) == data
+
+
 def test_method_namespaces_know_the_common_messages_too() -> None:
     payload = messages.UserauthFailure(("password",)).encode()
     assert messages.decode("auth-kbdint", payload) == messages.UserauthFailure(("password",))

@@ -7,6 +7,7 @@ import os
 import re
 import signal
 import termios
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fastssh.aio.process import Process
-from fastssh.aio.pty import open_pty, set_modes
+from fastssh.aio.pty import open_pty
 from fastssh.aio.server_program import SessionPolicy, Terminal, WindowSize
 from fastssh.errors import ChannelRequestError, ProtocolError
 from fastssh.wire import terminal_modes
@@ -62,9 +63,11 @@ async def test_a_login_shell_has_its_terminal(tmp_path: Path, keys: Keys) -> Non
         child.setwinsize(50, 120)
         child.sendline("sleep 0.3; stty size")
         child.expect(r"[\r\n]50 120\r")
-        child.sendline("sleep 1000; echo $?")
-        child.expect(r"sleep 1000; echo \$\?\r")
+        child.sendline("echo begins; sleep 1000")
+        child.expect(r"[\r\n]begins\r")
+        time.sleep(0.2)  # for bash to make sleep the terminal's foreground
         child.sendintr()
+        child.sendline("echo $?")
         child.expect(r"[\r\n]130\r")
         child.sendline("exit 12")
 
@@ -84,7 +87,8 @@ async def test_the_clients_modes_are_the_terminals(tmp_path: Path, keys: Keys) -
     async with start_fastssh(tmp_path, keys) as server:
 
         def run() -> None:
-            child = pexpect.spawn("/bin/sh", timeout=SECONDS, encoding="utf-8", env=peers.clean_environment(server.home))
+            env = peers.clean_environment(server.home)
+            child = pexpect.spawn("/bin/sh", timeout=SECONDS, encoding="utf-8", env=env)
             child.sendline("stty intr ^X -echoe iutf8")
             words = [peers.program("ssh", "openssh-client"), "-tt", *server.options(), HOST, "stty -a"]
             child.sendline(f"exec {' '.join(words[:-1])} '{words[-1]}'")
@@ -159,13 +163,13 @@ async def test_row26_a_malformed_terminal_ends_that_connection_and_no_other(
 ) -> None:
     async with start_fastssh(tmp_path, keys) as server, server.connect() as good, server.connect() as bad:
         channel = await bad.open_session_channel(Process("x"))
-        with pytest.raises(Exception, match="PtyRequest|message truncated"):
+        with pytest.raises(Exception, match=r"PtyRequest|message truncated"):
             await bad.channel_request(channel, "pty-req", data)
         assert (await good.run("echo alive")).stdout == b"alive\n"
         assert any("truncated" in line or "superfluous" in line for line in server.log)
 
 
-# --- modes by themselves ------------------------------------------------------------------------------------------------
+# --- modes by themselves ------------------------------------------------------------------------------------------
 
 
 @given(st.dictionaries(st.integers(1, terminal_modes.FIRST_UNDEFINED - 1), st.integers(0, 2**32 - 1)))
@@ -192,12 +196,9 @@ def test_modes_end_where_their_lengths_are_unknown_and_are_bounded() -> None:
 
 @given(st.dictionaries(st.integers(1, 255), st.integers(0, 2**32 - 1)))
 def test_whatever_the_values_are_a_terminal_takes_them(values: dict[int, int]) -> None:
-    pty = open_pty(Terminal("x", WindowSize(80, 24)), os.getuid())
-    try:
-        set_modes(pty.slave, values)
-    finally:
-        os.close(pty.master)
-        os.close(pty.slave)
+    pty = open_pty(Terminal("x", WindowSize(80, 24), values), os.getuid())
+    os.close(pty.master)
+    os.close(pty.slave)
 
 
 def test_modes_are_set_by_the_table() -> None:

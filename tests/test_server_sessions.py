@@ -50,7 +50,7 @@ def open_descriptors() -> list[str]:
     return sorted(found)
 
 
-# --- streams and status -----------------------------------------------------------------------------------------------
+# --- streams and status -------------------------------------------------------------------------------------------
 
 
 async def test_a_command_has_its_streams_and_its_status(tmp_path: Path, keys: Keys) -> None:
@@ -92,20 +92,26 @@ async def test_outputs_are_drained_to_their_ends_before_the_end_is_told(tmp_path
 
 
 async def test_the_end_of_input_ends_nothing_else(tmp_path: Path, keys: Keys) -> None:
-    async with start_fastssh(tmp_path, keys) as server, server.connect() as connection:
-        async with await connection.create_process("cat; sleep 0.2; echo later; exit 4") as process:
-            process.stdin.write(b"first\n")
-            process.stdin.write_eof()
-            assert await process.stdout.read() == b"first\nlater\n"
-            assert await process.wait() == 4
+    async with (
+        start_fastssh(tmp_path, keys) as server,
+        server.connect() as connection,
+        await connection.create_process("cat; sleep 0.2; echo later; exit 4") as process,
+    ):
+        process.stdin.write(b"first\n")
+        process.stdin.write_eof()
+        assert await process.stdout.read() == b"first\nlater\n"
+        assert await process.wait() == 4
 
 
 async def test_output_may_end_long_before_the_program(tmp_path: Path, keys: Keys) -> None:
-    async with start_fastssh(tmp_path, keys) as server, server.connect() as connection:
-        async with await connection.create_process("exec >&- 2>&-; read line; exit 5") as process:
-            assert await process.stdout.read() == b""  # told while it runs
-            process.stdin.write(b"go\n")
-            assert await process.wait() == 5
+    async with (
+        start_fastssh(tmp_path, keys) as server,
+        server.connect() as connection,
+        await connection.create_process("exec >&- 2>&-; read line; exit 5") as process,
+    ):
+        assert await process.stdout.read() == b""  # told while it runs
+        process.stdin.write(b"go\n")
+        assert await process.wait() == 5
 
 
 async def test_input_that_nobody_reads_does_not_hold_the_end_up(tmp_path: Path, keys: Keys) -> None:
@@ -118,12 +124,15 @@ async def test_input_that_nobody_reads_does_not_hold_the_end_up(tmp_path: Path, 
 
 async def test_a_client_that_wants_no_more_output_is_heard(tmp_path: Path, keys: Keys) -> None:
     """eow@openssh.com (OpenSSH PROTOCOL 2.1): the program learns of it by SIGPIPE, and may do without its output."""
-    async with start_fastssh(tmp_path, keys) as server, server.connect() as connection:
-        async with await connection.create_process("yes; echo $? >&2; exit 8") as process:
-            assert process._channel is not None
-            process._channel.request("eow@openssh.com", b"", False)
-            await asyncio.gather(process.stdout.read(), process.wait())
-            assert (await process.stderr.read(), process.exit_status) == (b"141\n", 8)
+    async with (
+        start_fastssh(tmp_path, keys) as server,
+        server.connect() as connection,
+        await connection.create_process("yes; echo $? >&2; exit 8") as process,
+    ):
+        assert process._channel is not None
+        process._channel.request("eow@openssh.com", b"", False)
+        await asyncio.gather(process.stdout.read(), process.wait())
+        assert (await process.stderr.read(), process.exit_status) == (b"141\n", 8)
 
 
 async def test_a_shell_reads_its_commands(tmp_path: Path, keys: Keys) -> None:
@@ -149,7 +158,7 @@ async def test_an_account_without_a_shell_runs_nothing(tmp_path: Path, keys: Key
         assert open_descriptors() == before
 
 
-# --- environment and policy -------------------------------------------------------------------------------------------
+# --- environment and policy ---------------------------------------------------------------------------------------
 
 
 def serve_policy(tmp_path: Path, keys: Keys, **policy: Any) -> Any:
@@ -179,7 +188,7 @@ async def test_the_environment_is_the_accounts(tmp_path: Path, keys: Keys) -> No
 
 
 async def test_only_accepted_variables_come_in_and_none_in_the_servers_place(tmp_path: Path, keys: Keys) -> None:
-    wishes = {"LC_ONE": "1", "LC_SECRET": "2", "OTHER": "3", "HOME": "/elsewhere", "SSH_CLIENT": "me", "FIXED": "theirs"}
+    wishes = {"LC_ONE": "1", "LC_SECRET": "2", "OTHER": "3", "HOME": "/else", "SSH_CLIENT": "me", "FIXED": "theirs"}
     accepted = ("LC_*", "!LC_SECRET", "HOME", "SSH_*", "FIXED")
     async with serve_policy(tmp_path, keys, accept_env=accepted, set_env={"FIXED": "ours"}) as server:
         found = await variables(server, env=wishes, SendEnv=" ".join(wishes))
@@ -289,26 +298,32 @@ async def test_one_request_of_a_policy_may_be_somebody_elses(tmp_path: Path, key
         assert seen == [b""]
 
 
-# --- signals, and clients that go away ---------------------------------------------------------------------------------
+# --- signals, and clients that go away ----------------------------------------------------------------------------
 
 
 async def test_a_signal_reaches_the_whole_group(tmp_path: Path, keys: Keys) -> None:
-    async with start_fastssh(tmp_path, keys) as server, server.connect() as connection:
-        async with await connection.create_process("sleep 1000 | sleep 1000; exit 1") as process:
-            process.send_signal("TERM")
-            await process.wait()
-            assert (process.exit_status, process.exit_signal) == (None, "TERM")
+    async with (
+        start_fastssh(tmp_path, keys) as server,
+        server.connect() as connection,
+        await connection.create_process("sleep 1000 | sleep 1000; exit 1") as process,
+    ):
+        process.send_signal("TERM")
+        await process.wait()
+        assert (process.exit_status, process.exit_signal) == (None, "TERM")
 
 
 async def test_signals_to_what_the_client_did_not_choose_are_refused(tmp_path: Path, keys: Keys) -> None:
-    async with serve_policy(tmp_path, keys, forced_command="read line; exit 2") as server:
-        async with server.connect() as connection, await connection.create_process("x") as process:
-            assert process._channel is not None
-            for name in (b"TERM", b"KILL"):
-                with pytest.raises(ChannelRequestError):
-                    await connection.channel_request(process._channel, "signal", b"\0\0\0\x04" + name)
-            process.stdin.write(b"go\n")
-            assert await process.wait() == 2
+    async with (
+        serve_policy(tmp_path, keys, forced_command="read line; exit 2") as server,
+        server.connect() as connection,
+        await connection.create_process("x") as process,
+    ):
+        assert process._channel is not None
+        for name in (b"TERM", b"KILL"):
+            with pytest.raises(ChannelRequestError):
+                await connection.channel_request(process._channel, "signal", b"\0\0\0\x04" + name)
+        process.stdin.write(b"go\n")
+        assert await process.wait() == 2
 
 
 @pytest.mark.parametrize("how", ["close", "disconnect"])
@@ -371,21 +386,23 @@ async def test_row12_a_slow_reader_holds_its_program_back_and_not_memory(tmp_pat
 
 
 async def test_row12_a_program_that_reads_slowly_holds_its_client_back(tmp_path: Path, keys: Keys) -> None:
-    async with start_fastssh(tmp_path, keys) as server, server.connect() as connection:
-        async with await connection.create_process("read line <go; wc -c") as process:
-            os.mkfifo(server.home / "go")
-            sent = 0
-            with pytest.raises(TimeoutError):
-                async with asyncio.timeout(1):
-                    while True:
-                        process.stdin.write(bytes(MIB // 16))
-                        sent += MIB // 16
-                        await process.stdin.drain()
-            assert sent < 4 * MIB  # the window of 2 MiB, our own queue, a pipe
-            process.close()
+    async with (
+        start_fastssh(tmp_path, keys) as server,
+        server.connect() as connection,
+        await connection.create_process("mkfifo go; read line <go; wc -c") as process,
+    ):
+        sent = 0
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(1):
+                while True:
+                    process.stdin.write(bytes(MIB // 16))
+                    sent += MIB // 16
+                    await process.stdin.drain()
+        assert sent < 4 * MIB  # the window of 2 MiB, our own queue, a pipe
+        process.close()
 
 
-# --- what other clients make of it -------------------------------------------------------------------------------------
+# --- what other clients make of it --------------------------------------------------------------------------------
 
 
 async def test_asyncssh_runs_commands(tmp_path: Path, keys: Keys) -> None:

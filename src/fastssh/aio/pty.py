@@ -50,7 +50,8 @@ def _character(index: int, disabled: int) -> _Setter:
 
 def _speed(field: int) -> _Setter:
     def apply(attributes: Attributes, value: int) -> None:
-        attributes[field] = getattr(termios, f"B{value}", attributes[field])  # B9600 and so on
+        if value:  # B0 would hang up
+            attributes[field] = getattr(termios, f"B{value}", attributes[field])  # B9600 and so on
 
     return apply
 
@@ -78,14 +79,15 @@ def _setters(disabled: int) -> dict[int, _Setter]:
 
 
 def set_modes(fd: int, values: Mapping[int, int]) -> None:
-    """Sets the terminal as a client describes its own. Raises termios.error."""
+    """Sets the terminal as a client describes its own, as far as it can be: a pseudo-terminal has no seven bits."""
     attributes = termios.tcgetattr(fd)
     setters = _setters(os.fpathconf(fd, "PC_VDISABLE"))
     for number, value in sorted(values.items()):
         setter = setters.get(number)
         if setter is not None:
             setter(attributes, value)
-    termios.tcsetattr(fd, termios.TCSANOW, attributes)
+    with suppress(termios.error):  # said after all that could be set was set (tcsetattr(3))
+        termios.tcsetattr(fd, termios.TCSANOW, attributes)
 
 
 def set_size(fd: int, size: WindowSize) -> None:
@@ -108,10 +110,7 @@ def open_pty(terminal: Terminal, uid: int) -> Pty:
     try:
         _give(slave, uid)
         set_size(slave, terminal.size)
-        try:
-            set_modes(slave, terminal.modes)
-        except termios.error as error:
-            raise OSError(*error.args) from None
+        set_modes(slave, terminal.modes)
         return Pty(master, slave, os.ttyname(slave))
     except BaseException:
         os.close(master)

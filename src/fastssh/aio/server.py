@@ -8,6 +8,7 @@ import os
 import socket
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from fastssh import algorithms
@@ -153,8 +154,9 @@ class ServerConnection:
         options = self.options
         self.connection.acceptors.update(options.acceptors)
         self.connection.global_handlers.update(options.global_handlers)
-        if options.session is not None:
-            self.connection.acceptors.setdefault("session", self._accept_session)
+        session = options.session_handlers()
+        if session is not None:
+            self.connection.acceptors.setdefault("session", partial(self._accept_session, session))
         self._every(min(options.rekey_seconds or REKEY_CHECK_SECONDS, REKEY_CHECK_SECONDS), self._driver.wake)
         if options.client_alive_interval > 0:
             self._every(options.client_alive_interval, self._check_alive)
@@ -182,10 +184,9 @@ class ServerConnection:
 
     # -- channels --------------------------------------------------------------------------------------------------
 
-    def _accept_session(self, incoming: IncomingOpen) -> None:
-        assert self.options.session is not None
+    def _accept_session(self, session: Callable[[ServerConnection], Any], incoming: IncomingOpen) -> None:
         try:
-            handler: Any = self.options.session(self)
+            handler = session(self)
         except SSHError as error:
             incoming.refuse(OpenFailureReason.ADMINISTRATIVELY_PROHIBITED, str(error))
             return

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING
 
 from fastssh.aio.process import ProcessReader, ProcessWriter
-from fastssh.aio.server_program import Launch, Program, SessionPolicy, Starter, Terminal, WindowSize
+from fastssh.aio.server_program import Launch, Program, SessionPolicy, Starter, Terminal
 from fastssh.aio.server_session import ServerSession
 from fastssh.aio.server_sftp import sftp_starter
 from fastssh.errors import SSHError
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 Function = Callable[["ServerProcess"], Awaitable[int | None]]
 
 FAILED = ExitStatus(1)
+LARGEST = 255  # exit status
 EVERYTHING = ("*",)  # variables of the client are a mapping here, and nothing takes them for its own
 
 
@@ -48,12 +49,17 @@ class ServerProcess(Program):
 
     async def _run(self, function: Function) -> None:
         try:
-            status = await function(self)
-            how = ExitStatus((0 if status is None else status) & 0xFF)
+            status = await function(self) or 0
+            if not 0 <= status <= LARGEST:  # shells keep eight bits: 256 would be a success
+                raise ValueError(f"exit status {status}")
+            self._session.finish(ExitStatus(status))
+        except asyncio.CancelledError:
+            self._session.finish(FAILED)
+            raise
         except Exception as error:
-            self._session.log(f"session failed: {type(error).__name__}: {error}")
-            how = FAILED
-        self._session.finish(how)
+            if not self._session.finished:  # else it only noticed that the client is gone
+                self._session.log(f"session failed: {type(error).__name__}: {error}")
+            self._session.finish(FAILED)
 
     # -- Program ---------------------------------------------------------------------------------------------------
 
@@ -67,23 +73,18 @@ class ServerProcess(Program):
         self.stdout._writable()
         self.stderr._writable()
 
-    def window_change(self, size: WindowSize) -> None:
-        """``pty.size`` is the new one already."""
-
     def closed(self, error: SSHError | None) -> None:
         self.writable()
         self.stdin._finish(error)
         self._task.cancel()
 
 
-def offered(options: ServerOptions) -> Callable[[ServerConnection], ServerSession] | None:
-    """What ``process``, ``sftp`` and ``sftp_root`` of the options make of a session channel; None for nothing.
+def offered(options: ServerOptions) -> Callable[[ServerConnection], ServerSession]:
+    """What ``process``, ``sftp`` and ``sftp_root`` of the options make of a session channel.
 
     A client's shell, commands and subsystems are the coroutine's, but for sftp where that is offered or nothing else.
     """
     function, sftp = options.process, _sftp(options)
-    if function is None and sftp is None:
-        return None
 
     def nothing(session: ServerSession, launch: Launch) -> Program:
         raise SSHError("nothing is offered")

@@ -93,12 +93,16 @@ class ServerOptions:
             raise ConfigError("a server needs at least one host key")
         if self.sftp is not None and self.sftp_root is not None:
             raise ConfigError("sftp and sftp_root exclude each other")
-        if self.session is None:
+        if self.session is not None and (self.process or self.sftp or self.sftp_root is not None):
+            raise ConfigError("session excludes process, sftp and sftp_root")
+
+    def session_handlers(self) -> Callable[[ServerConnection], ChannelHandler] | None:
+        """``session``, or what ``process``, ``sftp`` and ``sftp_root`` make of one; None: no session is offered."""
+        if self.session is None and (self.process or self.sftp or self.sftp_root is not None):
             from fastssh.aio.server_coroutine import offered
 
-            self.session = offered(self)
-        elif self.process or self.sftp or self.sftp_root is not None:
-            raise ConfigError("session excludes process, sftp and sftp_root")
+            return offered(self)
+        return self.session
 
     @property
     def signature_algorithms(self) -> tuple[str, ...]:

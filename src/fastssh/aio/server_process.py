@@ -151,7 +151,10 @@ class RunningProcess(Program):
         """A terminal's break has the length that the system gives it."""
         if self._control < 0:
             return False
-        termios.tcsendbreak(self._control, 0)
+        try:
+            termios.tcsendbreak(self._control, 0)
+        except termios.error:  # nobody has the terminal open any more
+            return False
         return True
 
     def closed(self, error: SSHError | None) -> None:

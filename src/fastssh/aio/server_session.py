@@ -41,7 +41,7 @@ class ServerSession(ChannelHandler):
     """One session channel: ``policy`` says what is permitted, ``starter`` starts it.
 
     ``environment`` is what the client set, ``variables`` what a hook of the server adds to it, ``terminal`` what
-    pty-req described.
+    pty-req described. ``finished`` is set when the program has ended or the channel is gone.
     """
 
     channel: Channel  # set as soon as the channel is accepted
@@ -56,7 +56,7 @@ class ServerSession(ChannelHandler):
         self._starter = starter
         self._program: Program | None = None
         self._env_bytes = 0
-        self._finished = False
+        self.finished = False
 
     # -- ChannelHandler --------------------------------------------------------------------------------------------
 
@@ -83,7 +83,7 @@ class ServerSession(ChannelHandler):
             self._program.writable()
 
     def closed(self, error: SSHError | None) -> None:
-        self._finished = True
+        self.finished = True
         if self._program is not None:
             self._program.closed(error)
 
@@ -92,9 +92,9 @@ class ServerSession(ChannelHandler):
     def finish(self, how: Exit) -> None:
         """The program has ended: exit-status or exit-signal, EOF and CLOSE. Nothing after the first time, or after
         the channel's own end."""
-        if self._finished:
+        if self.finished:
             return
-        self._finished = True
+        self.finished = True
         self.channel.request("exit-status" if isinstance(how, ExitStatus) else "exit-signal", how.body(), False)
         self.channel.eof()
         self.channel.close()
