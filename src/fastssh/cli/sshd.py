@@ -65,6 +65,7 @@ def _run(argv: list[str], messages: Messages) -> int:
     if asked.action in ("test", "print"):
         prepare(config, Log(config.settings.log_level, to_descriptor(2)))
         return _print_settings(asked, config, messages) if asked.action == "print" else 0
+    os.umask(os.umask(0o077) | 0o022)  # as sshd: nothing of a session's is open to the world unless it says so
     log = _log(asked, config)
     prepared = _prepare(asked, config, log)
     if asked.inetd:
@@ -118,11 +119,11 @@ def _prepare(asked: Arguments, config: ServerConfig, log: Log) -> Prepared:
 
 def _log(asked: Arguments, config: ServerConfig) -> Log:
     from fastssh.config.values import LogLevel
-    from fastssh.daemon.log import Log, to_descriptor, to_file, to_syslog
+    from fastssh.daemon.log import FileSink, Log, to_descriptor, to_syslog
 
     sink: Sink
     if asked.log_file is not None:
-        sink = to_file(asked.log_file)
+        sink = FileSink(asked.log_file)
     elif asked.to_stderr:
         sink = to_descriptor(os.dup(2))
     else:
@@ -146,6 +147,7 @@ def _serve(asked: Arguments, prepared: Prepared, log: Log, messages: Messages, *
         return Plan(
             prepared.config.settings,
             lambda sock, logged_in: serve(sock, prepared, log, logged_in=logged_in),
+            prepared.log_level or prepared.config.settings.log_level,
         )
 
     def reload() -> Plan:

@@ -12,6 +12,7 @@ from typing import Any, Final, Protocol
 
 SHELL: Final = "/bin/sh"
 SECONDS_A_DAY: Final = 86400
+LONGEST_NAME: Final = 256  # LOGIN_NAME_MAX of Linux; a longer one is nobody's, and no directory service is asked
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,8 @@ class SystemAccounts:
     """getpwnam(3), getgrouplist(3) and, as root, getspnam(3)."""
 
     def find(self, name: str) -> User | None:
+        if len(name) > LONGEST_NAME:
+            return None
         try:
             entry = pwd.getpwnam(name)
         except (KeyError, ValueError):  # ValueError: a NUL, or what no encoding has

@@ -74,12 +74,15 @@ class Gate:
             self._log.info(f"Invalid user {name[:LONGEST_NAME]} from {address} port {port}")
         else:
             refused = access.refusal(user, settings, address, None)
-            nologin = access.nologin_text() if user.uid != 0 else None
+            nologin = None if user.uid == 0 and user.root is None else access.nologin_text()
             if refused is None and nologin is not None:
                 refused, banner = "not allowed because of /etc/nologin", banner + nologin
             if refused is not None:
                 self._log.info(f"User {name[:LONGEST_NAME]} from {address} {refused}")
         self.candidate = Candidate(name, user, settings, refused)
+        options = connection.options
+        options.client_alive_interval = settings.client_alive_interval
+        options.client_alive_count_max = settings.client_alive_count_max
         return AuthRules(
             prepared.method_lists(settings), settings.max_auth_tries, banner, settings.pubkey_accepted_algorithms
         )

@@ -44,13 +44,29 @@ def to_descriptor(descriptor: int) -> Sink:
     return write
 
 
-def to_file(path: str) -> Sink:
+class FileSink:
     """Appends to a file, made with mode 0600 if there is none. Raises OSError."""
-    try:
-        create_file(path, b"")
-    except FileExistsError:
-        pass
-    return to_descriptor(os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC | os.O_NOCTTY))
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._descriptor = self._open()
+        self._write = to_descriptor(self._descriptor)
+
+    def _open(self) -> int:
+        try:
+            create_file(self._path, b"")
+        except FileExistsError:
+            pass
+        return os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC | os.O_NOCTTY)
+
+    def __call__(self, level: LogLevel, line: str) -> None:
+        self._write(level, line)
+
+    def reopen(self) -> None:
+        """Goes on in the file that has the name now: the other one may have been moved away."""
+        descriptor = self._open()
+        os.dup2(descriptor, self._descriptor, inheritable=False)
+        os.close(descriptor)
 
 
 def to_syslog(facility: SyslogFacility) -> Sink:
@@ -71,6 +87,11 @@ class Log:
             return
         line = _PREFIXES.get(level, "") + printable(text)
         self._sink(level, line if len(line) <= LONGEST else f"{line[:LONGEST]}...")
+
+    def reopen(self) -> None:
+        """After a change of names: see :meth:`FileSink.reopen`. Raises OSError."""
+        if isinstance(self._sink, FileSink):
+            self._sink.reopen()
 
     def fatal(self, text: str) -> None:
         self(LogLevel.FATAL, text)

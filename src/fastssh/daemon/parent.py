@@ -21,6 +21,7 @@ from typing import Final
 
 from fastssh.aio.server import peer_address
 from fastssh.config.server_settings import ServerSettings
+from fastssh.config.values import LogLevel
 from fastssh.daemon.endings import Ending, ending_of
 from fastssh.daemon.listening import Listeners
 from fastssh.daemon.log import Log
@@ -48,6 +49,7 @@ class Plan:
 
     settings: ServerSettings
     serve: Serve
+    log_level: LogLevel
 
 
 @dataclass
@@ -175,6 +177,7 @@ class Parent:
     def _restart(self) -> None:
         self._log.info("Received SIGHUP; restarting.")
         try:
+            self._log.reopen()
             plan = self._reload()
         except (SSHError, OSError) as error:
             self._log.error(f"the configuration stays as it was: {error}")
@@ -187,7 +190,7 @@ class Parent:
         else:
             changed = _penalty_settings(plan.settings) != _penalty_settings(self._plan.settings)
             self._plan = plan
-            self._log.level = plan.settings.log_level
+            self._log.level = plan.log_level
             if changed:
                 self._penalties = self._new_penalties()
             self._pid_file.write(plan.settings.pid_file)
