@@ -17,6 +17,8 @@ from pathlib import Path
 
 import pytest
 
+from fastssh import connect
+from fastssh.keys.private import load_private_key
 from tests.support import openssh, peers
 from tests.support.copying import copy, random_file, sha256
 from tests.support.peers import FASTSSHD, Keys, Peer, clean_environment, make_keys, start_fastsshd, wait_for
@@ -99,7 +101,7 @@ def test_settings_reach_the_connection(start_fastsshd: Start, tmp_path: Path) ->
     )  # fmt: skip
     done = openssh.ssh(
         peer, 'echo "$GOOD_ONE,$BAD_ONE,$FROM_SERVER"; head -c 3000000 /dev/zero | wc -c',
-        options=("-v", "-o", "LogLevel=DEBUG1", "-o", "SetEnv=GOOD_ONE=1 BAD_ONE=2"),
+        options=("-o", "LogLevel=DEBUG1", "-o", "SetEnv=GOOD_ONE=1 BAD_ONE=2"),
     )  # fmt: skip
     assert done.stdout.split() == [b"1,,yes", b"3000000"]
     said = done.stderr.decode()
@@ -231,12 +233,16 @@ def test_without_d_it_leaves_the_terminal_and_writes_its_number(tmp_path: Path, 
     try:
         assert os.getsid(pid) == pid
         assert peers._greets(port)
+        log.rename(tmp_path / "log.1")
+        os.kill(pid, signal.SIGHUP)
+        wait_for(log.exists, "a new log file in place of the one that was moved")
+        assert "Received SIGHUP" in (tmp_path / "log.1").read_text()
     finally:
         os.kill(pid, signal.SIGTERM)
     wait_for(lambda: not pid_file.exists(), "its removal")
-    assert "Server listening on 127.0.0.1 port" in log.read_text()
+    assert "Server listening on 127.0.0.1 port" in (tmp_path / "log.1").read_text()
     assert log.stat().st_mode & 0o777 == 0o600
-    assert log.read_text().endswith("Received signal 15; terminating.\n")
+    assert "Received signal 15; terminating.\n" in log.read_text()
 
 
 def test_sigterm_ends_the_server_and_not_who_is_logged_in(start_fastsshd: Start) -> None:
@@ -287,6 +293,19 @@ def test_i_serves_a_client_on_pipes(fastsshd: Peer) -> None:
                        f"HostKeyAlias=[{fastsshd.host}]:{fastsshd.port}"), stdin=b"through pipes ")
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith(b"through pipes ")
+
+
+async def test_i_serves_a_client_on_a_socket(fastsshd: Peer) -> None:
+    ours, theirs = socket.socketpair()
+    process = subprocess.Popen(
+        [FASTSSHD, "-i", "-e", "-f", fastsshd.directory / "sshd_config"], stdin=theirs, stdout=theirs,
+        stderr=subprocess.PIPE, env=clean_environment(fastsshd.directory),
+    )  # fmt: skip
+    theirs.close()
+    async with connect(fastsshd.host, sock=ours, **fastsshd.connect_options()) as connection:
+        assert (await connection.run("echo here", check=True)).stdout == b"here\n"
+    said = process.communicate(timeout=SECONDS)[1]
+    assert process.returncode == 0 and b"Accepted publickey" in said
 
 
 def test_d_serves_one_connection_and_tells_more(tmp_path: Path, keys: Keys) -> None:
@@ -349,17 +368,18 @@ def test_an_ordinary_user_serves_itself_without_any_configuration(open_folder: P
             assert found and int(found[1]) == port
             fingerprints.append(found[2])
             known = open_folder / "known_hosts"
+            key = state / "fastssh/host_ed25519_key"
+            known.write_text(f"[127.0.0.1]:{port} {load_private_key(key).public.line()}\n")
             peer = Peer("fastsshd", "127.0.0.1", port, account, keys.user("ed25519"), known, open_folder / "log",
                         process, open_folder, keys, open_folder)  # type: ignore[arg-type]
-            done = openssh.ssh(peer, "id -un", options=("-o", "StrictHostKeyChecking=accept-new"))
+            done = openssh.ssh(peer, "id -un")
             assert done.stdout.decode().split() == [account], done.stderr
-            other = openssh.ssh(peer, "id -un", options=("-l", "root" if account != "root" else "daemon"))
+            other = openssh.ssh(replace(peer, user="root" if account != "root" else "daemon"), "id -un")
             assert other.returncode == 255 and b"Permission denied" in other.stderr
         finally:
             process.terminate()
             process.communicate(timeout=SECONDS)
     assert fingerprints[0] == fingerprints[1]
-    key = state / "fastssh/host_ed25519_key"
     assert key.stat().st_mode & 0o777 == 0o600
 
 

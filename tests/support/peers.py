@@ -414,8 +414,8 @@ def start_fastsshd(
 ) -> Peer:
     """Our own server. config and lines as for start_sshd, but for what they do not set to None, which is left out.
 
-    With home the account (who runs this, or ``account``) has that home, with our keys in it, and PASSWORD. arguments
-    are added to the command line, and program is what is run.
+    The account (who runs this, or ``account``) has a home of its own as with start_sshd; with ``home`` it is that one,
+    and its keys are used. arguments are added to the command line, and program is what is run.
     """
     directory.mkdir(parents=True, exist_ok=True, mode=0o700)
     keys = keys or make_keys(directory / "keys")
@@ -440,8 +440,8 @@ def start_fastsshd(
     path = directory / "sshd_config"
     path.write_text(text)
     environment = clean_environment(directory)
-    if home is not None:
-        environment |= _shimmed(home, keys, account)
+    if home is not None or sys.platform == "linux":
+        environment |= _shimmed(home or directory / "home", keys, account)
     peer = _launch(
         "fastsshd",
         directory,
