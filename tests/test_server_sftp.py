@@ -133,6 +133,21 @@ async def test_what_a_client_leaves_open_is_closed(tmp_path: Path, keys: Keys) -
         await until(lambda: open_descriptors() == before, "descriptors to close")
 
 
+async def test_row11_a_client_that_goes_in_the_middle_leaves_nothing_open(tmp_path: Path, keys: Keys) -> None:
+    (tmp_path / "source").write_bytes(os.urandom(MIB) * 100)
+    async with start_fastssh(tmp_path, keys) as server:
+        before = open_descriptors()
+        target = server.root / "up"
+        scp = asyncio.create_task(server.run("scp", "-l", "100000", tmp_path / "source", f"{HOST}:{target}"))
+        await until(lambda: target.exists() and target.stat().st_size > MIB, "the first bytes")
+        scp.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await scp
+        await until(lambda: not server.server.connections, "the end of the connection")
+        await until(lambda: open_descriptors() == before, "descriptors to close")
+        assert target.stat().st_size < 100 * MIB
+
+
 async def test_the_subsystem_ends_with_its_input_as_sftp_server_does(tmp_path: Path, keys: Keys) -> None:
     async with (
         start_fastssh(tmp_path, keys) as server,

@@ -102,8 +102,9 @@ class SFTPSubsystem(Program):
             if self._channel.pending > WRITE_HIGH_WATER:
                 return  # writable() goes on
             if self._server.busy:
-                self._server.work()
-            elif (message := self._next()) is not None:
+                self._server.work()  # a slice is as long as a turn may be
+                break
+            if (message := self._next()) is not None:
                 self._receive(message)
             else:
                 if self._eof:
