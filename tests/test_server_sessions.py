@@ -229,6 +229,7 @@ async def test_the_environment_is_the_accounts(tmp_path: Path, keys: Keys) -> No
 
 async def test_only_accepted_variables_come_in_and_none_in_the_servers_place(tmp_path: Path, keys: Keys) -> None:
     wishes = {"LC_ONE": "1", "LC_SECRET": "2", "OTHER": "3", "HOME": "/else", "SSH_CLIENT": "me", "FIXED": "theirs"}
+    wishes |= {"SSH_ORIGINAL_COMMAND": "anything", "SSH_TTY": "/dev/null"}
     accepted = ("LC_*", "!LC_SECRET", "HOME", "SSH_*", "FIXED")
     async with serve_policy(tmp_path, keys, accept_env=accepted, set_env={"FIXED": "ours"}) as server:
         found = await variables(server, env=wishes, SendEnv=" ".join(wishes))
@@ -236,6 +237,7 @@ async def test_only_accepted_variables_come_in_and_none_in_the_servers_place(tmp
     assert "LC_SECRET" not in found and "OTHER" not in found
     assert (found["HOME"], found["FIXED"]) == (str(server.home), "ours")
     assert found["SSH_CLIENT"].startswith(HOST)
+    assert not {"SSH_ORIGINAL_COMMAND", "SSH_TTY"} & found.keys()
 
 
 async def test_row12_variables_are_bounded_in_number_and_size(tmp_path: Path, keys: Keys) -> None:
