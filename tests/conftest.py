@@ -134,6 +134,7 @@ def _sshd_password(directory: Path, **options: Any) -> Peer:
 
 
 sshd = _session_peer(peers.start_sshd)
+fastsshd = _session_peer(peers.start_fastsshd)
 sshd_internal = _session_peer(_sshd_internal)
 # Takes peers.PASSWORD as well; the account's home is peer.directory / "home".
 sshd_password = _session_peer(_sshd_password)
@@ -145,21 +146,36 @@ paramiko_server = _session_peer(peers.start_paramiko)
 class SshdFactory:
     """start_sshd(RekeyLimit="1M", ...) starts a server for one test; see peers.start_sshd."""
 
+    start: Callable[..., Peer] = staticmethod(peers.start_sshd)
+
     def __init__(self, tmp_path_factory: pytest.TempPathFactory, keys: Keys) -> None:
         self._directories, self._keys = tmp_path_factory, keys
         self.started: list[Peer] = []
 
     def __call__(self, **config: Any) -> Peer:
-        peer = _or_skip(lambda: peers.start_sshd(self._directories.mktemp("sshd"), keys=self._keys, **config))
+        peer = _or_skip(lambda: self.start(self._directories.mktemp("sshd"), keys=self._keys, **config))
         self.started.append(peer)
         return peer
 
 
-@pytest.fixture
-def start_sshd(tmp_path_factory: pytest.TempPathFactory, keys: Keys) -> Iterator[SshdFactory]:
-    factory = SshdFactory(tmp_path_factory, keys)
-    try:
-        yield factory
-    finally:
-        for peer in factory.started:
-            peer.stop()
+class FastsshdFactory(SshdFactory):
+    """The same for peers.start_fastsshd."""
+
+    start = staticmethod(peers.start_fastsshd)
+
+
+def _factory(kind: type[SshdFactory]) -> Any:
+    @pytest.fixture
+    def start(tmp_path_factory: pytest.TempPathFactory, keys: Keys) -> Iterator[SshdFactory]:
+        factory = kind(tmp_path_factory, keys)
+        try:
+            yield factory
+        finally:
+            for peer in factory.started:
+                peer.stop()
+
+    return start
+
+
+start_sshd = _factory(SshdFactory)
+start_fastsshd = _factory(FastsshdFactory)

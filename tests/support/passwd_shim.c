@@ -8,21 +8,50 @@
 #include <stdlib.h>
 #include <string.h>
 
+static void adjust(struct passwd *entry)
+{
+    const char *user = getenv("SHIM_USER"), *home = getenv("SHIM_HOME"), *hash = getenv("SHIM_CRYPT");
+
+    if (user == NULL || strcmp(entry->pw_name, user) != 0)
+        return;
+    if (home != NULL)
+        entry->pw_dir = (char *)home;
+    if (hash != NULL)
+        entry->pw_passwd = (char *)hash;
+    entry->pw_shell = (char *)"/bin/sh";
+}
+
 /* Entries are copied: the C library may keep its own for reuse. */
 static struct passwd *adjusted(struct passwd *entry)
 {
     static struct passwd copy;
-    const char *user = getenv("SHIM_USER"), *home = getenv("SHIM_HOME"), *hash = getenv("SHIM_CRYPT");
 
-    if (entry == NULL || user == NULL || strcmp(entry->pw_name, user) != 0)
-        return entry;
+    if (entry == NULL)
+        return NULL;
     copy = *entry;
-    if (home != NULL)
-        copy.pw_dir = (char *)home;
-    if (hash != NULL)
-        copy.pw_passwd = (char *)hash;
-    copy.pw_shell = (char *)"/bin/sh";
+    adjust(&copy);
     return &copy;
+}
+
+/* What Python's pwd calls. */
+int getpwnam_r(const char *name, struct passwd *entry, char *buffer, size_t size, struct passwd **result)
+{
+    int (*next)(const char *, struct passwd *, char *, size_t, struct passwd **) =
+        (int (*)(const char *, struct passwd *, char *, size_t, struct passwd **))dlsym(RTLD_NEXT, "getpwnam_r");
+    int status = next(name, entry, buffer, size, result);
+    if (status == 0 && *result != NULL)
+        adjust(entry);
+    return status;
+}
+
+int getpwuid_r(uid_t uid, struct passwd *entry, char *buffer, size_t size, struct passwd **result)
+{
+    int (*next)(uid_t, struct passwd *, char *, size_t, struct passwd **) =
+        (int (*)(uid_t, struct passwd *, char *, size_t, struct passwd **))dlsym(RTLD_NEXT, "getpwuid_r");
+    int status = next(uid, entry, buffer, size, result);
+    if (status == 0 && *result != NULL)
+        adjust(entry);
+    return status;
 }
 
 struct passwd *getpwnam(const char *name)

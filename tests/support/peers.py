@@ -17,7 +17,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -397,20 +397,83 @@ def start_sshd(
     )
 
 
-def _shimmed(home: Path, keys: Keys) -> dict[str, str]:
-    """Environment that gives the account a home with our keys in it, and a password: see passwd_shim.c."""
-    if sys.platform != "linux":
-        raise PeerMissing("the account shim needs Linux's LD_PRELOAD")
-    shim = keys.directory / "passwd_shim.so"
+FASTSSHD = Path(sys.executable).parent / "fastsshd"
+
+
+def start_fastsshd(
+    directory: Path,
+    *,
+    keys: Keys | None = None,
+    host_keys: Sequence[str] = KEY_TYPES,
+    home: Path | None = None,
+    account: str | None = None,
+    lines: Sequence[str] = (),
+    arguments: Sequence[str | Path] = (),
+    program: Sequence[str | Path] = (FASTSSHD,),
+    **config: object,
+) -> Peer:
+    """Our own server. config and lines as for start_sshd, but for what they do not set to None, which is left out.
+
+    With home the account (who runs this, or ``account``) has that home, with our keys in it, and PASSWORD. arguments
+    are added to the command line, and program is what is run.
+    """
+    directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+    keys = keys or make_keys(directory / "keys")
+    root = directory / "root"
+    root.mkdir(exist_ok=True)
+    settings: dict[str, object] = {
+        "ListenAddress": HOST,
+        "PidFile": "none",
+        "StrictModes": "no",
+        "AuthorizedKeysFile": keys.authorized if home is None else ".ssh/authorized_keys",
+        "PermitRootLogin": "yes",
+        "LogLevel": "VERBOSE",
+        "MaxStartups": "100",
+        "PerSourcePenalties": "no",  # one test's failed logins would refuse the next test's connection
+        "AcceptEnv": "FASTSSH_*",
+        "Subsystem": "sftp internal-sftp",
+        **config,
+    }
+    text = "".join(f"{name} {value}\n" for name, value in settings.items() if value is not None)
+    text += "".join(f"HostKey {keys.host(kind)}\n" for kind in host_keys)
+    text += "".join(f"{line}\n" for line in lines)
+    path = directory / "sshd_config"
+    path.write_text(text)
+    environment = clean_environment(directory)
+    if home is not None:
+        environment |= _shimmed(home, keys, account)
+    peer = _launch(
+        "fastsshd",
+        directory,
+        keys,
+        host_keys,
+        lambda port: [*program, "-D", "-e", "-f", path, "-p", str(port), *arguments],
+        environment,
+        root,
+    )
+    return replace(peer, user=account or peer.user)
+
+
+def build_shim(directory: Path) -> Path:
+    """passwd_shim.c as a library in ``directory``."""
+    shim = directory / "passwd_shim.so"
     if not shim.exists():
         command = [program("gcc", "gcc"), "-shared", "-fPIC", "-o", shim, HERE / "passwd_shim.c", "-ldl"]
         subprocess.run(command, check=True, timeout=60)
+    return shim
+
+
+def _shimmed(home: Path, keys: Keys, account: str | None = None) -> dict[str, str]:
+    """Environment that gives the account a home with our keys in it, and a password: see passwd_shim.c."""
+    if sys.platform != "linux":
+        raise PeerMissing("the account shim needs Linux's LD_PRELOAD")
+    shim = build_shim(keys.directory)
     ssh = home / ".ssh"
     ssh.mkdir(parents=True, exist_ok=True, mode=0o700)
     shutil.copy(keys.authorized, ssh / "authorized_keys")
     return {
         "LD_PRELOAD": str(shim),
-        "SHIM_USER": user_name(),
+        "SHIM_USER": account or user_name(),
         "SHIM_HOME": str(home),
         "SHIM_CRYPT": PASSWORD_CRYPT,
     }

@@ -15,20 +15,19 @@ from fastssh import algorithms
 from fastssh._native.plane import Plane
 from fastssh.aio.driver import Driver
 from fastssh.aio.server_options import ServerOptions
-from fastssh.auth.server import Attempt, AuthServer, Verdict
+from fastssh.auth.server import Attempt, AuthRules, AuthServer, Verdict
 from fastssh.connection.connection import Connection, IncomingOpen
 from fastssh.errors import ChannelClosedError, DisconnectedError, ProtocolError, SSHError, SSHTimeoutError
 from fastssh.transport.options import server_extensions
 from fastssh.transport.transport import Phase, Role, Transport, TransportOptions
 from fastssh.version import __version__
-from fastssh.wire.messages import FIRST_CONNECTION, OpenFailureReason, ServiceRequest, UserauthBanner
+from fastssh.wire.messages import FIRST_CONNECTION, OpenFailureReason, ServiceRequest
 
 if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
     from fastssh._native.plane import Event
-    from fastssh.aio.lingering import LingeringSelector
     from fastssh.keys.private import PrivateKey
     from fastssh.keys.public import PublicKey
     from fastssh.transport.negotiation import Negotiated
@@ -36,6 +35,7 @@ if TYPE_CHECKING:
 SOFTWARE: Final = f"fastssh_{__version__}"
 REKEY_CHECK_SECONDS: Final = 30.0  # how often time limits of keys and key exchanges are looked at
 BACKLOG: Final = 128
+NONE_SECONDS: Final = 0.02  # what the answer to a method "none" takes
 CLOSE_SECONDS: Final = 5.0  # for the connections of a server that closes
 
 
@@ -45,26 +45,26 @@ class ServerConnection:
     ``peer`` and ``local`` are (address, port); ("", 0) where the socket has none.
     """
 
-    def __init__(
-        self, options: ServerOptions, sock: socket.socket, *, linger: LingeringSelector | None = None
-    ) -> None:
+    def __init__(self, options: ServerOptions, sock: socket.socket) -> None:
         self.options = options
-        self.peer, self.local = _address(sock.getpeername()), _address(sock.getsockname())
+        self.peer, self.local = peer_address(sock.getpeername()), peer_address(sock.getsockname())
         self.plane = Plane()
         self._transport = Transport(
             Role.SERVER, self.plane, self._transport_options(), self, random=os.urandom, now=time.monotonic
         )
         self._driver = Driver(
             sock, self._transport, self.plane, settle=self._settle, lost=self._lost,
-            peer=f"{self.peer[0]} port {self.peer[1]}", linger=linger,
+            peer=f"{self.peer[0]} port {self.peer[1]}",
         )  # fmt: skip
         self.connection = Connection(
-            self._transport, self.plane, wake=self._driver.wake, max_peer_channels=options.max_sessions
-        )
+            self._transport, self.plane, wake=self._driver.wake, max_peer_channels=options.max_sessions,
+            channel_limits={"session": options.max_sessions},
+        )  # fmt: skip
         self.user = ""
         self.attempt: Attempt | None = None
         self.started = asyncio.get_running_loop().time()
         self._auth: AuthServer | None = None
+        self._asked_at, self._turn = self.started, options.failure_seconds
         self._timers: dict[Callable[[], None], asyncio.TimerHandle] = {}
         self._alive_bytes = self._alive_missed = 0
 
@@ -109,8 +109,8 @@ class ServerConnection:
             authorise=self._authorise,
             authenticated=self._authenticated,
             signature_algorithms=self.options.signature_algorithms,
-            methods=self.options.authentication_methods,
-            max_tries=self.options.max_auth_tries,
+            rules=self._rules,
+            outcome=lambda attempt, verdict: self.options.outcome(self, attempt, verdict),
             defer=self._defer,
         )
 
@@ -119,11 +119,11 @@ class ServerConnection:
             self.connection.message(payload)
             return
         assert self._auth is not None
+        self._asked_at = asyncio.get_running_loop().time()
+        self._turn = self.options.failure_seconds
         self._auth.message(payload)
         if payload[0] == ServiceRequest.number:
             self._transport.set_phase(Phase.AUTH)
-            if self.options.banner:
-                self._transport.send(UserauthBanner(self.options.banner))
 
     def channel_event(self, event: Event) -> None:
         self.connection.event(event)
@@ -133,7 +133,16 @@ class ServerConnection:
 
     # -- authentication --------------------------------------------------------------------------------------------
 
+    def _rules(self, user: str) -> AuthRules:
+        options = self.options
+        if options.rules is not None:
+            return options.rules(self, user)
+        methods = tuple((method,) for method in options.authentication_methods)
+        return AuthRules(methods, options.max_auth_tries, options.banner)
+
     def _authorise(self, attempt: Attempt) -> Verdict:
+        if attempt.method == "none":  # each login begins with it, and it guesses at nothing
+            self._turn = min(self._turn, NONE_SECONDS)
         return self.options.authorise(self, attempt)
 
     def _authenticated(self, attempt: Attempt) -> None:
@@ -152,7 +161,8 @@ class ServerConnection:
         options.authenticated(self, attempt)
 
     def _defer(self, answer: Callable[[], None]) -> None:
-        """A failure takes the same least time whatever its reason (CVE-2024-45337 and its kin)."""
+        """A failure takes the same time whatever its reason (CVE-2024-45337 and its kin): what the judgement took is
+        part of it, and one that took longer ends with the next whole turn."""
 
         def run() -> None:
             if self.error is None:
@@ -162,8 +172,11 @@ class ServerConnection:
                     self._driver.fail(error)
                 self._driver.wake()
 
-        if self.options.failure_seconds > 0:
-            self._after(self.options.failure_seconds, run)
+        turn = self._turn
+        if turn > 0:
+            now = asyncio.get_running_loop().time()
+            self._after(turn - (now - self._asked_at) % turn, run)
+            self._asked_at = now  # for the next one, which waited meanwhile
         else:
             answer()
 
@@ -252,7 +265,7 @@ class ServerConnection:
         await self._driver.wait_closed()
 
 
-def _address(name: Any) -> tuple[str, int]:
+def peer_address(name: Any) -> tuple[str, int]:
     """(address, port) of getpeername(); an IPv4 address that came as IPv6 is shown as what it is."""
     if not isinstance(name, tuple):
         return "", 0
@@ -260,10 +273,14 @@ def _address(name: Any) -> tuple[str, int]:
 
 
 class Server:
-    """Listens, and serves every client in this event loop. Made by :func:`serve`."""
+    """Listens, and serves every client in this event loop. Made by :func:`serve`.
+
+    ``addresses`` are the (address, port) that it listens on, ``connections`` those that live.
+    """
 
     def __init__(self, options: ServerOptions, sockets: list[socket.socket]) -> None:
         self.options = options
+        self.addresses = [peer_address(sock.getsockname()) for sock in sockets]
         self.connections: set[ServerConnection] = set()
         self._sockets = sockets
         self._loop = asyncio.get_running_loop()
@@ -273,13 +290,8 @@ class Server:
             self._loop.add_reader(sock.fileno(), self._accept, sock)
 
     @property
-    def addresses(self) -> list[tuple[str, int]]:
-        """(address, port) of each listening socket."""
-        return [_address(sock.getsockname()) for sock in self._sockets]
-
-    @property
     def port(self) -> int:
-        """The port of the first one."""
+        """The port of the first address."""
         return self.addresses[0][1]
 
     def _accept(self, listener: socket.socket) -> None:

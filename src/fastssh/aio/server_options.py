@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from fastssh import algorithms
 from fastssh.auth.publickey import PUBLICKEY
-from fastssh.auth.server import MAX_AUTH_TRIES, Attempt, Verdict
+from fastssh.auth.server import MAX_AUTH_TRIES, Attempt, AuthRules, Verdict
 from fastssh.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -29,6 +29,10 @@ def _nobody(connection: ServerConnection, attempt: Attempt) -> Verdict:
     return Verdict.REFUSE
 
 
+def _not_told(connection: ServerConnection, attempt: Attempt, verdict: Verdict) -> None:
+    """The default for outcomes: nobody listens."""
+
+
 def _no_log(text: str) -> None:
     """The default log: nobody listens."""
 
@@ -44,6 +48,10 @@ class ServerOptions:
     host_keys: Sequence[PrivateKey]
     #: Judges each attempt to log in; see :class:`fastssh.auth.server.Attempt` for what it is told.
     authorise: Callable[[ServerConnection, Attempt], Verdict] = _nobody
+    #: How a user may log in, asked when a request names it. None: authentication_methods, max_auth_tries, banner.
+    rules: Callable[[ServerConnection, str], AuthRules] | None = None
+    #: Hears of every attempt that was answered; see :class:`fastssh.auth.server.AuthServer`.
+    outcome: Callable[[ServerConnection, Attempt, Verdict], None] = _not_told
     #: Called once after the login: sets ``acceptors`` and ``global_handlers`` of the connection.
     authenticated: Callable[[ServerConnection, Attempt], None] = lambda connection, attempt: None
     #: The handler of one session channel; its ``channel`` attribute is set before its first call.

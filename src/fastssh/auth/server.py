@@ -1,16 +1,17 @@
 """Authentication, the server's side (RFC 4252): publickey, its host-bound form, and password.
 
-Policy is the caller's :data:`Authorise`; this machine guarantees what it is asked about: a verified publickey attempt
-is one whose signature was checked with that very key and algorithm over this very connection, and what was passed
-before is forgotten when user or service changes (RFC 4252 section 5). Time is handed in too: ``defer`` delays a
-failure's answer, so that it takes as long for an unknown user as for a wrong password.
+Policy is the caller's: :data:`Authorise` judges one attempt, :class:`AuthRules` say for a user which methods it takes,
+in which order. This machine guarantees what it asks about: a verified publickey attempt is one whose signature was
+checked with that very key and algorithm over this very connection, no key counts twice, and what was passed before is
+forgotten when user or service changes (RFC 4252 section 5). Time is handed in too: ``defer`` delays a failure's answer,
+so that it takes as long for an unknown user as for a wrong password.
 """
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from typing import TYPE_CHECKING, Final
 
@@ -24,6 +25,7 @@ from fastssh.wire.messages import (
     Message,
     ServiceAccept,
     ServiceRequest,
+    UserauthBanner,
     UserauthFailure,
     UserauthPkOk,
     UserauthRequest,
@@ -67,14 +69,35 @@ class Attempt:
 Authorise = Callable[[Attempt], Verdict]
 
 
+@dataclass(frozen=True)
+class AuthRules:
+    """How one user may log in.
+
+    ``lists`` are methods in order; who has passed all of one list is in, and before that a right answer is a partial
+    success (AuthenticationMethods of sshd_config(5)). ``banner`` is sent before the first answer, once a connection.
+    ``signature_algorithms``: those accepted from the user's keys, None for what the server accepts from anybody.
+    """
+
+    lists: tuple[tuple[str, ...], ...]
+    max_tries: int = MAX_AUTH_TRIES
+    banner: str = ""
+    signature_algorithms: tuple[str, ...] | None = None
+
+
 def _at_once(answer: Callable[[], None]) -> None:
     answer()
+
+
+def _not_told(attempt: Attempt, verdict: Verdict) -> None:
+    """The default for outcomes: nobody listens."""
 
 
 class AuthServer:
     """Runs over messages: :meth:`message` takes SERVICE_REQUEST and USERAUTH_REQUEST payloads.
 
-    ``authenticated`` is called once, after USERAUTH_SUCCESS was sent, with the attempt that did it.
+    ``authenticated`` is called once, after USERAUTH_SUCCESS was sent, with the attempt that did it. ``outcome`` hears
+    of every attempt that is answered, but for keys that were only asked about and would do. Without ``rules`` each of
+    ``methods`` is enough for everybody.
     """
 
     def __init__(
@@ -88,13 +111,21 @@ class AuthServer:
         signature_algorithms: Collection[str],
         methods: Sequence[str] = (PUBLICKEY, "password"),
         max_tries: int = MAX_AUTH_TRIES,
+        rules: Callable[[str], AuthRules] | None = None,
+        outcome: Callable[[Attempt, Verdict], None] = _not_told,
         defer: Callable[[Callable[[], None]], None] = _at_once,
     ) -> None:
         self._send = send
         self._session_id, self._host_key = session_id, host_key
         self._authorise, self._authenticated = authorise, authenticated
         self._signature_algorithms = tuple(signature_algorithms)
-        self._methods, self._max_tries, self._defer = tuple(methods), max_tries, defer
+        always = AuthRules(tuple((method,) for method in methods), max_tries)
+        self._rules_for = rules or (lambda user: always)
+        self._outcome, self._defer = outcome, defer
+        self._rules = always
+        self._lists: tuple[tuple[str, ...], ...] = ()  # what is left of each list
+        self._used_keys: set[bytes] = set()
+        self._banner_sent = False
         self._service_accepted = self._done = False
         self._requests = self._failures = 0
         self._who: tuple[str, str] | None = None
@@ -132,23 +163,37 @@ class AuthServer:
             raise ProtocolError(f"service {message.service} is not available", DisconnectReason.SERVICE_NOT_AVAILABLE)
         who = (message.user, message.service)
         if who != self._who:
-            self._who, self._passed = who, ()
+            self._begin(who)
         self._requests += 1
         if message.method == "none":
             attempt = Attempt(message.user, "none", passed=self._passed)
             self._judge(attempt, counts=self._requests > 1)
-        elif message.method in (PUBLICKEY, HOSTBOUND) and PUBLICKEY in self._methods:
+        elif message.method in (PUBLICKEY, HOSTBOUND) and PUBLICKEY in self._next:
             self._publickey(message)
-        elif message.method == "password" and "password" in self._methods:
+        elif message.method == "password" and "password" in self._next:
             self._password(message)
         else:
-            self._fail(counts=True)
+            self._fail(Attempt(message.user, message.method, passed=self._passed))
+
+    def _begin(self, who: tuple[str, str]) -> None:
+        """Somebody else, or the first: nothing was passed yet."""
+        self._who, self._passed, self._used_keys = who, (), set()
+        self._rules = self._rules_for(who[0])
+        self._lists = self._rules.lists
+        if self._rules.banner and not self._banner_sent:
+            self._banner_sent = True
+            self._send(UserauthBanner(self._rules.banner))
+
+    @property
+    def _next(self) -> tuple[str, ...]:
+        """The methods that may productively continue (RFC 4252 section 5.1)."""
+        return tuple(dict.fromkeys(methods[0] for methods in self._lists))
 
     # -- methods ---------------------------------------------------------------------------------------------------
 
     def _password(self, message: UserauthRequest) -> None:
         if Reader(message.method_data).boolean():
-            self._fail(counts=True)  # a password change nobody asked for
+            self._fail(Attempt(message.user, "password", passed=self._passed))  # a change nobody asked for
             return
         password = Password.parse(message.method_data).password
         self._judge(Attempt(message.user, "password", password=password, passed=self._passed), counts=True)
@@ -162,28 +207,27 @@ class AuthServer:
         else:
             request = (PublickeyHostboundQuery if bound else PublickeyQuery).parse(message.method_data)
         host_key = request.host_key if isinstance(request, PublickeyHostbound | PublickeyHostboundQuery) else None
-        if host_key is not None and host_key != self._host_key:
-            self._fail(counts=True)  # signed for another server
-            return
         key = self._key(request.algorithm, request.blob)
-        if key is None:
-            self._fail(counts=True)
+        attempt = Attempt(message.user, PUBLICKEY, key=key, passed=self._passed)
+        for_another = host_key is not None and host_key != self._host_key  # signed for another server
+        if key is None or for_another or key.blob in self._used_keys:
+            self._fail(attempt)
         elif isinstance(request, Publickey | PublickeyHostbound):
             to_verify = SignedRequest(message.user, message.service, request.algorithm, request.blob, host_key)
             try:
                 key.verify(request.signature, to_verify.to_sign(self._session_id), (request.algorithm,))
             except SignatureError:
-                self._fail(counts=True)
+                self._fail(attempt)
                 return
-            attempt = Attempt(message.user, PUBLICKEY, key=key, verified=True, passed=self._passed)
-            self._judge(attempt, counts=True)
-        elif self._authorise(Attempt(message.user, PUBLICKEY, key=key, passed=self._passed)) is Verdict.REFUSE:
-            self._fail(counts=True)
+            self._judge(replace(attempt, verified=True), counts=True)
+        elif self._authorise(attempt) is Verdict.REFUSE:
+            self._fail(attempt)
         else:
             self._send(UserauthPkOk(request.algorithm, request.blob))
 
     def _key(self, algorithm: str, blob: bytes) -> PublicKey | None:
-        if algorithm not in self._signature_algorithms:
+        accepted = self._rules.signature_algorithms
+        if algorithm not in (self._signature_algorithms if accepted is None else accepted):
             return None
         try:
             key = decode_public_key(blob)
@@ -195,31 +239,36 @@ class AuthServer:
 
     def _judge(self, attempt: Attempt, *, counts: bool) -> None:
         verdict = self._authorise(attempt)
+        if verdict is Verdict.REFUSE:
+            self._fail(attempt, counts=counts)
+            return
+        left = tuple(methods[methods[0] == attempt.method :] for methods in self._lists)
+        if verdict is Verdict.ACCEPT and all(left) and attempt.method in self._next:
+            verdict = Verdict.PARTIAL  # no list is at its end
+        self._outcome(attempt, verdict)
         if verdict is Verdict.ACCEPT:
             self._done = True
             self._waiting.clear()
             self._send(UserauthSuccess())
             self._authenticated(attempt)
-        elif verdict is Verdict.PARTIAL:
-            self._passed = (*self._passed, attempt.method)
-            self._send(self._failure(True))
-        else:
-            self._fail(counts=counts)
+            return
+        self._passed = (*self._passed, attempt.method)
+        self._lists = tuple(methods for methods in left if methods)
+        if attempt.key is not None:
+            self._used_keys.add(attempt.key.blob)
+        self._send(UserauthFailure(self._next, True))
 
-    def _failure(self, partial: bool) -> UserauthFailure:
-        """RFC 4252 section 5.1: the methods that may productively continue."""
-        return UserauthFailure(tuple(name for name in self._methods if name not in self._passed), partial)
-
-    def _fail(self, *, counts: bool) -> None:
+    def _fail(self, attempt: Attempt, *, counts: bool = True) -> None:
+        self._outcome(attempt, Verdict.REFUSE)
         if counts:
             self._failures += 1
-        if self._failures >= self._max_tries:
+        if self._failures >= self._rules.max_tries:
             raise ProtocolError("Too many authentication failures")
         self._answering = True
         self._defer(self._send_failure)
 
     def _send_failure(self) -> None:
         self._answering = False
-        self._send(self._failure(False))
+        self._send(UserauthFailure(self._next, False))
         while self._waiting and not self._answering and not self._done:
             self._request(self._waiting.popleft())

@@ -14,7 +14,8 @@ PROGRAM = "fastssh-scp"
 class Messages:
     """Writes to standard error. ``before`` is called first, to take away what is being drawn there."""
 
-    def __init__(self) -> None:
+    def __init__(self, program: str = PROGRAM) -> None:
+        self._program = program
         self.before: Callable[[], None] | None = None
 
     def write(self, text: str) -> None:
@@ -28,7 +29,7 @@ class Messages:
 
     def line(self, text: str) -> None:
         """One line, with the program's name before it."""
-        self.write(f"{PROGRAM}: {printable(text)}")
+        self.write(f"{self._program}: {printable(text)}")
 
     def failure(self, name: str, error: BaseException) -> None:
         self.line(f"{name}: {reason(error, name)}")

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
+
+if TYPE_CHECKING:
+    from fastssh.cli.messages import Messages
 
 
 def open_standard_descriptors() -> None:
@@ -18,7 +21,7 @@ def open_standard_descriptors() -> None:
 def leave(status: int) -> NoReturn:
     """Ends the process without the interpreter's tidying up, which takes a fifth of a short run's CPU time.
 
-    What was printed is flushed; output that cannot be written was told of before (see ``_print``).
+    What was printed is flushed; output that cannot be written was told of before (see :func:`print_text`).
     """
     for stream in (sys.stdout, sys.stderr):
         try:
@@ -27,3 +30,17 @@ def leave(status: int) -> NoReturn:
         except (OSError, ValueError):  # a closed or full descriptor: there is nowhere left to say so
             status = status or 1
     os._exit(status)
+
+
+def print_text(text: str, messages: Messages) -> int:
+    """Writes to standard output; returns the exit status. Without a standard output there is nothing to do."""
+    if sys.stdout is None:
+        return 0
+    try:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+    except OSError as error:
+        messages.line(f"standard output: {error.strerror}")
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # or the interpreter would try again at its end, and complain
+        return 1
+    return 0

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from fastssh.cli import arguments
 from fastssh.cli.messages import Messages
-from fastssh.cli.process import leave, open_standard_descriptors
+from fastssh.cli.process import leave, open_standard_descriptors, print_text
 from fastssh.version import __version__
 from fastssh.wire.text import printable
 
@@ -52,20 +52,18 @@ def _run(argv: list[str], messages: Messages) -> int:
             messages.write(arguments.USAGE.rstrip())
         return error.status
     if asked.action == "help":
-        return _print(f"{arguments.USAGE}\n{arguments.HELP}", messages)
+        return print_text(f"{arguments.USAGE}\n{arguments.HELP}", messages)
     if asked.action == "version":
-        return _print(f"{version_text()}\n", messages)
+        return print_text(f"{version_text()}\n", messages)
     import asyncio
 
-    from fastssh.aio.lingering import LingeringSelector
+    from fastssh.aio import lingering
     from fastssh.cli.job import CopyJob
 
-    selector = LingeringSelector()
-    job = CopyJob(asked, messages, selector)
+    job = CopyJob(asked, messages)
     supervisor = _Supervisor(job, messages)
     try:
-        with asyncio.Runner(loop_factory=lambda: asyncio.SelectorEventLoop(selector)) as runner:
-            status = runner.run(supervisor.run())
+        status = lingering.run(supervisor.run())
     except BaseException as error:
         if supervisor.stopped_by is None:
             raise
@@ -73,23 +71,9 @@ def _run(argv: list[str], messages: Messages) -> int:
             messages.unexpected(error)
         status = job.summary.status = supervisor.interrupted()
     if asked.json:
-        printed = _print(f"{job.summary.text()}\n", messages)
+        printed = print_text(f"{job.summary.text()}\n", messages)
         status = status or printed
     return status
-
-
-def _print(text: str, messages: Messages) -> int:
-    """Writes to standard output; returns the exit status. Without a standard output there is nothing to do."""
-    if sys.stdout is None:
-        return 0
-    try:
-        sys.stdout.write(text)
-        sys.stdout.flush()
-    except OSError as error:
-        messages.line(f"standard output: {error.strerror}")
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # or the interpreter would try again at its end, and complain
-        return EXIT_FAILED
-    return 0
 
 
 class _Supervisor:

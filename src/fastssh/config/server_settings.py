@@ -182,6 +182,9 @@ class ServerSettings:
     permit_empty_passwords: bool = setting("PermitEmptyPasswords", yes_no, False)
     use_pam: bool = setting("UsePAM", yes_no, False, match=False)
     strict_modes: bool = setting("StrictModes", yes_no, True, match=False)
+    users_file: str | None = setting(  # ours, see fastssh.daemon.users_file
+        "UsersFile", file, None, match=False, show=lambda value: [] if value is None else [value]
+    )
 
     # -- users' keys
     authorized_keys_file: tuple[str, ...] = setting(

@@ -1,0 +1,187 @@
+"""fastsshd: the entry point, what is done before the first connection, and the last resort for errors."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING, Final, NoReturn
+
+from fastssh.cli import sshd_arguments
+from fastssh.cli.arguments import UsageError
+from fastssh.cli.messages import Messages, describe
+from fastssh.cli.process import leave, open_standard_descriptors, print_text
+from fastssh.cli.sshd_arguments import EXIT_USAGE, Arguments
+from fastssh.errors import SSHError
+
+if TYPE_CHECKING:
+    from fastssh.config.server_evaluate import ServerConfig
+    from fastssh.daemon.log import Log, Sink
+    from fastssh.daemon.prepare import Prepared
+
+PROGRAM: Final = "fastsshd"
+PORT: Final = 2222  # of an ordinary user's server without a configuration: 22 is root's
+
+
+def run() -> NoReturn:
+    """The command fastsshd."""
+    leave(main())
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Runs fastsshd with ``argv`` (without the program's name); returns its exit status and never raises."""
+    open_standard_descriptors()
+    messages = Messages(PROGRAM)
+    try:
+        return _run(sys.argv[1:] if argv is None else argv, messages)
+    except UsageError as error:
+        messages.line(str(error))
+        if error.usage:
+            messages.write(sshd_arguments.USAGE.rstrip())
+        return error.status
+    except (SSHError, OSError) as error:
+        messages.line(describe(error))
+    except KeyboardInterrupt:  # before there was anybody to take the signal
+        messages.line("interrupted")
+    except Exception as error:
+        messages.unexpected(error)
+    return EXIT_USAGE
+
+
+def _run(argv: list[str], messages: Messages) -> int:
+    asked = sshd_arguments.read(argv)
+    if asked.action == "help":
+        return print_text(f"{sshd_arguments.USAGE}\n{sshd_arguments.HELP}", messages)
+    if asked.action == "version":
+        from fastssh.cli.scp import version_text
+
+        return print_text(f"{version_text()}\n", messages)
+    own = _runs_on_its_own(asked)
+    config = _load(asked, own)
+    if asked.action == "print only":
+        return _print_settings(asked, config, messages)
+    from fastssh.daemon.log import Log, to_descriptor
+    from fastssh.daemon.prepare import prepare
+
+    if asked.action in ("test", "print"):
+        prepare(config, Log(config.settings.log_level, to_descriptor(2)))
+        return _print_settings(asked, config, messages) if asked.action == "print" else 0
+    log = _log(asked, config)
+    prepared = _prepare(asked, config, log)
+    if asked.inetd:
+        from fastssh.daemon.inetd import serve_standard_streams
+
+        return serve_standard_streams(prepared, log)
+    return _serve(asked, prepared, log, messages, own=own)
+
+
+# -- configuration -----------------------------------------------------------------------------------------------------
+
+
+def _runs_on_its_own(asked: Arguments) -> bool:
+    """An ordinary user without a configuration: see HELP."""
+    return asked.config is None and os.geteuid() != 0
+
+
+def _load(asked: Arguments, own: bool) -> ServerConfig:
+    """Reads the configuration; also what SIGHUP does. Raises ConfigError, OSError."""
+    from fastssh.config.server_evaluate import SYSTEM_FILE, load
+
+    if not own:
+        file = asked.config or (SYSTEM_FILE if os.path.exists(SYSTEM_FILE) else None)
+        return load(file, overrides=asked.overrides, ports=asked.ports)
+    given = load(None, overrides=asked.overrides, ports=asked.ports).settings.given
+    overrides = list(asked.overrides)
+    if "host_keys" not in given:
+        from fastssh.daemon.host_keys import own_host_key
+
+        overrides.append(("HostKey", os.fspath(own_host_key())))
+    if "pid_file" not in given:
+        overrides.append(("PidFile", "none"))
+    if "subsystems" not in given:
+        overrides.append("Subsystem sftp internal-sftp")
+    return load(None, overrides=overrides, ports=asked.ports or (() if "ports" in given else (PORT,)))
+
+
+def _print_settings(asked: Arguments, config: ServerConfig, messages: Messages) -> int:
+    """What sshd -T prints: for a connection of which -C tells, or of which nothing is known."""
+    from fastssh.config.server_match import ConnectionFacts
+
+    settings = config.for_connection(asked.facts or ConnectionFacts())
+    return print_text("".join(f"{line}\n" for line in settings.lines()), messages)
+
+
+def _prepare(asked: Arguments, config: ServerConfig, log: Log) -> Prepared:
+    from fastssh.daemon.prepare import prepare
+
+    return prepare(config, log, log.level if asked.debug or asked.quiet else None)
+
+
+def _log(asked: Arguments, config: ServerConfig) -> Log:
+    from fastssh.config.values import LogLevel
+    from fastssh.daemon.log import Log, to_descriptor, to_file, to_syslog
+
+    sink: Sink
+    if asked.log_file is not None:
+        sink = to_file(asked.log_file)
+    elif asked.to_stderr:
+        sink = to_descriptor(os.dup(2))
+    else:
+        sink = to_syslog(config.settings.syslog_facility)
+    level = config.settings.log_level
+    if asked.debug and level in (LogLevel.INFO, LogLevel.VERBOSE):
+        level = LogLevel.DEBUG1
+    return Log(LogLevel.QUIET if asked.quiet else level, sink)
+
+
+# -- serving -----------------------------------------------------------------------------------------------------------
+
+
+def _serve(asked: Arguments, prepared: Prepared, log: Log, messages: Messages, *, own: bool) -> int:
+    from fastssh.daemon.connection import serve
+    from fastssh.daemon.listening import Listeners
+    from fastssh.daemon.parent import Parent, Plan
+    from fastssh.daemon.pid_file import PidFile
+    from fastssh.daemon.rehearsal import rehearse
+
+    def plan(prepared: Prepared) -> Plan:
+        return Plan(
+            prepared.config.settings,
+            lambda sock, logged_in: serve(sock, prepared, log, logged_in=logged_in),
+        )
+
+    def reload() -> Plan:
+        return plan(_prepare(asked, _load(asked, own), log))
+
+    settings = prepared.config.settings
+    listeners = Listeners(log)
+    listeners.set(settings.listen_addresses)
+    if own:
+        key = prepared.host_keys[0].public
+        host, port = listeners.sockets[0].getsockname()[:2]
+        print_text(f"{PROGRAM}: {host} port {port}, host key {key.family} {key.fingerprint()}\n", messages)
+    if asked.debug:
+        from fastssh.daemon.inetd import serve_one
+
+        return serve_one(listeners, prepared, log)
+    if not asked.foreground:
+        _daemonise()
+    pid_file = PidFile(log)
+    pid_file.write(settings.pid_file)
+    rehearse(prepared.host_keys, settings.kex_algorithms)
+    return Parent(plan(prepared), listeners, log, reload, pid_file).run()
+
+
+def _daemonise() -> None:
+    """A process of its own session without a terminal; the one that was started ends well. daemon(3)."""
+    if os.fork() > 0:
+        os._exit(0)
+    os.setsid()
+    os.chdir("/")
+    null = os.open(os.devnull, os.O_RDWR)
+    for number in range(3):
+        os.dup2(null, number)
+    os.close(null)
+
+
+if __name__ == "__main__":
+    run()

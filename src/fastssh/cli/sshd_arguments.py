@@ -1,0 +1,184 @@
+"""fastsshd's command line: sshd's options, read as getopt(3) reads them."""
+
+from __future__ import annotations
+
+import getopt
+import os
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from typing import Final, TypeAlias
+
+from fastssh.cli.arguments import UsageError
+from fastssh.config.server_match import ConnectionFacts
+from fastssh.config.values import port as read_port
+
+EXIT_USAGE: Final = 255  # sshd's
+
+USAGE: Final = """\
+usage: fastsshd [-46DdeGiqTtV] [-C connection_spec] [-E log_file]
+                [-f config_file] [-g login_grace_time] [-h host_key_file]
+                [-o option] [-p port]
+       fastsshd --help | --version
+"""
+
+HELP: Final = """\
+Serves SSH: shells, commands and SFTP. It takes sshd's options and sshd_config.
+
+Started by an ordinary user without a configuration file it serves that user,
+on port 2222 unless -p says otherwise, with the keys in ~/.ssh/authorized_keys,
+and makes itself a host key in ~/.local/state/fastssh.
+
+  -f file      configuration; as root /etc/ssh/sshd_config without it
+  -p port      listen here; can be given several times
+  -h file      host key; can be given several times
+  -o option    a setting of sshd_config(5), e.g. -o PasswordAuthentication=no
+  -D           stay in the foreground; the log goes to standard error
+  -e           the log goes to standard error
+  -E file      the log is appended to a file
+  -d           debug: stay in the foreground, tell more, serve one connection
+  -q           log nothing
+  -i           serve one connection on standard input and output
+  -g seconds   LoginGraceTime
+  -4, -6       IPv4 or IPv6 only
+  -t           check configuration and host keys, and leave
+  -T           the same, and print the configuration; -C says for whom
+  -G           print the configuration without looking at host keys
+  -C spec      user=, host=, addr=, laddr=, lport=, separated by commas
+  -V           show the versions of fastssh and of the libraries it uses
+
+Errors are told in one line, and the exit status is then 255.
+"""
+
+# sshd's options with a value that mean nothing here: they are taken as sshd takes its own old ones.
+_IGNORED: Final = ("-r", "-R", "-Q", "-b", "-k", "-u")
+_OPTIONS: Final = "46DdeGiqrRQTtVC:E:b:c:f:g:h:k:o:p:u:"
+_FACTS: Final = {"user": "user", "host": "host", "addr": "address", "laddr": "local_address"}
+
+
+@dataclass
+class Arguments:
+    """A command line that makes sense. ``overrides`` and ``ports`` are for fastssh.config.server_evaluate.load."""
+
+    action: str = "serve"  # or "test", "print" (-T), "print only" (-G), "help", "version"
+    config: str | None = None
+    overrides: list[str | tuple[str, str]] = field(default_factory=list)
+    ports: list[int] = field(default_factory=list)
+    facts: ConnectionFacts | None = None
+    foreground: bool = False
+    to_stderr: bool = False
+    log_file: str | None = None
+    debug: bool = False
+    quiet: bool = False
+    inetd: bool = False
+
+
+_Taker: TypeAlias = Callable[[Arguments, str], None]
+
+
+def read(argv: list[str]) -> Arguments:
+    """The meaning of ``argv`` (without the program's name). Raises UsageError."""
+    if argv in (["--help"], ["--version"]):
+        return Arguments(action=argv[0].removeprefix("--"))
+    try:
+        options, rest = getopt.getopt(argv, _OPTIONS)
+    except getopt.GetoptError as error:
+        raise UsageError(str(error), usage=True, status=EXIT_USAGE) from None
+    if rest:
+        raise UsageError(f"Extra argument {rest[0]}.", status=EXIT_USAGE)
+    found = Arguments()
+    try:
+        for option, value in options:
+            if option not in _IGNORED:
+                _TAKE[option](found, value)
+    except ValueError as error:
+        raise UsageError(f"{option} {value}: {error}", status=EXIT_USAGE) from None
+    return found
+
+
+def _action(name: str) -> _Taker:
+    def take(found: Arguments, value: str) -> None:
+        found.action = name
+
+    return take
+
+
+def _flag(name: str) -> _Taker:
+    def take(found: Arguments, value: str) -> None:
+        setattr(found, name, True)
+
+    return take
+
+
+def _setting(keyword: str, fixed: str | None = None) -> _Taker:
+    def take(found: Arguments, value: str) -> None:
+        found.overrides.append((keyword, value if fixed is None else fixed))
+
+    return take
+
+
+def _config(found: Arguments, value: str) -> None:
+    if not value:
+        raise ValueError("no file name")
+    found.config = os.path.abspath(value)  # the server leaves this folder
+
+
+def _log_file(found: Arguments, value: str) -> None:
+    found.log_file = os.path.abspath(value)
+
+
+def _port(found: Arguments, value: str) -> None:
+    found.ports.append(read_port([value]))
+
+
+def _override(found: Arguments, value: str) -> None:
+    found.overrides.append(value)
+
+
+def _debug(found: Arguments, value: str) -> None:
+    found.debug = found.foreground = found.to_stderr = True
+
+
+def _foreground(found: Arguments, value: str) -> None:
+    found.foreground = found.to_stderr = True
+
+
+def _certificate(found: Arguments, value: str) -> None:
+    raise ValueError("host certificates are not supported")
+
+
+def _connection(found: Arguments, value: str) -> None:
+    facts = {} if found.facts is None else asdict(found.facts)
+    for part in value.split(","):
+        name, equals, text = part.partition("=")
+        if not equals:
+            raise ValueError(f"{part!r} is not name=value")
+        if name == "lport":
+            facts["local_port"] = read_port([text])
+        elif name in _FACTS:
+            facts[_FACTS[name]] = text
+        else:
+            raise ValueError(f"{name!r} is not one of {', '.join((*_FACTS, 'lport'))}")
+    found.facts = ConnectionFacts(**facts)
+
+
+_TAKE: Final[dict[str, _Taker]] = {
+    "-4": _setting("AddressFamily", "inet"),
+    "-6": _setting("AddressFamily", "inet6"),
+    "-C": _connection,
+    "-D": _foreground,
+    "-d": _debug,
+    "-E": _log_file,
+    "-e": _flag("to_stderr"),
+    "-f": _config,
+    "-G": _action("print only"),
+    "-c": _certificate,
+    "-g": _setting("LoginGraceTime"),
+    "-h": _setting("HostKey"),
+    "-i": _flag("inetd"),
+    "-o": _override,
+    "-p": _port,
+    "-q": _flag("quiet"),
+    "-T": _action("print"),
+    "-t": _action("test"),
+    "-V": _action("version"),
+}

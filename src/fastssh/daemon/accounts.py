@@ -1,0 +1,108 @@
+"""The accounts that may be logged in to: the system's, of which an ordinary user serves only its own."""
+
+from __future__ import annotations
+
+import ctypes
+import grp
+import os
+import pwd
+import time
+from dataclasses import dataclass, field
+from typing import Any, Final, Protocol
+
+SHELL: Final = "/bin/sh"
+SECONDS_A_DAY: Final = 86400
+
+
+@dataclass(frozen=True)
+class User:
+    """An account. ``root`` is set for one of a users file, which has SFTP below that directory and nothing else."""
+
+    name: str
+    uid: int
+    gid: int
+    home: str
+    shell: str = SHELL
+    groups: tuple[int, ...] = ()  # all of them
+    group_names: tuple[str, ...] = ()
+    root: str | None = None
+    read_only: bool = False
+    keys_file: str | None = None  # instead of AuthorizedKeysFile
+    closed: str = ""  # why nobody may log in to it; empty if somebody may
+    password_hash: str = field(default="", repr=False)
+
+
+class Accounts(Protocol):
+    """Where accounts come from."""
+
+    def find(self, name: str) -> User | None:
+        """The account of that very name, None if there is none; harmless for any text."""
+        ...
+
+
+class SystemAccounts:
+    """getpwnam(3), getgrouplist(3) and, as root, getspnam(3)."""
+
+    def find(self, name: str) -> User | None:
+        try:
+            entry = pwd.getpwnam(name)
+        except (KeyError, ValueError):  # ValueError: a NUL, or what no encoding has
+            return None
+        if entry.pw_name != name:
+            return None
+        groups = tuple(os.getgrouplist(name, entry.pw_gid))
+        return User(
+            name, entry.pw_uid, entry.pw_gid, entry.pw_dir or "/", entry.pw_shell or SHELL, groups,
+            tuple(filter(None, map(_group_name, groups))), closed=_closed(entry),
+        )  # fmt: skip
+
+
+def _group_name(number: int) -> str:
+    try:
+        return grp.getgrgid(number).gr_name
+    except KeyError:
+        return ""
+
+
+def _closed(entry: pwd.struct_passwd) -> str:
+    """Why sshd lets nobody in: a locked or expired account, a shell that cannot be run; and who we are."""
+    if os.getuid() not in (0, entry.pw_uid):
+        return "the server runs as another user"
+    shadow = shadow_of(entry.pw_name) if os.getuid() == 0 else None
+    if (entry.pw_passwd if shadow is None else shadow.password).startswith("!"):
+        return "account is locked"
+    if shadow is not None and 0 <= shadow.expires <= time.time() // SECONDS_A_DAY:
+        return "account has expired"
+    shell = entry.pw_shell or SHELL
+    if not os.path.isfile(shell):
+        return f"shell {shell} does not exist"
+    return "" if os.access(shell, os.X_OK) else f"shell {shell} is not executable"
+
+
+@dataclass(frozen=True)
+class Shadow:
+    """What shadow(5) says: a hash, and the day since 1970 from which the account is closed (-1: never)."""
+
+    password: str = field(repr=False)
+    expires: int = -1
+
+
+class _Spwd(ctypes.Structure):
+    _fields_ = (
+        ("sp_namp", ctypes.c_char_p),
+        ("sp_pwdp", ctypes.c_char_p),
+        *((name, ctypes.c_long) for name in ("lstchg", "min", "max", "warn", "inact", "expire")),
+        ("flag", ctypes.c_ulong),
+    )
+
+
+def shadow_of(name: str) -> Shadow | None:
+    """The shadow entry of an account; None without one, and where there is no such thing. (Python's spwd is gone.)"""
+    function: Any = getattr(ctypes.CDLL(None), "getspnam", None)
+    if function is None:
+        return None
+    function.restype, function.argtypes = ctypes.POINTER(_Spwd), [ctypes.c_char_p]
+    found = function(os.fsencode(name))
+    if not found:
+        return None
+    return Shadow(os.fsdecode(found.contents.sp_pwdp or b""), found.contents.expire)

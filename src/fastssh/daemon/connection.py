@@ -1,0 +1,138 @@
+"""The process of one connection: a fresh event loop, one client, and what is logged of it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+from collections.abc import Callable
+from typing import Any
+
+from fastssh.aio import lingering
+from fastssh.aio.server import ServerConnection
+from fastssh.aio.server_options import ServerOptions
+from fastssh.auth.server import Attempt
+from fastssh.config.server_settings import ServerSettings
+from fastssh.daemon.endings import Ending
+from fastssh.daemon.farewell import log_end
+from fastssh.daemon.gate import Gate
+from fastssh.daemon.log import Log
+from fastssh.daemon.prepare import Prepared
+from fastssh.daemon.session import sessions, take_over
+from fastssh.errors import ConfigError, SSHError, SSHTimeoutError
+from fastssh.keys.key_options import KeyOptions
+
+
+def _nobody() -> None:
+    """Nobody waits to hear of a login."""
+
+
+def serve(
+    sock: socket.socket, prepared: Prepared, log: Log, *, logged_in: Callable[[], None] = _nobody
+) -> Ending:
+    """Serves a connected socket to its end, in a process of its own: at the end it may be another user's."""
+    return lingering.run(_Service(prepared, log, logged_in).run(sock))
+
+
+class _Service:
+    def __init__(self, prepared: Prepared, log: Log, logged_in: Callable[[], None]) -> None:
+        self._prepared, self._log, self._logged_in = prepared, log, logged_in
+        self._gate = Gate(prepared, log)
+        self._crashed = False
+
+    async def run(self, sock: socket.socket) -> Ending:
+        loop = asyncio.get_running_loop()
+        loop.set_exception_handler(self._stray)
+        options = server_options(self._prepared, self._prepared.config.settings, self._log)
+        try:
+            connection = ServerConnection(options, sock)
+        except OSError as error:
+            self._log.info(f"getpeername failed: {error.strerror}")
+            return Ending.FAILED
+        try:
+            settings = self._prepared.config.for_connection(self._gate.facts(connection))
+        except ConfigError as error:
+            self._log.fatal(str(error))
+            return Ending.FAILED
+        self._log.level = self._prepared.log_level or settings.log_level
+        options.max_sessions, options.rules = settings.max_sessions, self._gate.rules
+        options.authorise, options.outcome = self._gate.authorise, self._gate.outcome
+        options.authenticated = self._authenticated
+        (address, port), (here, here_port) = connection.peer, connection.local
+        self._log.verbose(f"Connection from {address} port {port} on {here} port {here_port}")
+        if settings.tcp_keep_alive:
+            _keep_alive(sock)
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            loop.add_signal_handler(number, connection.close)
+        connection.start()
+        await connection.wait_closed()
+        log_end(connection, self._gate.candidate, self._log, loop.time() - connection.started)
+        return self._ending(connection)
+
+    def _authenticated(self, connection: ServerConnection, attempt: Attempt) -> None:
+        """Becomes the user. An error ends the connection before a channel is opened."""
+        candidate = self._gate.candidate
+        assert candidate is not None and candidate.user is not None
+        user, settings = candidate.user, candidate.settings
+        self._logged_in()
+        try:
+            take_over(user, settings)
+        except SSHError as error:
+            self._log.fatal(str(error))
+            raise
+        connection.connection.max_peer_channels = settings.max_sessions
+        connection.options.session = sessions(user, settings, candidate.options or KeyOptions())
+        self._log.verbose(f"Starting session for {user.name} with uid {os.getuid()}")
+
+    def _stray(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        """An error that nobody expected: ours, though a client may have known how to bring it about."""
+        self._crashed = True
+        error = context.get("exception")
+        text = f"{type(error).__name__}: {error}" if error is not None else context["message"]
+        self._log.fatal(f"internal error: {text}")
+
+    def _ending(self, connection: ServerConnection) -> Ending:
+        if self._crashed:
+            return Ending.CRASH
+        if connection.attempt is not None:
+            return Ending.LOGGED_IN
+        if isinstance(connection.error, SSHTimeoutError):
+            return Ending.GRACE_EXCEEDED
+        if not self._gate.attempted:
+            return Ending.NO_AUTH
+        candidate = self._gate.candidate
+        return Ending.INVALID_USER if candidate is not None and candidate.user is None else Ending.AUTH_FAILED
+
+
+def server_options(prepared: Prepared, settings: ServerSettings, log: Log) -> ServerOptions:
+    """What holds for a connection before anything is known of it."""
+    return ServerOptions(
+        host_keys=prepared.host_keys,
+        session=_no_session,
+        login_grace_time=settings.login_grace_time,
+        kex=settings.kex_algorithms,
+        host_key_algorithms=settings.host_key_algorithms,
+        ciphers=settings.ciphers,
+        macs=settings.macs,
+        compression=settings.compression,
+        pubkey_accepted_algorithms=settings.pubkey_accepted_algorithms,
+        version_addendum=settings.version_addendum or "",
+        client_alive_interval=settings.client_alive_interval,
+        client_alive_count_max=settings.client_alive_count_max,
+        rekey_bytes=settings.rekey_limit.bytes,
+        rekey_seconds=settings.rekey_limit.seconds,
+        log=log.info,
+        debug=log.debug,
+    )
+
+
+def _no_session(connection: ServerConnection) -> Any:
+    raise SSHError("not before the login")
+
+
+def _keep_alive(sock: socket.socket) -> None:
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    except OSError:
+        return  # no TCP

@@ -1,0 +1,178 @@
+"""Who may log in on one connection: the settings that hold for a user, and the judgement of each attempt."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from fastssh.auth.server import Attempt, AuthRules, Verdict
+from fastssh.config.server_match import ConnectionFacts
+from fastssh.config.server_settings import ServerSettings
+from fastssh.config.values import LogLevel
+from fastssh.daemon import access, internal_sftp
+from fastssh.daemon.accounts import User
+from fastssh.daemon.log import Log
+from fastssh.daemon.prepare import Prepared
+from fastssh.daemon.user_keys import options_of
+from fastssh.errors import ConfigError, KeyFormatError
+from fastssh.keys.files import read_regular, shown
+from fastssh.keys.key_options import KeyOptions
+from fastssh.keys.public import PublicKey
+
+if TYPE_CHECKING:
+    from fastssh.aio.server import ServerConnection
+
+BANNER_LIMIT: Final = 64 * 1024  # bytes; well below a packet
+LONGEST_NAME: Final = 100  # characters of a user's name in the log, as sshd
+
+
+@dataclass
+class Candidate:
+    """Whom the client says it is. ``user`` is None for nobody, ``refused`` says why it may not log in all the same."""
+
+    name: str
+    user: User | None
+    settings: ServerSettings
+    refused: str | None
+    options: KeyOptions | None = None  # of the keys that were right so far
+
+    @property
+    def described(self) -> str:
+        """For the log, as sshd has it: who may not log in is invalid as well."""
+        return f"{'' if self.user is not None and self.refused is None else 'invalid user '}{self.name[:LONGEST_NAME]}"
+
+
+class Gate:
+    """The policy of one connection, in the process that serves it."""
+
+    def __init__(self, prepared: Prepared, log: Log) -> None:
+        self._prepared, self._log = prepared, log
+        self.candidate: Candidate | None = None
+        self.attempted = False  # something was tried, and failed
+        self._failures = 0
+
+    def facts(self, connection: ServerConnection, user: User | None = None, name: str | None = None) -> ConnectionFacts:
+        address, (here, port) = connection.peer[0] or None, connection.local
+        return ConnectionFacts(
+            user=name, groups=None if user is None else user.group_names, host=address, address=address,
+            local_address=here or None, local_port=port or None,
+        )  # fmt: skip
+
+    # -- the user ----------------------------------------------------------------------------------------------------
+
+    def rules(self, connection: ServerConnection, name: str) -> AuthRules:
+        """Called when a name comes up. Whether there is such a user changes nothing that the client sees."""
+        prepared = self._prepared
+        user = prepared.accounts.find(name)
+        settings = prepared.config.for_connection(self.facts(connection, user, name))
+        internal_sftp.check(settings)
+        self._log.level = prepared.log_level or settings.log_level
+        address, port = connection.peer
+        refused = None
+        banner = _banner(settings.banner, self._log)
+        if user is None:
+            self._log.info(f"Invalid user {name[:LONGEST_NAME]} from {address} port {port}")
+        else:
+            refused = access.refusal(user, settings, address, None)
+            nologin = access.nologin_text() if user.uid != 0 else None
+            if refused is None and nologin is not None:
+                refused, banner = "not allowed because of /etc/nologin", banner + nologin
+            if refused is not None:
+                self._log.info(f"User {name[:LONGEST_NAME]} from {address} {refused}")
+        self.candidate = Candidate(name, user, settings, refused)
+        return AuthRules(
+            prepared.method_lists(settings), settings.max_auth_tries, banner, settings.pubkey_accepted_algorithms
+        )
+
+    # -- attempts ----------------------------------------------------------------------------------------------------
+
+    def authorise(self, connection: ServerConnection, attempt: Attempt) -> Verdict:
+        candidate = self.candidate
+        if candidate is None or candidate.name != attempt.user:
+            return Verdict.REFUSE
+        if attempt.method == "password" and attempt.password is not None:
+            right = self._password(connection, candidate, attempt.password)
+        elif attempt.method == "publickey" and attempt.key is not None:
+            right = self._key(connection, candidate, attempt.key, verified=attempt.verified)
+        else:
+            right = False
+        return Verdict.ACCEPT if right else Verdict.REFUSE
+
+    def _password(self, connection: ServerConnection, candidate: Candidate, password: str) -> bool:
+        passwords = self._prepared.passwords
+        if passwords is None:
+            return False
+        user = candidate.user if candidate.refused is None else None
+        right = passwords.check(user, password)
+        return user is not None and right and self._root_may(connection, candidate, user, "password", forced=False)
+
+    def _key(self, connection: ServerConnection, candidate: Candidate, key: PublicKey, *, verified: bool) -> bool:
+        user, settings = candidate.user, candidate.settings
+        if user is None or candidate.refused is not None:
+            return False
+        if key.family == "RSA" and key.bits < settings.required_rsa_size:
+            self._log.info(f"refusing RSA key of {key.bits} bits: RequiredRSASize is {settings.required_rsa_size}")
+            return False
+        if settings.revoked_keys:
+            self._log.error("refusing all keys: RevokedKeys is not supported")
+            return False
+        try:
+            options = options_of(user, key, settings, connection.peer[0], None, self._log)
+        except ConfigError as error:
+            self._log.error(str(error))
+            return False
+        if options is None:
+            return False
+        forced = options.command is not None
+        if not self._root_may(connection, candidate, user, "publickey", forced=forced):
+            return False
+        if verified:
+            try:
+                candidate.options = options if candidate.options is None else candidate.options.merge(options)
+            except KeyFormatError as error:
+                self._log.error(f"Authentication of {candidate.name}: {error}")
+                return False
+        return True
+
+    def _root_may(
+        self, connection: ServerConnection, candidate: Candidate, user: User, method: str, *, forced: bool
+    ) -> bool:
+        if user.root is not None or user.uid != 0:
+            return True
+        if access.root_may(candidate.settings.permit_root_login, method, forced=forced):
+            return True
+        address, port = connection.peer
+        self._log.info(f"ROOT LOGIN REFUSED FROM {address} port {port}")
+        return False
+
+    # -- the log -----------------------------------------------------------------------------------------------------
+
+    def outcome(self, connection: ServerConnection, attempt: Attempt, verdict: Verdict) -> None:
+        """The line that other tools look for."""
+        word = {Verdict.ACCEPT: "Accepted", Verdict.PARTIAL: "Partial", Verdict.REFUSE: "Failed"}[verdict]
+        candidate = self.candidate
+        assert candidate is not None
+        level = LogLevel.INFO
+        if verdict is Verdict.REFUSE:
+            self.attempted |= attempt.method != "none"
+            self._failures += attempt.method != "none"
+            loud = attempt.method == "password" or self._failures >= candidate.settings.max_auth_tries // 2
+            level = LogLevel.INFO if loud and attempt.method != "none" else LogLevel.VERBOSE
+        address, port = connection.peer
+        line = f"{word} {attempt.method[:LONGEST_NAME]} for {candidate.described} from {address} port {port} ssh2"
+        if attempt.key is not None:
+            hash_name = candidate.settings.fingerprint_hash.value
+            line += f": {attempt.key.family} {attempt.key.fingerprint(hash_name)}"
+        self._log(level, line)
+
+
+def _banner(path: str | None, log: Log) -> str:
+    """What the file says; nothing if it cannot be read, as in sshd."""
+    if path is None:
+        return ""
+    try:
+        data, _ = read_regular(path, BANNER_LIMIT)
+    except (OSError, KeyFormatError) as error:
+        log.error(f"Banner {shown(path)}: {error}")
+        return ""
+    return data.decode("utf-8", "replace")

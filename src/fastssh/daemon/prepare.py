@@ -1,0 +1,57 @@
+"""All that can be done before the first connection comes: reading, checking, loading. Children inherit it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from fastssh.config.server_evaluate import ServerConfig
+from fastssh.config.server_settings import ServerSettings
+from fastssh.config.values import LogLevel
+from fastssh.daemon import internal_sftp
+from fastssh.daemon.accounts import Accounts, SystemAccounts
+from fastssh.daemon.host_keys import load_host_keys
+from fastssh.daemon.log import Log
+from fastssh.daemon.passwords import Passwords, passwords_for
+from fastssh.daemon.users_file import load_users
+from fastssh.errors import ConfigError
+from fastssh.keys.private import PrivateKey
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A configuration with what it names. ``log_level``: that of the command line, which no Match block changes."""
+
+    config: ServerConfig
+    host_keys: tuple[PrivateKey, ...]
+    accounts: Accounts
+    passwords: Passwords | None
+    log_level: LogLevel | None = None
+
+    def method_lists(self, settings: ServerSettings) -> tuple[tuple[str, ...], ...]:
+        """AuthenticationMethods, as far as they can be passed here; without it, each method that is on is enough."""
+        on = {
+            "publickey": settings.pubkey_authentication,
+            "password": settings.password_authentication and self.passwords is not None,
+        }
+        lists = settings.authentication_methods or tuple((method,) for method in on)
+        return tuple(methods for methods in lists if all(on.get(method, False) for method in methods))
+
+
+def prepare(config: ServerConfig, log: Log, log_level: LogLevel | None = None) -> Prepared:
+    """Raises ConfigError that says what is wrong."""
+    settings = config.settings
+    for warning in config.warnings:
+        log.info(warning)
+    if settings.host_certificates:
+        log.error("HostCertificate is not supported and ignored")
+    internal_sftp.check(settings)
+    host_keys = load_host_keys(settings, log)
+    users = load_users(settings.users_file) if settings.users_file is not None else None
+    judge = passwords_for(settings, users)
+    passwords = None if isinstance(judge, str) else judge
+    if isinstance(judge, str) and settings.password_authentication:
+        log.info(f"Passwords are refused: {judge}")
+    prepared = Prepared(config, host_keys, users or SystemAccounts(), passwords, log_level)
+    if not prepared.method_lists(settings):
+        raise ConfigError("no authentication method is left that fastsshd has (AuthenticationMethods)")
+    return prepared

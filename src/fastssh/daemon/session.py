@@ -1,0 +1,99 @@
+"""What a user gets after the login: rights dropped for good, then sessions within what configuration and key permit."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from fastssh.aio.server_process import Account, ProcessStarter
+from fastssh.aio.server_program import Launch, Program, SessionPolicy, Starter
+from fastssh.aio.server_session import ServerSession
+from fastssh.config.server_settings import ServerSettings
+from fastssh.config.tokens import expand
+from fastssh.daemon import internal_sftp
+from fastssh.daemon.accounts import User
+from fastssh.daemon.internal_sftp import InternalSFTP, SFTPStarter
+from fastssh.daemon.privileges import PrivilegeError, become
+from fastssh.daemon.user_keys import user_tokens
+from fastssh.errors import SSHError
+from fastssh.keys.key_options import KeyOptions
+from fastssh.keys.patterns import match_pattern_list
+
+if TYPE_CHECKING:
+    from fastssh.aio.server import ServerConnection
+
+
+def take_over(user: User, settings: ServerSettings) -> None:
+    """This process becomes the user's. Raises SSHError, after which it must end."""
+    if user.root is not None:
+        _take_over_rooted(user, user.root)
+        return
+    root = settings.chroot_directory
+    become(user, None if root is None else expand(root, user_tokens(user)))
+
+
+def _take_over_rooted(user: User, root: str) -> None:
+    """A user of a users file: the root becomes the working directory, and its owner whom the process runs as.
+
+    So nothing above the root has to be open to that owner, and no account has to exist for each user.
+    """
+    try:
+        os.chdir(root)
+        status = os.stat(".")
+    except OSError as error:
+        raise PrivilegeError(f"the root of user {user.name}, {root!r}: {error.strerror}") from None
+    if os.geteuid() != 0:
+        return
+    if status.st_uid == 0:
+        raise PrivilegeError(f"the root of user {user.name}, {root!r}, belongs to root: files are served as its owner")
+    become(replace(user, uid=status.st_uid, gid=status.st_gid, groups=(status.st_gid,)), None)
+
+
+def sessions(
+    user: User, settings: ServerSettings, options: KeyOptions
+) -> Callable[[ServerConnection], ServerSession]:
+    """For ServerOptions.session. ``options`` are the key's, the default ones after a password."""
+    account = Account(
+        user=user.name, uid=user.uid, gid=user.gid, groups=user.groups, home=user.home, shell=user.shell
+    )
+    starter: Starter = ProcessStarter(account) if user.root is None else _nothing
+    policy = _rooted_policy(user) if user.root is not None else _policy(user, settings, options)
+    return lambda connection: ServerSession(connection, policy, starter)
+
+
+def _nothing(session: ServerSession, launch: Launch) -> Program:
+    raise SSHError("only SFTP is offered to this user")
+
+
+def _rooted_policy(user: User) -> SessionPolicy:
+    return SessionPolicy(
+        permit_pty=False,
+        permit_shell=False,
+        permit_exec=False,
+        subsystems={"sftp": SFTPStarter(InternalSFTP(), user, home="/")},
+    )
+
+
+def _policy(user: User, settings: ServerSettings, options: KeyOptions) -> SessionPolicy:
+    forced = settings.force_command if settings.force_command is not None else options.command
+    environment = {
+        name: value
+        for name, value in options.environment
+        if match_pattern_list(name, settings.permit_user_environment)
+    }
+    return SessionPolicy(
+        permit_pty=settings.permit_tty and options.permit_pty,
+        accept_env=settings.accept_env,
+        set_env={**environment, **dict(settings.set_env)},
+        forced_command=None if forced is None else _command(user, forced, internal_sftp.forced(forced)),
+        subsystems={
+            each.name: _command(user, each.command, internal_sftp.read_options(each.arguments))
+            for each in settings.subsystems
+        },
+    )
+
+
+def _command(user: User, command: str, sftp: InternalSFTP | None) -> str | Starter:
+    return command if sftp is None else SFTPStarter(sftp, user, home=user.home)

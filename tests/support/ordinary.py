@@ -1,0 +1,19 @@
+"""fastsshd as an ordinary user: root's tests become nobody, after all was imported that a folder of root's may hide."""
+
+from __future__ import annotations
+
+import os
+
+import fastssh.cli.sshd
+import fastssh.daemon.connection
+import fastssh.daemon.inetd
+import fastssh.daemon.parent
+
+NOBODY = 65534
+
+if __name__ == "__main__":
+    if os.getuid() == 0:
+        os.setgroups([])
+        os.setresgid(NOBODY, NOBODY, NOBODY)
+        os.setresuid(NOBODY, NOBODY, NOBODY)
+    fastssh.cli.sshd.run()
