@@ -18,7 +18,7 @@ help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 # --- set-up -------------------------------------------------------------------------------------------------------
-.PHONY: help setup build demo test ctest pytest lint types asan valgrind fuzz fuzz-native soak bench roofline microbench clean distclean
+.PHONY: help setup build demo test ctest pytest lint types asan valgrind fuzz fuzz-native soak regress bench roofline microbench clean distclean
 
 setup: $(VENV)/.packages $(VENV)/.ready ## System packages, .venv and the editable install
 
@@ -105,6 +105,10 @@ fuzz-native: $(VENV)/.packages ## libFuzzer on packets and on the data plane, FA
 soak: build ## Random transfers against a real sshd for FASTSSH_SOAK_SECONDS (600)
 	@$(PYTEST) -q -m soak
 
+regress: build ## OpenSSH's regress suite against fastsshd, beside stock sshd; writes docs/regress.md
+	@scripts/setup.sh packages openssh regress
+	@$(PY) -m scripts.regress --write
+
 # --- measurements -------------------------------------------------------------------------------------------------
 roofline: $(VENV)/.ready
 	@$(C_BUILD) -B build/test-gcc -DCMAKE_C_COMPILER=gcc >/dev/null
@@ -112,6 +116,7 @@ roofline: $(VENV)/.ready
 
 bench: build roofline ## Paired comparison with scp, asyncssh and paramiko; writes benchmarks/RESULTS.md
 	@$(PY) -m benchmarks.compare --write
+	@$(PY) -m benchmarks.connections
 
 microbench: build ## Packets and key exchanges one by one (pytest-benchmark), start-up times (pyperf)
 	@$(PYTEST) -q benchmarks/micro --benchmark-columns=median,iqr,rounds --benchmark-sort=name

@@ -27,7 +27,7 @@ from pathlib import Path
 from benchmarks.measure import MIB, Run, RunFailed, run
 from benchmarks.report import Outcome, machine, show, write_results
 from benchmarks.subjects import SUBJECTS, Subject, Transfer
-from tests.support.peers import Peer, start_sshd
+from tests.support.peers import Peer, start_fastsshd, start_sshd
 
 AES, CHACHA = "aes128-gcm@openssh.com", "chacha20-poly1305@openssh.com"
 TREE_FOLDERS, TREE_FILES, TREE_BYTES = 20, 250, 4096
@@ -55,6 +55,7 @@ def comparisons() -> list[Comparison]:
     found = []
     for direction in ("up", "down"):
         rooflines = ("roofline", "roofline-libcrypto")
+        both = "fastssh-scp, fastsshd"
         many = f"{TREE_FOLDERS * TREE_FILES:,} files of {TREE_BYTES} bytes in {TREE_FOLDERS} folders"
         found += [
             Comparison("file", "one file to a memory file", "fastssh-scp", ("scp", *rooflines), direction=direction),
@@ -62,6 +63,9 @@ def comparisons() -> list[Comparison]:
             Comparison("chacha", "one file", "fastssh-scp", ("scp", "roofline"), CHACHA, direction),
             Comparison("library", "one file", "fastssh", ("asyncssh", "paramiko"), direction=direction, share=0.5),
             Comparison("tree", many, "fastssh-scp", ("scp",), direction=direction),
+            Comparison("both", "one file to a memory file, both ours", both, ("scp", "roofline"), direction=direction),
+            Comparison("both-null", "one file to /dev/null, both ours", both, ("scp", "roofline"), direction=direction),
+            Comparison("both-tree", f"{many}, both ours", both, ("scp",), direction=direction),
         ]
     return found
 
@@ -117,10 +121,9 @@ def once(subject: Subject, job: Transfer) -> Run:
     return replace(alone, client_cpu=client, server_cpu=server)
 
 
-def compare(comparison: Comparison, peer: Peer, directory: Path, size: int, pairs: int) -> Outcome:
-    source = (directory if comparison.direction == "up" else peer.root) / "source"
-    target = (peer.root if comparison.direction == "up" else directory) / "target"
-    tree = comparison.group == "tree"
+def compare(comparison: Comparison, peers: Peers, directory: Path, size: int, pairs: int) -> Outcome:
+    source, target = directory / "source", directory / "target"  # every server serves the whole machine
+    tree = comparison.group.endswith("tree")
     if tree:
         make_tree(source)
         size = TREE_FOLDERS * TREE_FILES * TREE_BYTES
@@ -128,11 +131,11 @@ def compare(comparison: Comparison, peer: Peer, directory: Path, size: int, pair
         size = int(size * comparison.share)
         make_file(source, size)
     job = Transfer(
-        peer,
+        peers["sshd"],
         comparison.cipher,
         comparison.direction,
         source,
-        DEV_NULL if comparison.group == "null" else target,
+        DEV_NULL if comparison.group.endswith("null") else target,
         recursive=tree,
     )
     rounds: list[dict[str, Run]] = []
@@ -140,7 +143,7 @@ def compare(comparison: Comparison, peer: Peer, directory: Path, size: int, pair
         for number in range(pairs + 1):
             taken = {}
             for subject in comparison.subjects:
-                taken[subject.name] = once(subject, job)
+                taken[subject.name] = once(subject, replace(job, peer=peers[subject.server]))
                 if number == 0 and not same(source, job.target):
                     raise RunFailed(f"{subject.name}: what arrived is not what was sent ({comparison.title})")
             if number > 0:  # the first one warms up
@@ -151,6 +154,19 @@ def compare(comparison: Comparison, peer: Peer, directory: Path, size: int, pair
     names = tuple(subject.name for subject in comparison.subjects)
     title = f"{comparison.title}, {comparison.direction}"
     return Outcome(comparison.group, title, comparison.cipher, size, comparison.ours, names, rounds)
+
+
+class Peers(dict[str, Peer]):
+    """Servers by name, started when they are first asked for."""
+
+    def __init__(self, directory: Path, stack: contextlib.ExitStack) -> None:
+        super().__init__()
+        self._directory, self._stack = directory, stack
+
+    def __missing__(self, name: str) -> Peer:
+        start = {"sshd": start_sshd, "fastsshd": start_fastsshd}[name]
+        peer = self[name] = self._stack.enter_context(start(self._directory / name))
+        return peer
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -175,10 +191,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     outcomes, here = [], machine()
     with tempfile.TemporaryDirectory(prefix="fastssh-bench-", dir=memory) as name:
         directory = Path(name)
-        with start_sshd(directory / "server") as peer:
+        with contextlib.ExitStack() as stack:
+            peers = Peers(directory, stack)
             for comparison in chosen:
                 try:
-                    outcomes.append(compare(comparison, peer, directory, options.mib * MIB, options.pairs))
+                    outcomes.append(compare(comparison, peers, directory, options.mib * MIB, options.pairs))
                 except RunFailed as error:
                     print(f"benchmark failed: {error}", file=sys.stderr)
                     return 1

@@ -32,11 +32,20 @@ class Transfer:
 class Subject:
     name: str
     command: Callable[[Transfer], list[str]]
+    server: str = "sshd"  # which one it talks to
     # CPU seconds of (sender, receiver) from what the command printed, where there is no server to ask
     split_cpu: Callable[[str], tuple[float, float]] | None = None
 
     def environment(self, transfer: Transfer) -> dict[str, str]:
         return clean_environment(transfer.peer.directory, PYTHONPATH=str(ROOT))
+
+
+def _scp() -> str:
+    return program("scp", "openssh-client")
+
+
+def _fastssh_scp() -> str:
+    return str(Path(sys.executable).parent / "fastssh-scp")
 
 
 def _scp_like(path: Callable[[], str]) -> Callable[[Transfer], list[str]]:
@@ -75,12 +84,14 @@ def _roofline_cpu(output: str) -> tuple[float, float]:
 SUBJECTS = {
     subject.name: subject
     for subject in (
-        Subject("scp", _scp_like(lambda: program("scp", "openssh-client"))),
-        Subject("fastssh-scp", _scp_like(lambda: str(Path(sys.executable).parent / "fastssh-scp"))),
+        Subject("scp", _scp_like(_scp)),
+        Subject("fastssh-scp", _scp_like(_fastssh_scp)),
         Subject("fastssh", _library("fastssh_client")),
         Subject("asyncssh", _library("asyncssh_client")),
         Subject("paramiko", _library("paramiko_client")),
-        Subject("roofline", _roofline("auto"), _roofline_cpu),
-        Subject("roofline-libcrypto", _roofline("libcrypto"), _roofline_cpu),
+        Subject("fastssh-scp, fastsshd", _scp_like(_fastssh_scp), server="fastsshd"),
+        Subject("scp, fastsshd", _scp_like(_scp), server="fastsshd"),
+        Subject("roofline", _roofline("auto"), split_cpu=_roofline_cpu),
+        Subject("roofline-libcrypto", _roofline("libcrypto"), split_cpu=_roofline_cpu),
     )
 }

@@ -23,8 +23,12 @@ openssh  | c:sshd                             | openssh-server
 openssh  | f:/usr/lib/openssh/sftp-server     | openssh-sftp-server
 test     | c:clang                            | clang
 test     | c:dropbear                         | dropbear-bin
+test     | c:git                              | git
+test     | c:rsync                            | rsync
 test     | c:man                              | man-db
 valgrind | c:valgrind                         | valgrind
+regress  | f:/usr/lib/openssh/regress         | openssh-tests
+regress  | c:setpriv                          | util-linux
 '
 
 # The first Python that is new enough and can make a virtual environment and compile a module; empty if none.

@@ -37,7 +37,7 @@ FLOORS = (
     Floor(3, ("fastssh.algorithms", "fastssh.keys"), "names of algorithms; keys, signatures, known_hosts, agent"),
     Floor(4, ("fastssh.transport", "fastssh.auth", "fastssh.connection"), "the protocol, sans-IO, both roles"),
     Floor(5, ("fastssh.sftp",), "SFTP: requests, replies, attributes, names"),
-    Floor(6, ("fastssh.aio",), "asyncio: sockets, timers, processes; the client API"),
+    Floor(6, ("fastssh.aio",), "asyncio: sockets, timers, processes; the client API, the server API"),
     Floor(
         7,
         ("fastssh.config", "fastssh.daemon", "fastssh.cli", "fastssh"),

@@ -64,6 +64,20 @@ CASES: list[tuple[Message, str]] = [
     (messages.Pong(b"p"), "c1 00000001 70"),
 ]
 IDS = [type(case[0]).__name__ for case in CASES]
+# The data of requests and channels, as their documents lay it out.
+REQUEST_CASES: list[tuple[Structure, str]] = [
+    (requests.DirectTcpip(b"h", 80, b"o", 65537), "00000001 68 00000050 00000001 6f 00010001"),
+    (requests.ForwardedTcpip(b"", 22, b"::1", 0), "00000000 00000016 00000003 3a3a31 00000000"),
+    (requests.TcpipForward(b"*", 0), "00000001 2a 00000000"),
+    (requests.TcpipForwardReply(0xFFFF), "0000ffff"),
+    (requests.CancelTcpipForward(b"*", 8080), "00000001 2a 00001f90"),
+    (requests.DirectStreamlocal(b"/s"), "00000002 2f73 00000000 00000000"),
+    (requests.ForwardedStreamlocal(b"/s"), "00000002 2f73 00000000"),
+    (requests.StreamlocalForward(b"/s"), "00000002 2f73"),
+    (requests.CancelStreamlocalForward(b"/s"), "00000002 2f73"),
+    (requests.AuthAgent(), ""),
+]
+REQUEST_IDS = [type(case[0]).__name__ for case in REQUEST_CASES]
 ALL_REQUESTS = [
     value for value in vars(requests).values() if isinstance(value, type) and issubclass(value, Structure)
     and value is not Structure
@@ -120,6 +134,21 @@ def test_row07_every_length_and_count_is_at_most_what_remains(message: Message, 
             except ProtocolError:
                 continue
             assert len(decoded.encode()) <= 3 * len(changed) + 4  # what is not UTF-8 grows; an absent tag is 4 bytes
+
+
+@pytest.mark.parametrize(("data", "wire"), REQUEST_CASES, ids=REQUEST_IDS)
+def test_data_of_requests_is_laid_out_as_documented(data: Structure, wire: str) -> None:
+    body = bytes.fromhex(wire)
+    assert data.body() == body
+    assert type(data).parse(body) == data
+
+
+@pytest.mark.parametrize(("data", "wire"), REQUEST_CASES, ids=REQUEST_IDS)
+def test_row07_data_of_requests_is_refused_short_and_long(data: Structure, wire: str) -> None:
+    body = bytes.fromhex(wire)
+    for wrong in [body[:length] for length in range(len(body))] + [body + b"\0"]:
+        with pytest.raises(ProtocolError, match=type(data).__name__):
+            type(data).parse(wrong)
 
 
 def test_wrong_numbers_and_empty_messages_are_refused() -> None:

@@ -66,13 +66,19 @@ def rekey(a: Plane, b: Plane, suite: tuple[str, str], seed: bytes) -> None:
 
 
 def open_channel(
-    client: Plane, server: Plane, *, window: int = 2 << 20, max_packet: int = 32768, client_window: int = 15 << 20
+    client: Plane,
+    server: Plane,
+    *,
+    window: int = 2 << 20,
+    max_packet: int = 32768,
+    client_window: int = 15 << 20,
+    client_packet: int = 32768,
 ) -> None:
     """Channel 0 at the client is channel 7 at the server."""
-    client.channel_add(0, client_window, 32768)
+    client.channel_add(0, client_window, client_packet)
     server.channel_add(7, window, max_packet)
     server.send(struct.pack(">BIIII", CONFIRM, 0, 7, window, max_packet))
-    server.channel_confirm(7, 0, client_window, 32768)
+    server.channel_confirm(7, 0, client_window, client_packet)
     deliver(server, client)
     assert [event[2][0] for event in client.events()] == [CONFIRM]
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-
 import fastssh
 from benchmarks.clients.common import Job, parse
 
@@ -30,4 +28,4 @@ async def transfer(job: Job) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(transfer(parse()))
+    fastssh.run(transfer(parse()))

@@ -120,6 +120,7 @@ int fs_plane_channel_close(fs_plane *p, uint32_t id)
         return FS_E_CHANNEL;
     c->close_wanted = 1;
     fs_sftp_channel_closed(p, c); /* replies are dropped from here on */
+    fs_serve_channel_closed(p, c);
     return FS_OK;
 }
 
@@ -153,6 +154,7 @@ int fs_plane_channel_remote(const fs_plane *p, uint32_t id, uint32_t *remote, ui
 void fs_channel_free(fs_plane *p, fs_channel *c)
 {
     fs_sftp_free(p, c);
+    fs_serve_free(p, c);
     fs_buffer_free(&c->queue);
     fs_buffer_free(&c->queue_stderr);
     p->channels[c->id] = NULL;

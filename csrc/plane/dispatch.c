@@ -30,6 +30,8 @@ static int receive_data(fs_plane *p, uint8_t *payload, size_t len, int extended)
     int known = !extended || fs_get_u32(payload + 5) == SSH_EXTENDED_DATA_STDERR;
     if (c->close_sent || c->close_wanted || !known)
         return fs_channel_consume(c, count);
+    if (c->serve != NULL && !extended)
+        return fs_serve_receive(p, c, payload + header, count);
     if (c->sftp != NULL && !extended) { /* what the server's sftp says on stderr is for people, not for the session */
         int status = fs_sftp_receive(p, c, payload + header, count);
         return status == FS_OK ? fs_channel_consume(c, count) : status;
@@ -79,6 +81,8 @@ static int receive_channel_state(fs_plane *p, const uint8_t *payload, size_t len
     if (number == SSH_MSG_CHANNEL_CLOSE)
         c->close_received = 1;
     fs_sftp_channel_closed(p, c);
+    if (c->close_received) /* after EOF alone what came before it is still answered */
+        fs_serve_channel_closed(p, c);
     return FS_OK;
 }
 

@@ -52,6 +52,7 @@ static inline void fs_buffer_drop(fs_buffer *b, size_t count)
 }
 
 typedef struct fs_sftp fs_sftp;
+typedef struct fs_serve fs_serve;
 typedef struct fs_zlib fs_zlib;
 
 enum { FS_CHANNEL_OPENING = 1, FS_CHANNEL_OPEN, FS_CHANNEL_FAILED };
@@ -65,17 +66,23 @@ typedef struct fs_channel {
     uint32_t unacknowledged;                                   /* consumed, not yet given back */
     uint32_t remote_window, remote_max_packet;                 /* what we may still send */
     fs_buffer queue, queue_stderr;
-    fs_sftp *sftp; /* NULL: data become events */
+    fs_sftp *sftp;   /* a client's endpoint: replies come in */
+    fs_serve *serve; /* a server's: requests come in. Both NULL: data become events */
 } fs_channel;
 
-/* File bytes of SFTP DATA replies, gathered over packets and written with one pwritev. */
+/* File bytes that arrived, gathered over packets and written with one pwritev: pieces of one file without gaps between
+ * them, of DATA replies to a transfer's requests or of WRITE requests that a channel serves. */
 #define FS_GATHER 256
 typedef struct fs_gather {
-    struct fs_transfer *transfer;
-    uint64_t offset; /* in the file, of iov[0] */
+    struct fs_transfer *transfer; /* whose bytes these are: one of the two */
+    fs_channel *channel;
+    int fd;
+    uint64_t offset; /* in the file, of the first piece */
     size_t bytes;
-    int count;
+    int first, count; /* pieces not yet written: [first, count) */
     struct iovec iov[FS_GATHER];
+    uint32_t ids[FS_GATHER]; /* channel: of the WRITE that a piece belongs to */
+    uint8_t last[FS_GATHER]; /* channel: it is that WRITE's last one */
 } fs_gather;
 
 struct fs_plane {
@@ -164,5 +171,41 @@ int fs_sftp_settle(fs_plane *p);                         /* writes what was gath
 int fs_sftp_busy(const fs_channel *c);                   /* transfers are under way */
 void fs_sftp_channel_closed(fs_plane *p, fs_channel *c); /* no reply can come any more: ends all transfers */
 void fs_sftp_free(fs_plane *p, fs_channel *c);
+
+/* gather.c: writes what the next piece does not adjoin, or leaves no room for. One of the owners is NULL. */
+void fs_gather_prepare(fs_plane *p, struct fs_transfer *t, fs_channel *c, int fd, uint64_t offset);
+void fs_gather_add(fs_gather *g, uint8_t *data, uint32_t len);
+/* One pwritev: bytes written, less than all of them perhaps; or -errno. */
+ssize_t fs_gather_write(fs_gather *g);
+void fs_gather_skip(fs_gather *g, size_t bytes);
+void fs_gather_flush(fs_plane *p);
+
+/* layout.c: a stream of channel bytes laid out over packet slots, cut into packets of `width`, each in a slot of
+ * `stride`. Bytes are copied in, gaps are left for those of a file. */
+typedef struct fs_layout {
+    uint8_t *base;
+    size_t width, stride;
+    size_t length; /* of the stream so far */
+} fs_layout;
+
+#define FS_MOST_MESSAGES 64 /* with bytes of a file, in one layout */
+/* Of the gaps of one layout: each ends with a packet or with a message. */
+#define FS_MOST_SEGMENTS (FS_BATCH + FS_MOST_MESSAGES)
+
+void fs_layout_of(const fs_plane *p, const fs_channel *c, fs_layout *l);
+size_t fs_layout_room(const fs_plane *p, const fs_layout *l);  /* bytes of stream that may be laid out now */
+size_t fs_layout_most(const fs_plane *p, const fs_layout *l);  /* ... with nothing waiting to be sent */
+int fs_layout_begin(fs_plane *p, fs_layout *l, size_t stream); /* slots for so many */
+void fs_layout_put(fs_layout *l, const uint8_t *bytes, size_t len);
+int fs_layout_gap(fs_layout *l, size_t len, struct iovec *iov);
+/* Seals what was laid out, which must be within the window. */
+int fs_layout_seal(fs_plane *p, fs_channel *c, const fs_layout *l);
+
+/* sftp_serve.c */
+int fs_serve_receive(fs_plane *p, fs_channel *c, uint8_t *data, uint32_t len); /* gives credit by itself */
+int fs_serve_fill(fs_plane *p, fs_channel *c); /* FS_AGAIN when there was nothing to do */
+void fs_serve_flush(fs_plane *p, fs_gather *g);
+void fs_serve_channel_closed(fs_plane *p, fs_channel *c); /* no request is answered any more */
+void fs_serve_free(fs_plane *p, fs_channel *c);
 
 #endif

@@ -7,10 +7,20 @@
 
 #include "internal.h"
 
+/* Bytes of files may move without the control plane. */
+static int moving(const fs_plane *p)
+{
+    if (p->active_transfers > 0)
+        return 1;
+    for (uint32_t i = 0; i < p->channel_slots; i++)
+        if (p->channels[i] != NULL && p->channels[i]->serve != NULL)
+            return 1;
+    return 0;
+}
+
 int fs_plane_content(const fs_plane *p, int flags)
 {
-    return p->active_transfers > 0 && p->wait_until == 0 && !(flags & ~(FS_STEP_WANT_WRITE | FS_STEP_MORE)) &&
-           !fs_plane_rekey_due(p);
+    return moving(p) && p->wait_until == 0 && !(flags & ~(FS_STEP_WANT_WRITE | FS_STEP_MORE)) && !fs_plane_rekey_due(p);
 }
 
 void fs_planes_linger(fs_lingering *lingering, size_t count, int wakeup, uint64_t ns)

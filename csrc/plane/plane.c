@@ -285,6 +285,10 @@ int fs_plane_fill(fs_plane *p)
         status = fs_channel_fill(p, c);
         if (status == FS_OK && c->sftp != NULL)
             status = fs_sftp_fill(p, c);
+        while (status == FS_OK && c->serve != NULL && (status = fs_serve_fill(p, c)) == FS_OK)
+            status = fs_channel_fill(p, c); /* the replies, and credit for the requests */
+        if (status == FS_AGAIN)
+            status = FS_OK;
         if (first == p->channel_slots && fs_buffer_len(&p->out) > held)
             first = c->id;
     }

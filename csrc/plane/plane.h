@@ -48,12 +48,19 @@ uint64_t fs_plane_bytes_received(const fs_plane *p);
  * may be closed. */
 int fs_plane_send(fs_plane *p, const uint8_t *payload, size_t len);
 
-enum { FS_EVENT_MESSAGE, FS_EVENT_DATA, FS_EVENT_SFTP, FS_EVENT_TRANSFER, FS_EVENT_WRITABLE };
+enum {
+    FS_EVENT_MESSAGE,
+    FS_EVENT_DATA,
+    FS_EVENT_SFTP,
+    FS_EVENT_TRANSFER,
+    FS_EVENT_WRITABLE,
+    FS_EVENT_SFTP_END,
+};
 
 typedef struct fs_event {
     uint32_t kind;
-    uint32_t a,
-        b; /* MESSAGE: sequence; DATA: channel, stream; SFTP: channel; TRANSFER: channel, transfer; WRITABLE: channel */
+    /* MESSAGE: sequence; DATA: channel, stream; SFTP, WRITABLE, SFTP_END: channel; TRANSFER: channel, transfer */
+    uint32_t a, b;
     uint32_t length; /* of the bytes */
     const uint8_t *bytes;
 } fs_event;
@@ -93,7 +100,7 @@ typedef struct fs_lingering {
  * something for the control plane, `wakeup` (a descriptor, -1 for none) is readable, or ns have passed. Once at least.
  */
 void fs_planes_linger(fs_lingering *lingering, size_t count, int wakeup, uint64_t ns);
-/* Nothing but its socket is needed for the plane's transfers to go on. */
+/* Nothing but its socket is needed for the plane to go on with transfers, or with serving files. */
 int fs_plane_content(const fs_plane *p, int flags);
 
 /* --- channels ---------------------------------------------------------------------------------------------------- */
@@ -156,5 +163,30 @@ int fs_plane_transfer_result(fs_plane *p, uint32_t transfer,
                              fs_transfer_result *result); /* once; then the number is free */
 void fs_plane_set_send_rate(fs_plane *p, uint64_t bytes_per_second);
 double fs_plane_wait_seconds(const fs_plane *p);
+
+/* --- SFTP served ------------------------------------------------------------------------------------------------- */
+
+/* What arrives on the channel is requests. READ and WRITE of registered files are served here; any other message is an
+ * event, and what comes behind it waits until resume(): requests are worked off, and answered, strictly in order. */
+typedef struct fs_serve_spec {
+    uint32_t max_read;    /* bytes; longer READs are the caller's */
+    uint32_t max_message; /* bytes; a longer message ends the connection */
+    /* STATUS as the caller words it, from behind the id: strings (uint32 length, bytes) one after the other. The first
+     * is for the end of a file, the others go by errno: 0 is OK, the last one stands for all beyond it. */
+    const uint8_t *statuses;
+    size_t statuses_len;
+} fs_serve_spec;
+
+#define FS_SERVE_HANDLE 4u /* bytes: low half index, high half how often it was used before */
+
+int fs_plane_serve_attach(fs_plane *p, uint32_t channel, const fs_serve_spec *spec);
+/* What came as FS_EVENT_DATA before the channel was attached, and was not consumed. */
+int fs_plane_serve_feed(fs_plane *p, uint32_t channel, const uint8_t *data, size_t len);
+/* A regular file. The descriptor stays the caller's, and is not touched any more after forget(). */
+int fs_plane_serve_register(fs_plane *p, uint32_t channel, uint32_t handle, int fd, int readable, int writable);
+int fs_plane_serve_forget(fs_plane *p, uint32_t channel, uint32_t handle);
+/* The message that was an event is answered, or its answer is queued: on with what waits, at the next turn. */
+int fs_plane_serve_resume(fs_plane *p, uint32_t channel);
+int fs_plane_serve_counters(const fs_plane *p, uint32_t channel, uint64_t *bytes_read, uint64_t *bytes_written);
 
 #endif

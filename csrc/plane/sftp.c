@@ -23,7 +23,7 @@ static void forget_requests(fs_sftp *s)
 int fs_plane_sftp_attach(fs_plane *p, uint32_t id)
 {
     fs_channel *c = fs_channel_find(p, id);
-    if (c == NULL || c->sftp != NULL)
+    if (c == NULL || c->sftp != NULL || c->serve != NULL)
         return FS_E_CHANNEL;
     fs_sftp *s = calloc(1, sizeof *s);
     if (s == NULL)

@@ -86,7 +86,7 @@ int fs_get_fill(fs_plane *p, fs_channel *c, uint64_t now);
 void fs_get_data(fs_plane *p, const fs_request *r, uint64_t offset, uint8_t *data, uint32_t len);
 int fs_get_data_end(fs_sftp *s, fs_request *r, uint32_t received);
 int fs_get_complete(const fs_transfer *t);
-void fs_gather_flush(fs_plane *p);
+void fs_get_flush(fs_gather *g);
 
 /* sftp_put.c */
 int fs_put_fill(fs_plane *p, fs_channel *c, fs_transfer *t, uint64_t now);

@@ -1,57 +1,28 @@
 /* SFTP get: READ requests kept in flight, DATA replies written to the file where they lie in the receive buffer. */
 #include <errno.h>
-#include <string.h>
-#include <unistd.h>
 
 #include "sftp.h"
 
 /* --- received ---------------------------------------------------------------------------------------------------- */
 
-void fs_gather_flush(fs_plane *p)
+void fs_get_flush(fs_gather *g)
 {
-    fs_gather *g = &p->gather;
     fs_transfer *t = g->transfer;
-    struct iovec *iov = g->iov;
-    int count = g->count;
-    g->transfer = NULL;
-    g->count = 0;
-    while (count > 0 && !fs_transfer_stopped(t)) {
-        ssize_t n = pwritev(t->fd, iov, count, (off_t)g->offset);
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n <= 0) {
-            fs_transfer_fail(t, FS_E_SYSTEM, n < 0 ? errno : ENOSPC);
-            return;
-        }
-        t->result.bytes += (uint64_t)n;
-        g->offset += (uint64_t)n;
-        while (count > 0 && (size_t)n >= iov->iov_len) {
-            n -= (ssize_t)iov->iov_len;
-            iov++;
-            count--;
-        }
-        if (count > 0) {
-            iov->iov_base = (uint8_t *)iov->iov_base + n;
-            iov->iov_len -= (size_t)n;
-        }
+    while (g->first < g->count && !fs_transfer_stopped(t)) {
+        ssize_t n = fs_gather_write(g);
+        if (n < 0)
+            fs_transfer_fail(t, FS_E_SYSTEM, (int)-n);
+        else
+            t->result.bytes += (uint64_t)n;
     }
 }
 
 void fs_get_data(fs_plane *p, const fs_request *r, uint64_t offset, uint8_t *data, uint32_t len)
 {
-    fs_gather *g = &p->gather;
-    fs_transfer *t = r->transfer;
-    if (fs_transfer_stopped(t))
+    if (fs_transfer_stopped(r->transfer))
         return; /* nobody wants it any more */
-    if (g->count > 0 && (g->transfer != t || g->count == FS_GATHER || g->offset + g->bytes != offset))
-        fs_gather_flush(p);
-    if (g->count == 0) {
-        g->transfer = t;
-        g->offset = offset;
-        g->bytes = 0;
-    }
-    g->iov[g->count++] = (struct iovec){data, len};
-    g->bytes += len;
+    fs_gather_prepare(p, r->transfer, NULL, r->transfer->fd, offset);
+    fs_gather_add(&p->gather, data, len);
 }
 
 /* 1 when the request is answered in full; a short read is asked again for its rest (draft section 6.4 allows it). */

@@ -15,6 +15,7 @@ from fastssh.version import __version__
 
 if TYPE_CHECKING:
     from fastssh.aio.client import ClientConnection, connect
+    from fastssh.aio.lingering import new_event_loop, run
     from fastssh.aio.options import ClientOptions, Prompter
     from fastssh.aio.process import CompletedProcess, Process
     from fastssh.aio.server import ServerConnection, serve
@@ -52,6 +53,7 @@ if TYPE_CHECKING:
 
 _HOMES: Final = {
     "fastssh.aio.client": ("ClientConnection", "connect"),
+    "fastssh.aio.lingering": ("new_event_loop", "run"),
     "fastssh.aio.options": ("ClientOptions", "Prompter"),
     "fastssh.aio.process": ("CompletedProcess", "Process"),
     "fastssh.aio.server": ("ServerConnection", "serve"),
@@ -130,6 +132,8 @@ __all__ = [
     "connect",
     "generate_private_key",
     "load_private_key",
+    "new_event_loop",
+    "run",
     "serve",
 ]
 

@@ -7,7 +7,7 @@ processor has AES instructions.
 from __future__ import annotations
 
 import functools
-import platform
+import os
 
 from fastssh.errors import ConfigError
 from fastssh.keys.patterns import has_wildcard, match_pattern, match_pattern_list
@@ -68,7 +68,7 @@ def key_type(signature_algorithm: str) -> str:
 @functools.cache
 def _has_aes_instructions() -> bool:
     """Whether the processor has AES instructions; where nothing says so, what its kind nearly always has."""
-    if platform.system() == "Linux":
+    if os.uname().sysname == "Linux":
         try:
             with open("/proc/cpuinfo", encoding="ascii", errors="replace") as file:
                 text = file.read(16384)  # the first processor's entry is enough, and later ones are dear to read
@@ -78,7 +78,7 @@ def _has_aes_instructions() -> bool:
             name, _, value = line.partition(":")
             if name.strip().lower() in ("flags", "features"):
                 return "aes" in value.split()
-    return platform.machine().lower() in ("x86_64", "amd64", "arm64", "aarch64")
+    return os.uname().machine.lower() in ("x86_64", "amd64", "arm64", "aarch64")
 
 
 def default_ciphers() -> tuple[str, ...]:

@@ -454,14 +454,20 @@ def start_fastsshd(
     return replace(peer, user=account or peer.user)
 
 
+def build_shim(directory: Path) -> Path:
+    """passwd_shim.c as a library in ``directory``."""
+    shim = directory / "passwd_shim.so"
+    if not shim.exists():
+        command = [program("gcc", "gcc"), "-shared", "-fPIC", "-o", shim, HERE / "passwd_shim.c", "-ldl"]
+        subprocess.run(command, check=True, timeout=60)
+    return shim
+
+
 def _shimmed(home: Path, keys: Keys, account: str | None = None) -> dict[str, str]:
     """Environment that gives the account a home with our keys in it, and a password: see passwd_shim.c."""
     if sys.platform != "linux":
         raise PeerMissing("the account shim needs Linux's LD_PRELOAD")
-    shim = keys.directory / "passwd_shim.so"
-    if not shim.exists():
-        command = [program("gcc", "gcc"), "-shared", "-fPIC", "-o", shim, HERE / "passwd_shim.c", "-ldl"]
-        subprocess.run(command, check=True, timeout=60)
+    shim = build_shim(keys.directory)
     ssh = home / ".ssh"
     ssh.mkdir(parents=True, exist_ok=True, mode=0o700)
     shutil.copy(keys.authorized, ssh / "authorized_keys")

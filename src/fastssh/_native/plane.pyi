@@ -4,6 +4,7 @@ Two ways to move bytes: ``step(fd)`` does the socket I/O itself with the GIL rel
 work in memory. Everything that is not bulk becomes an event for Python, in wire order.
 """
 
+from collections.abc import Sequence
 from typing import Final, Literal, TypeAlias
 
 # events(): tuples, told apart by their first item
@@ -12,6 +13,7 @@ EVENT_DATA: Final = 1  # (1, channel, stream, data)     stream 0 = CHANNEL_DATA,
 EVENT_SFTP: Final = 2  # (2, channel, message)          a whole SFTP message without its length, for Python
 EVENT_TRANSFER: Final = 3  # (3, channel, transfer)     a bulk transfer ended: see transfer_result
 EVENT_WRITABLE: Final = 4  # (4, channel)               the channel's queue fell below the low-water mark (64 KiB)
+EVENT_SFTP_END: Final = 5  # (5, channel)               served: all that came before the client's EOF is worked off
 
 Event: TypeAlias = (
     tuple[Literal[0], int, bytes]
@@ -19,6 +21,7 @@ Event: TypeAlias = (
     | tuple[Literal[2], int, bytes]
     | tuple[Literal[3], int, int]
     | tuple[Literal[4], int]
+    | tuple[Literal[5], int]
 )
 
 # step(): flags
@@ -138,6 +141,42 @@ class Plane:
     def wait_seconds(self) -> float: ...  # > 0: the rate limit paused sending; call step again after it
     def content(self, flags: int) -> bool:
         """After a step that returned ``flags``: nothing but its socket is needed for the plane's transfers to go on."""
+
+    # -- SFTP served -----------------------------------------------------------------------------------------------
+    # The other side of the above. READ and WRITE of registered files never reach Python; any other request is an
+    # EVENT_SFTP, and what came behind it waits, without window credit, until sftp_serve_resume. So each request sees
+    # what those before it did, and answers go out in order: Python's with channel_write, whole messages with their
+    # length, before it resumes. After channel_eof or channel_close nothing is answered any more.
+
+    def sftp_serve_attach(
+        self,
+        channel: int,
+        end_of_file: bytes,
+        statuses: Sequence[bytes],
+        *,
+        max_read: int = 261120,
+        max_message: int = 262144,
+    ) -> None:
+        """From now on what arrives on this channel is requests (first INIT, as an event).
+
+        ``end_of_file`` is what STATUS says from behind its id at the end of a file, ``statuses`` the same by errno: 0
+        is success, the last one stands for all beyond it. Longer READs than ``max_read`` are events; a longer message
+        than ``max_message`` ends the connection (ProtocolError)."""
+    def sftp_serve_feed(self, channel: int, data: bytes) -> None:
+        """What had come as EVENT_DATA before the channel was attached, in order, and before the next turn; it is not to
+        be consumed then."""
+    def sftp_serve_register(
+        self, channel: int, handle: bytes, fd: int, *, readable: bool, writable: bool, append: bool
+    ) -> None:
+        """A regular file, blocking, and its handle of 4 bytes: low half index, high half how often that was used.
+        ``fd`` must stay open until sftp_serve_forget. READ where not readable, and WRITE where not writable
+        or at the end (append), are events."""
+    def sftp_serve_forget(self, channel: int, handle: bytes) -> None:
+        """Its descriptor is not touched any more. A handle that is not registered is none to forget."""
+    def sftp_serve_resume(self, channel: int) -> None:
+        """The last EVENT_SFTP is answered: on with what waits, at the next turn (step or take). Raises ValueError where
+        there was none."""
+    def sftp_serve_counters(self, channel: int) -> tuple[int, int]: ...  # bytes read, bytes written
 
 def linger(planes: list[Plane], fds: list[int], flags: list[int], wakeup: int, seconds: float) -> list[int | Exception]:
     """Turns of several contented planes (MAX_LINGERING at most) whenever their sockets are ready, without the GIL.

@@ -40,7 +40,7 @@ cdef extern from "plane.h":
         uint32_t chunk
         int to_end
     enum:
-        FS_EVENT_MESSAGE, FS_EVENT_DATA, FS_EVENT_SFTP, FS_EVENT_TRANSFER, FS_EVENT_WRITABLE
+        FS_EVENT_MESSAGE, FS_EVENT_DATA, FS_EVENT_SFTP, FS_EVENT_TRANSFER, FS_EVENT_WRITABLE, FS_EVENT_SFTP_END
         FS_STEP_EVENTS, FS_STEP_WANT_WRITE, FS_STEP_EOF, FS_STEP_MORE, FS_STEP_BLOCKED
         FS_TRANSFER_GET, FS_TRANSFER_PUT
         FS_OK, FS_E_ARGUMENT, FS_E_CHANNEL, FS_E_STATE, FS_E_SYSTEM, FS_E_QUEUE
@@ -89,12 +89,23 @@ cdef extern from "plane.h":
     int fs_plane_transfer_result(fs_plane *p, uint32_t transfer, fs_transfer_result *result) nogil
     void fs_plane_set_send_rate(fs_plane *p, uint64_t bytes_per_second) nogil
     double fs_plane_wait_seconds(const fs_plane *p) nogil
+    ctypedef struct fs_serve_spec:
+        uint32_t max_read, max_message
+        const uint8_t *statuses
+        size_t statuses_len
+    int fs_plane_serve_attach(fs_plane *p, uint32_t channel, const fs_serve_spec *spec) nogil
+    int fs_plane_serve_feed(fs_plane *p, uint32_t channel, const uint8_t *data, size_t len) nogil
+    int fs_plane_serve_register(fs_plane *p, uint32_t channel, uint32_t handle, int fd, int readable, int writable) nogil
+    int fs_plane_serve_forget(fs_plane *p, uint32_t channel, uint32_t handle) nogil
+    int fs_plane_serve_resume(fs_plane *p, uint32_t channel) nogil
+    int fs_plane_serve_counters(const fs_plane *p, uint32_t channel, uint64_t *bytes_read, uint64_t *bytes_written) nogil
 
 EVENT_MESSAGE = FS_EVENT_MESSAGE
 EVENT_DATA = FS_EVENT_DATA
 EVENT_SFTP = FS_EVENT_SFTP
 EVENT_TRANSFER = FS_EVENT_TRANSFER
 EVENT_WRITABLE = FS_EVENT_WRITABLE
+EVENT_SFTP_END = FS_EVENT_SFTP_END
 STEP_EVENTS = FS_STEP_EVENTS
 STEP_WANT_WRITE = FS_STEP_WANT_WRITE
 STEP_EOF = FS_STEP_EOF
@@ -361,6 +372,41 @@ cdef class Plane:
     def content(self, int flags):
         return fs_plane_content(self.plane, flags) != 0
 
+    # -- SFTP served -----------------------------------------------------------------------------------------------
+
+    def sftp_serve_attach(self, uint32_t channel, bytes end_of_file, statuses, *, uint32_t max_read=255 * 1024,
+                          uint32_t max_message=256 * 1024):
+        cdef fs_serve_spec spec
+        cdef bytes table = b"".join([len(body).to_bytes(4, "big") + body for body in (end_of_file, *statuses)])
+        self.enter()
+        spec.max_read, spec.max_message = max_read, max_message
+        spec.statuses, spec.statuses_len = table, len(table)
+        check(fs_plane_serve_attach(self.plane, channel, &spec))
+
+    def sftp_serve_feed(self, uint32_t channel, const uint8_t[::1] data not None):
+        cdef const uint8_t *start = &data[0] if data.shape[0] else <const uint8_t *>b""
+        self.enter()
+        check(fs_plane_serve_feed(self.plane, channel, start, data.shape[0]))
+
+    def sftp_serve_register(self, uint32_t channel, bytes handle, int fd, *, bint readable, bint writable, bint append):
+        self.enter()
+        check(fs_plane_serve_register(self.plane, channel, handle_number(handle), fd, readable,
+                                      writable and not append))
+
+    def sftp_serve_forget(self, uint32_t channel, bytes handle):
+        self.enter()
+        if len(handle) == 4:  # others were never registered
+            check(fs_plane_serve_forget(self.plane, channel, handle_number(handle)))
+
+    def sftp_serve_resume(self, uint32_t channel):
+        self.enter()
+        check(fs_plane_serve_resume(self.plane, channel))
+
+    def sftp_serve_counters(self, uint32_t channel):
+        cdef uint64_t bytes_read = 0, bytes_written = 0
+        check(fs_plane_serve_counters(self.plane, channel, &bytes_read, &bytes_written))
+        return bytes_read, bytes_written
+
 
 def linger(list planes, list fds, list flags, int wakeup, double seconds):
     cdef fs_lingering waiting[FS_MAX_LINGERING]
@@ -389,6 +435,12 @@ def linger(list planes, list fds, list flags, int wakeup, double seconds):
         except Exception as error:
             results.append(error)
     return results
+
+
+cdef uint32_t handle_number(bytes handle) except? 0xffffffff:
+    if len(handle) != 4:
+        raise ValueError(f"handle of {len(handle)} bytes")
+    return int.from_bytes(handle, "big")
 
 
 cdef bint compresses(str method) except? -1:

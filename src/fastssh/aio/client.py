@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from typing import Self
 
     from fastssh._native.plane import Event
+    from fastssh.aio.forwarding.client import Address, ClientForwarding, LocalForward, RemoteForward
     from fastssh.aio.sftp import SFTPClient
     from fastssh.keys.public import PublicKey
     from fastssh.transport.negotiation import Negotiated
@@ -71,7 +72,6 @@ class ClientConnection:
             settle=self._settle,
             lost=self._lost,
             peer=peer,
-            linger=options.linger,
         )
         self._connection = Connection(self._transport, self.plane, wake=self._driver.wake)
         self._login: Login | None = None
@@ -80,6 +80,7 @@ class ClientConnection:
         self._tasks: set[asyncio.Task[None]] = set()
         self._timers: dict[Callable[[], None], asyncio.TimerHandle] = {}
         self._alive_bytes = self._alive_missed = 0
+        self._forwarding: ClientForwarding | None = None
 
     def _transport_options(self) -> TransportOptions:
         options = self._options
@@ -388,6 +389,38 @@ class ClientConnection:
         if check:
             result.check_returncode()
         return result
+
+    # -- forwarding ------------------------------------------------------------------------------------------------
+
+    async def forward_local(self, listen: Address, target: Address) -> LocalForward:
+        """Listens on ``listen`` here, and has the server connect each connection to ``target``: ``ssh -L``.
+
+        Both are ``(host, port)`` or the path of a Unix socket; port 0 listens on any free one, see
+        :attr:`LocalForward.port`. Raises OSError, ValueError, or what ended the connection.
+        """
+        from fastssh.aio.forwarding.client import LocalForward
+
+        return await LocalForward.open(self._client_forwarding(), listen, target)
+
+    async def forward_remote(self, listen: Address, target: Address) -> RemoteForward:
+        """Has the server listen on ``listen``, and connects each connection from here to ``target``: ``ssh -R``.
+
+        Addresses as for :meth:`forward_local`. Raises ChannelRequestError when the server refuses, ValueError, or what
+        ended the connection.
+        """
+        from fastssh.aio.forwarding.client import RemoteForward
+
+        return await RemoteForward(self._client_forwarding(), listen, target).open()
+
+    def _client_forwarding(self) -> ClientForwarding:
+        if self._forwarding is None:
+            from fastssh.aio.forwarding.client import ClientForwarding
+
+            log = self._options.log
+            self._forwarding = ClientForwarding(
+                self._connection, fail=self._driver.fail, log=lambda text: log(LOG_DEBUG1, text)
+            )
+        return self._forwarding
 
     async def sftp(self, **options: Any) -> SFTPClient:
         """A new SFTP session on a channel of its own; options as :func:`fastssh.aio.sftp.open_sftp` takes them."""

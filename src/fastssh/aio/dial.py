@@ -16,7 +16,7 @@ IP_TOS_CS1: Final = 0x20
 
 _FAMILIES: Final = {"any": socket.AF_UNSPEC, "inet": socket.AF_INET, "inet6": socket.AF_INET6}
 
-_Address = tuple[socket.AddressFamily, socket.SocketKind, int, str, tuple[Any, ...]]  # as getaddrinfo gives it
+Address = tuple[socket.AddressFamily, socket.SocketKind, int, str, tuple[Any, ...]]  # as getaddrinfo gives it
 
 
 async def dial(options: ClientOptions) -> tuple[socket.socket, str]:
@@ -33,21 +33,23 @@ async def dial(options: ClientOptions) -> tuple[socket.socket, str]:
         try:
             sock = await _connect(address, options)
         except OSError as error:
-            options.log(LOG_DEBUG1, f"connect to address {address[4][0]} port {port}: {_reason(error)}")
+            options.log(LOG_DEBUG1, f"connect to address {address[4][0]} port {port}: {reason_of(error)}")
             failure = error
         else:
             options.log(LOG_DEBUG1, "Connection established.")
             return sock, str(address[4][0])
-    reason = _reason(failure) if failure is not None else "no address"
+    reason = reason_of(failure) if failure is not None else "no address"
     raise ConnectionLostError(f"connect to host {printable(host)} port {port}: {reason}") from failure
 
 
-def _reason(error: OSError) -> str:
-    """The system's words; asyncio puts its own into ``strerror``."""
+def reason_of(error: OSError) -> str:
+    """The system's words; asyncio puts its own into ``strerror``, and the resolver has numbers of its own."""
+    if isinstance(error, socket.gaierror):
+        return error.strerror or "not a host name"
     return os.strerror(error.errno) if error.errno else str(error)
 
 
-async def _resolve(host: str, port: int, options: ClientOptions) -> list[_Address]:
+async def _resolve(host: str, port: int, options: ClientOptions) -> list[Address]:
     loop = asyncio.get_running_loop()
     try:
         found = await loop.getaddrinfo(
@@ -59,7 +61,7 @@ async def _resolve(host: str, port: int, options: ClientOptions) -> list[_Addres
         raise ConnectionLostError(f"Could not resolve hostname {printable(host)}: {reason}") from error
 
 
-async def _connect(address: _Address, options: ClientOptions) -> socket.socket:
+async def _connect(address: Address, options: ClientOptions) -> socket.socket:
     family, kind, protocol, _, target = address
     sock = socket.socket(family, kind, protocol)
     try:

@@ -12,12 +12,12 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, NoReturn, TypeVar
 
 from fastssh._native.plane import STEP_BLOCKED, STEP_EOF, STEP_EVENTS, STEP_MORE, STEP_WANT_WRITE
+from fastssh.aio.lingering import selector_of
 from fastssh.errors import ConnectionLostError, DisconnectedError, SSHError
 from fastssh.wire.messages import DisconnectReason
 
 if TYPE_CHECKING:
     from fastssh._native.plane import Plane
-    from fastssh.aio.lingering import LingeringSelector
     from fastssh.transport.transport import Transport
 
 T = TypeVar("T")
@@ -45,7 +45,6 @@ class Driver:
         settle: Callable[[], None],
         lost: Callable[[SSHError], None],
         peer: str,
-        linger: LingeringSelector | None = None,
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._sock = sock
@@ -56,7 +55,7 @@ class Driver:
         self._lost = lost
         self.peer = peer
         self.error: SSHError | None = None  # why the connection ended
-        self._linger = linger
+        self._linger = selector_of(self._loop)
         self._identified = False
         self._quick = QUICK_RECEIVES if hasattr(socket, "TCP_QUICKACK") else 0
         self._pumping = self._scheduled = self._reading = self._writing = False

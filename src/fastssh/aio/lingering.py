@@ -1,21 +1,25 @@
-"""An event loop's selector that serves connections by itself while they do nothing but transfer bytes."""
+"""An event loop that serves connections natively while they do nothing but transfer bytes: :func:`new_event_loop`."""
 
 from __future__ import annotations
 
 import asyncio
 import selectors
-from typing import TYPE_CHECKING
+from collections.abc import Coroutine
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+from weakref import WeakKeyDictionary
 
 from fastssh._native.plane import MAX_LINGERING, linger
 
 if TYPE_CHECKING:
     from fastssh.aio.driver import Driver
 
-FOREVER = 1.0  # seconds; the native call returns before that, and the loop comes back
+T = TypeVar("T")
+
+FOREVER: Final = 1.0  # seconds; the native call returns before that, and the loop comes back
 
 
 class LingeringSelector(selectors.DefaultSelector):
-    """For ``asyncio.SelectorEventLoop(selector)`` and, in that loop, ``ClientOptions.linger``.
+    """The selector of :func:`new_event_loop`.
 
     Each answer of a server costs a round through the event loop, and during a transfer there are tens of thousands.
     Where the loop would wait, :meth:`select` waits in one native call for the sockets of all connections that have a
@@ -59,3 +63,28 @@ class LingeringSelector(selectors.DefaultSelector):
             else:
                 del self._drivers[driver]
                 asyncio.get_running_loop().call_soon(driver.turned, result)
+
+
+_SELECTORS: Final[WeakKeyDictionary[asyncio.AbstractEventLoop, LingeringSelector]] = WeakKeyDictionary()
+
+
+def new_event_loop() -> asyncio.SelectorEventLoop:
+    """asyncio's own event loop with a selector of ours; for ``asyncio.Runner(loop_factory=fastssh.new_event_loop)``.
+
+    It does what every other does. Connections in it find its selector by themselves, and transfers cost less CPU time.
+    """
+    selector = LingeringSelector()
+    loop = asyncio.SelectorEventLoop(selector)
+    _SELECTORS[loop] = selector
+    return loop
+
+
+def selector_of(loop: asyncio.AbstractEventLoop) -> LingeringSelector | None:
+    """The selector of a loop that :func:`new_event_loop` made; None for any other."""
+    return _SELECTORS.get(loop)
+
+
+def run(main: Coroutine[Any, Any, T]) -> T:
+    """As ``asyncio.run(main)``, in a loop of :func:`new_event_loop`."""
+    with asyncio.Runner(loop_factory=new_event_loop) as runner:
+        return runner.run(main)

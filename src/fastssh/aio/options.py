@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Final, Literal, Protocol
 from fastssh.errors import ConfigError
 
 if TYPE_CHECKING:
-    from fastssh.aio.lingering import LingeringSelector
     from fastssh.keys.private import PrivateKey
     from fastssh.keys.public import PublicKey
 
@@ -104,7 +103,6 @@ class ClientOptions:
     server_alive_count_max: int = 3
     rekey_bytes: int = 0  # 0: the cipher's own limit
     rekey_seconds: float = 0
-    linger: LingeringSelector | None = None  # the running loop's selector, where it is one: transfers cost less CPU
     log: Callable[[int, str], None] = _no_log
 
     def __post_init__(self) -> None:

@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from typing import Self
 
     from fastssh._native.plane import Event
-    from fastssh.aio.lingering import LingeringSelector
     from fastssh.keys.private import PrivateKey
     from fastssh.keys.public import PublicKey
     from fastssh.transport.negotiation import Negotiated
@@ -46,9 +45,7 @@ class ServerConnection:
     ``peer`` and ``local`` are (address, port); ("", 0) where the socket has none.
     """
 
-    def __init__(
-        self, options: ServerOptions, sock: socket.socket, *, linger: LingeringSelector | None = None
-    ) -> None:
+    def __init__(self, options: ServerOptions, sock: socket.socket) -> None:
         self.options = options
         self.peer, self.local = peer_address(sock.getpeername()), peer_address(sock.getsockname())
         self.plane = Plane()
@@ -57,11 +54,12 @@ class ServerConnection:
         )
         self._driver = Driver(
             sock, self._transport, self.plane, settle=self._settle, lost=self._lost,
-            peer=f"{self.peer[0]} port {self.peer[1]}", linger=linger,
+            peer=f"{self.peer[0]} port {self.peer[1]}",
         )  # fmt: skip
         self.connection = Connection(
-            self._transport, self.plane, wake=self._driver.wake, max_peer_channels=options.max_sessions
-        )
+            self._transport, self.plane, wake=self._driver.wake, max_peer_channels=options.max_sessions,
+            channel_limits={"session": options.max_sessions},
+        )  # fmt: skip
         self.user = ""
         self.attempt: Attempt | None = None
         self.started = asyncio.get_running_loop().time()
@@ -275,10 +273,14 @@ def peer_address(name: Any) -> tuple[str, int]:
 
 
 class Server:
-    """Listens, and serves every client in this event loop. Made by :func:`serve`."""
+    """Listens, and serves every client in this event loop. Made by :func:`serve`.
+
+    ``addresses`` are the (address, port) that it listens on, ``connections`` those that live.
+    """
 
     def __init__(self, options: ServerOptions, sockets: list[socket.socket]) -> None:
         self.options = options
+        self.addresses = [peer_address(sock.getsockname()) for sock in sockets]
         self.connections: set[ServerConnection] = set()
         self._sockets = sockets
         self._loop = asyncio.get_running_loop()
@@ -288,13 +290,8 @@ class Server:
             self._loop.add_reader(sock.fileno(), self._accept, sock)
 
     @property
-    def addresses(self) -> list[tuple[str, int]]:
-        """(address, port) of each listening socket."""
-        return [peer_address(sock.getsockname()) for sock in self._sockets]
-
-    @property
     def port(self) -> int:
-        """The port of the first one."""
+        """The port of the first address."""
         return self.addresses[0][1]
 
     def _accept(self, listener: socket.socket) -> None:

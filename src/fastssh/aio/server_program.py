@@ -70,6 +70,12 @@ class Program:
         """The channel is gone, in order (None) or not. Nothing may be written any more."""
         raise NotImplementedError
 
+    def sftp_message(self, message: bytes) -> None:
+        """A request that the native endpoint leaves to us, after :meth:`Channel.sftp_serve`."""
+
+    def sftp_ended(self) -> None:
+        """All that stood before the end of standard input is answered, after :meth:`Channel.sftp_serve`."""
+
     def output_unwanted(self) -> None:
         """eow@openssh.com: the client drops what comes on standard output."""
 

@@ -82,6 +82,14 @@ class ServerSession(ChannelHandler):
         if self._program is not None:
             self._program.writable()
 
+    def sftp_message(self, data: bytes) -> None:
+        if self._program is not None:
+            self._program.sftp_message(data)
+
+    def sftp_ended(self) -> None:
+        if self._program is not None:
+            self._program.sftp_ended()
+
     def closed(self, error: SSHError | None) -> None:
         self.finished = True
         if self._program is not None:

@@ -20,7 +20,6 @@ from fastssh.wire.text import printable
 
 if TYPE_CHECKING:
     from fastssh.aio.client import ClientConnection
-    from fastssh.aio.lingering import LingeringSelector
     from fastssh.aio.sftp import SFTPClient
 
 EXIT_FAILED: Final = 1
@@ -28,14 +27,10 @@ EXIT_NO_CONNECTION: Final = 255  # what scp ends with when ssh could not connect
 
 
 class CopyJob:
-    """One call's copies, in the order of the command line; ``selector`` is its loop's.
+    """One call's copies, in the order of the command line. ``summary`` and ``tally`` tell what happened so far."""
 
-    ``summary`` and ``tally`` tell what happened so far.
-    """
-
-    def __init__(self, arguments: Arguments, messages: Messages, selector: LingeringSelector) -> None:
+    def __init__(self, arguments: Arguments, messages: Messages) -> None:
         self._arguments = arguments
-        self._selector = selector
         self._messages = messages
         self.summary = Summary()
         self.tally = Tally(on_failed=self._failed)
@@ -115,7 +110,6 @@ class CopyJob:
 
         prompter = Terminal(self._messages, banners=level >= 0) if Terminal.available() else None
         options = client_options(settings, prompter=prompter, log=log)
-        options.linger = self._selector
         return await fastssh.connect(options)
 
     def _overrides(self, remote: Remote) -> list[str | tuple[str, str]]:

@@ -57,15 +57,13 @@ def _run(argv: list[str], messages: Messages) -> int:
         return print_text(f"{version_text()}\n", messages)
     import asyncio
 
-    from fastssh.aio.lingering import LingeringSelector
+    from fastssh.aio import lingering
     from fastssh.cli.job import CopyJob
 
-    selector = LingeringSelector()
-    job = CopyJob(asked, messages, selector)
+    job = CopyJob(asked, messages)
     supervisor = _Supervisor(job, messages)
     try:
-        with asyncio.Runner(loop_factory=lambda: asyncio.SelectorEventLoop(selector)) as runner:
-            status = runner.run(supervisor.run())
+        status = lingering.run(supervisor.run())
     except BaseException as error:
         if supervisor.stopped_by is None:
             raise

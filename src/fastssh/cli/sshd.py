@@ -142,6 +142,7 @@ def _serve(asked: Arguments, prepared: Prepared, log: Log, messages: Messages, *
     from fastssh.daemon.listening import Listeners
     from fastssh.daemon.parent import Parent, Plan
     from fastssh.daemon.pid_file import PidFile
+    from fastssh.daemon.rehearsal import rehearse
 
     def plan(prepared: Prepared) -> Plan:
         return Plan(
@@ -168,6 +169,7 @@ def _serve(asked: Arguments, prepared: Prepared, log: Log, messages: Messages, *
         _daemonise()
     pid_file = PidFile(log)
     pid_file.write(settings.pid_file)
+    rehearse(prepared.host_keys, settings.kex_algorithms)
     return Parent(plan(prepared), listeners, log, reload, pid_file).run()
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import resource
 import sys
 import time
@@ -55,6 +54,8 @@ class Summary:
             "failed": self.failed,
             "errors": self.errors,
         }
+        import json  # asked for with --json alone
+
         return json.dumps(found)
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Final, NamedTuple, TypeVar
 
+from fastssh.aio.forwarding.policy import GatewayPorts as GatewayPorts  # one of the kinds of values
 from fastssh.config.lexer import join_arguments, split_arguments
 from fastssh.config.tokens import check_host, expand, expand_home
 from fastssh.config.values import choice, files, number, port, text, words
@@ -51,12 +52,6 @@ class Forwarding(Enum):
     @property
     def remote(self) -> bool:
         return self in (Forwarding.YES, Forwarding.REMOTE)
-
-
-class GatewayPorts(Enum):
-    YES = "yes"
-    NO = "no"
-    CLIENT_SPECIFIED = "clientspecified"
 
 
 class SyslogFacility(Enum):

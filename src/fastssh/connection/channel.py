@@ -7,7 +7,7 @@ sends EOF and CLOSE once the queue is empty. This object decides when that may h
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from enum import Enum
 from typing import TYPE_CHECKING
 
@@ -53,7 +53,10 @@ class ChannelHandler:
         """The queue fell below the low-water mark after it had been above it."""
 
     def sftp_message(self, data: bytes) -> None:
-        """A whole SFTP message, without its length, on a channel after :meth:`Channel.sftp_attach`."""
+        """A whole SFTP message, without its length, after :meth:`Channel.sftp_attach` or ``sftp_serve``."""
+
+    def sftp_ended(self) -> None:
+        """After :meth:`Channel.sftp_serve`: all that stood before the peer's end of file is answered."""
 
     def transfer_done(self, number: int) -> None:
         """A bulk transfer ended: read :meth:`Channel.transfer_result`."""
@@ -189,6 +192,35 @@ class Channel:
         """How it ended: once, after its ``handler.transfer_done``."""
         return self.plane.transfer_result(number)
 
+    # -- serving SFTP: the same of a server --------------------------------------------------------------------------
+
+    def sftp_serve(self, end_of_file: bytes, statuses: Sequence[bytes]) -> None:
+        """What arrives from now on is requests: READ and WRITE of registered files are served natively, the others come
+        one by one, and ``sftp_serve_resume`` asks for the next. Call it before the subsystem request is answered."""
+        self._check_open()
+        self.plane.sftp_serve_attach(self.id, end_of_file, statuses)
+
+    def sftp_serve_feed(self, data: bytes) -> None:
+        """``handler.data`` that came with the request for the subsystem; it is credited when it is worked off."""
+        if self.state is State.OPEN and not self.close_sent:
+            self.plane.sftp_serve_feed(self.id, data)
+            self.connection.wake()
+
+    def sftp_serve_register(self, handle: bytes, fd: int, *, readable: bool, writable: bool, append: bool) -> None:
+        """A regular file that stays open until ``sftp_serve_forget``."""
+        self.plane.sftp_serve_register(self.id, handle, fd, readable=readable, writable=writable, append=append)
+
+    def sftp_serve_forget(self, handle: bytes) -> None:
+        """Its descriptor is not touched any more."""
+        if self.state is State.OPEN:
+            self.plane.sftp_serve_forget(self.id, handle)
+
+    def sftp_serve_resume(self) -> None:
+        """The last message is answered."""
+        if self.state is State.OPEN and not self.close_sent:
+            self.plane.sftp_serve_resume(self.id)
+            self.connection.wake()
+
     # -- what the connection tells us ------------------------------------------------------------------------------
 
     def confirmed(self, message: ChannelOpenConfirmation) -> None:
@@ -228,6 +260,10 @@ class Channel:
         self._check_peer("SFTP message")
         if not self.close_sent:
             self.handler.sftp_message(message)
+
+    def received_sftp_end(self) -> None:
+        if self.state is State.OPEN and not self.close_sent:
+            self.handler.sftp_ended()
 
     def received_eof(self) -> None:
         self._check_peer("end of file")

@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Protocol
 
-from fastssh._native.plane import EVENT_DATA, EVENT_SFTP, EVENT_TRANSFER, EVENT_WRITABLE
+from fastssh._native.plane import EVENT_DATA, EVENT_SFTP, EVENT_SFTP_END, EVENT_TRANSFER, EVENT_WRITABLE
 from fastssh.connection.channel import Channel, ChannelHandler
 from fastssh.errors import ProtocolError, SSHError
 from fastssh.wire.messages import (
@@ -78,7 +78,9 @@ class Connection:
     """Channels and global requests of one transport connection.
 
     ``wake`` is called after anything that the plane may now want to send. ``acceptors`` answer CHANNEL_OPEN by channel
-    type; other types are refused. At most ``max_peer_channels`` channels of the peer live at a time.
+    type; other types are refused. At most ``max_peer_channels`` channels of the peer live at a time, and of a type in
+    ``channel_limits`` at most as many as that says. What stands in ``on_lost`` is called once, when the connection has
+    ended and its channels have heard of it.
     """
 
     def __init__(
@@ -90,17 +92,20 @@ class Connection:
         acceptors: Mapping[str, Acceptor] | None = None,
         global_handlers: Mapping[str, GlobalHandler] | None = None,
         max_peer_channels: int = 10,
+        channel_limits: Mapping[str, int] | None = None,
     ) -> None:
         self.plane = plane
         self.wake = wake
         self.acceptors = dict(acceptors or {})
         self.global_handlers = dict(global_handlers or {})
         self.max_peer_channels = max_peer_channels
+        self.channel_limits = dict(channel_limits or {})
+        self.on_lost: list[Callable[[SSHError], None]] = []
         self.error: SSHError | None = None  # set once the connection is gone
         self._transport = transport
         self._channels: dict[int, Channel] = {}
         self._free: list[int] = []  # numbers given back, smallest first
-        self._peer_channels: set[int] = set()
+        self._peer_channels: dict[int, str] = {}  # their types
         self._incoming: set[IncomingOpen] = set()
         self._closing: list[int] = []  # closed for their owners, our CLOSE not yet sent
         self._global_replies: deque[Callable[[bytes | None], None] | None] = deque()
@@ -172,7 +177,7 @@ class Connection:
 
     def _remove(self, number: int) -> None:
         self.plane.channel_remove(number)
-        self._peer_channels.discard(number)
+        self._peer_channels.pop(number, None)
         heapq.heappush(self._free, number)
 
     def settle(self) -> None:
@@ -218,6 +223,8 @@ class Connection:
             self._channel(event[1]).received_data(event[2], event[3])
         elif event[0] == EVENT_SFTP:
             self._channel(event[1]).received_sftp(event[2])
+        elif event[0] == EVENT_SFTP_END:
+            self._channel(event[1]).received_sftp_end()
         elif event[1] in self._channels:  # the others are the plane's own, and may be late
             handler = self._channels[event[1]].handler
             if event[0] == EVENT_TRANSFER:
@@ -250,10 +257,20 @@ class Connection:
         acceptor = self.acceptors.get(message.kind)
         if acceptor is None:
             incoming.refuse(OpenFailureReason.UNKNOWN_CHANNEL_TYPE, "unknown or unexpected channel type")
-        elif len(self._peer_channels) + len(self._incoming) > self.max_peer_channels:
+        elif self._too_many(message.kind):
             incoming.refuse(OpenFailureReason.RESOURCE_SHORTAGE, "too many channels")
         else:
             acceptor(incoming)
+
+    def _too_many(self, kind: str) -> bool:
+        """Whether the peer has gone past a limit, what is not answered yet counted in."""
+        if len(self._peer_channels) + len(self._incoming) > self.max_peer_channels:
+            return True
+        limit = self.channel_limits.get(kind)
+        if limit is None:
+            return False
+        kinds = [*self._peer_channels.values(), *(incoming.kind for incoming in self._incoming)]
+        return kinds.count(kind) > limit
 
     def forget_incoming(self, incoming: IncomingOpen) -> None:
         self._incoming.discard(incoming)
@@ -262,7 +279,7 @@ class Connection:
         """See :meth:`IncomingOpen.accept`."""
         self._check_alive()
         channel = self._new_channel(message.kind, handler, window, max_packet)
-        self._peer_channels.add(channel.id)
+        self._peer_channels[channel.id] = message.kind
         self.send(ChannelOpenConfirmation(message.sender, channel.id, window, max_packet))
         self.plane.channel_confirm(channel.id, message.sender, message.window, message.max_packet)
         channel.opened(message.sender)
@@ -284,7 +301,6 @@ class Connection:
         self.wake()
         channel.finish(None)
 
-
     # -- the end ---------------------------------------------------------------------------------------------------
 
     def lost(self, error: SSHError) -> None:
@@ -300,3 +316,6 @@ class Connection:
             on_reply = self._global_replies.popleft()
             if on_reply is not None:
                 on_reply(None)
+        ended, self.on_lost = self.on_lost, []
+        for callback in ended:
+            callback(error)

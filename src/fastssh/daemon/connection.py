@@ -9,7 +9,7 @@ import socket
 from collections.abc import Callable
 from typing import Any
 
-from fastssh.aio.lingering import LingeringSelector
+from fastssh.aio import lingering
 from fastssh.aio.server import ServerConnection
 from fastssh.aio.server_options import ServerOptions
 from fastssh.aio.server_session import ServerSession
@@ -33,9 +33,7 @@ def serve(
     sock: socket.socket, prepared: Prepared, log: Log, *, logged_in: Callable[[], None] = _nobody
 ) -> Ending:
     """Serves a connected socket to its end, in a process of its own: at the end it may be another user's."""
-    selector = LingeringSelector()
-    with asyncio.Runner(loop_factory=lambda: asyncio.SelectorEventLoop(selector)) as runner:
-        return runner.run(_Service(prepared, log, logged_in).run(sock, selector))
+    return lingering.run(_Service(prepared, log, logged_in).run(sock))
 
 
 class _Service:
@@ -45,12 +43,12 @@ class _Service:
         self._sessions: Callable[[ServerConnection], ServerSession] = _none_yet
         self._crashed = False
 
-    async def run(self, sock: socket.socket, selector: LingeringSelector) -> Ending:
+    async def run(self, sock: socket.socket) -> Ending:
         loop = asyncio.get_running_loop()
         loop.set_exception_handler(self._stray)
         options = server_options(self._prepared, self._prepared.config.settings, self._log)
         try:
-            connection = ServerConnection(options, sock, linger=selector)
+            connection = ServerConnection(options, sock)
         except OSError as error:
             self._log.info(f"getpeername failed: {error.strerror}")
             return Ending.FAILED

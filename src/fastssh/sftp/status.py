@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import errno
 import os
+from functools import cache
 from typing import Final
 
 from fastssh.sftp.constants import STATUS_TEXT, StatusCode
-from fastssh.sftp.messages import StatusReply
+from fastssh.sftp.messages import STATUS, StatusReply
 
 # As OpenSSH's sftp-server tells them apart; what is not here is a plain FAILURE.
 _BY_ERRNO: Final[dict[int, StatusCode]] = {
@@ -47,3 +48,13 @@ def status_of(error: OSError) -> StatusReply:
 def failure(number: int) -> OSError:
     """An OSError with the system's words for ``number``."""
     return OSError(number, os.strerror(number))
+
+
+@cache
+def native_statuses() -> tuple[bytes, tuple[bytes, ...]]:
+    """What the native plane answers in our words, as ``Plane.sftp_serve_attach`` takes it: at the end of a file;
+    by errno, 0 being success and the last one for any errno beyond."""
+    replies = [status(StatusCode.OK)]
+    replies += [status_of(failure(number)) for number in range(1, max(errno.errorcode) + 1)]
+    replies.append(status(StatusCode.FAILURE))
+    return STATUS.value.write(status(StatusCode.EOF)), tuple(map(STATUS.value.write, replies))

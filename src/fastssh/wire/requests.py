@@ -143,3 +143,77 @@ class ExitSignal(Structure):
     core_dumped: Boolean
     message: Text
     language: Language = ""
+
+
+# --- ChannelOpen.data and GlobalRequest.data of forwarding ------------------------------------------------------------
+# Hosts and paths are bytes: whoever acts on them decides what a name is. Ports are uint32 on the wire, and may be
+# anything.
+
+
+class DirectTcpip(Structure):
+    """``direct-tcpip`` (RFC 4254 section 7.2): a connection that the peer is asked to make."""
+
+    host: String
+    port: Uint32
+    originator: String
+    originator_port: Uint32
+
+
+class ForwardedTcpip(Structure):
+    """``forwarded-tcpip`` (RFC 4254 section 7.2): one that came to a listener asked for; host and port are its own."""
+
+    host: String
+    port: Uint32
+    originator: String
+    originator_port: Uint32
+
+
+class TcpipForward(Structure):
+    """``tcpip-forward`` (RFC 4254 section 7.1): port 0 asks for any free one."""
+
+    host: String
+    port: Uint32
+
+
+class TcpipForwardReply(Structure):
+    """The answer to ``tcpip-forward`` with port 0 (RFC 4254 section 7.1); to others it is empty."""
+
+    port: Uint32
+
+
+class CancelTcpipForward(Structure):
+    """``cancel-tcpip-forward`` (RFC 4254 section 7.1): the port is the one that is listened on."""
+
+    host: String
+    port: Uint32
+
+
+class DirectStreamlocal(Structure):
+    """``direct-streamlocal@openssh.com`` (OpenSSH PROTOCOL 2.4)."""
+
+    path: String
+    reserved: String = b""
+    reserved_number: Uint32 = 0
+
+
+class ForwardedStreamlocal(Structure):
+    """``forwarded-streamlocal@openssh.com`` (OpenSSH PROTOCOL 2.4)."""
+
+    path: String
+    reserved: String = b""
+
+
+class StreamlocalForward(Structure):
+    """``streamlocal-forward@openssh.com`` (OpenSSH PROTOCOL 2.4)."""
+
+    path: String
+
+
+class CancelStreamlocalForward(Structure):
+    """``cancel-streamlocal-forward@openssh.com`` (OpenSSH PROTOCOL 2.4)."""
+
+    path: String
+
+
+class AuthAgent(Structure):
+    """``auth-agent@openssh.com``, the channel, and ``auth-agent-req@openssh.com``, the request: nothing."""

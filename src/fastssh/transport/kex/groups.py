@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 
+from fastssh._native.modexp import power
 from fastssh.transport.kex.method import refused
 
 MIN_BITS = 2048  # RFC 8270; no smaller group is made or accepted
@@ -85,7 +86,7 @@ class DiffieHellman:
         bits = min(max(2 * 8 * key_bytes, 512), group.bits - 1)
         for _ in range(MAX_TRIES):
             exponent = int.from_bytes(random((bits + 7) // 8), "big") >> (-bits % 8)
-            public = pow(group.g, exponent, group.p)
+            public = power(group.g, exponent, group.p)
             if _is_fit(public, group):
                 break
         else:  # a server's group in which hardly any value is fit
@@ -96,7 +97,7 @@ class DiffieHellman:
     def shared(self, peer: int) -> int:
         """K. Raises ProtocolError for a peer's value out of range, or a secret that would be 0, 1 or p-1."""
         check_public(peer, self._group)
-        k = pow(peer, self._exponent, self._group.p)
+        k = power(peer, self._exponent, self._group.p)
         if not 1 < k < self._group.p - 1:
             raise refused("Diffie-Hellman shared secret is out of range")
         return k
