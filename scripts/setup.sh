@@ -23,6 +23,8 @@ openssh  | c:sshd                             | openssh-server
 openssh  | f:/usr/lib/openssh/sftp-server     | openssh-sftp-server
 test     | c:clang                            | clang
 test     | c:dropbear                         | dropbear-bin
+test     | c:git                              | git
+test     | c:rsync                            | rsync
 test     | c:man                              | man-db
 valgrind | c:valgrind                         | valgrind
 regress  | f:/usr/lib/openssh/regress         | openssh-tests

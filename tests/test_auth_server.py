@@ -12,7 +12,7 @@ from fastssh.auth.client import AuthClient
 from fastssh.auth.effects import AskText, Identity, Question
 from fastssh.auth.methods import AuthContext
 from fastssh.auth.publickey import SignedRequest
-from fastssh.auth.server import Attempt, AuthServer, Verdict
+from fastssh.auth.server import Attempt, AuthRules, AuthServer, Verdict
 from fastssh.errors import AuthenticationError, ProtocolError
 from fastssh.keys.private import PrivateKey
 from fastssh.keys.public import PublicKey
@@ -23,6 +23,7 @@ from fastssh.wire.messages import (
     Message,
     ServiceAccept,
     ServiceRequest,
+    UserauthBanner,
     UserauthFailure,
     UserauthPkOk,
     UserauthRequest,
@@ -369,3 +370,58 @@ def test_row03_failures_wait_and_what_comes_meanwhile_is_bounded() -> None:
         for _ in range(50):
             server.auth.message(password("x").encode())
     assert decode("auth", REFUSED.encode()) == REFUSED
+
+
+# --- rules for a user ---------------------------------------------------------------------------------------------
+
+
+def accepting(**rules: AuthRules) -> Server:
+    """A server that takes what is right for anybody; ``rules`` by user."""
+    return Server(lambda attempt: Verdict.ACCEPT, rules=rules.__getitem__).begin()
+
+
+def test_row03_a_list_is_passed_in_order_and_whole() -> None:
+    server = accepting(ann=AuthRules((("publickey", "password"),)))
+    assert server.hear(password("right")) == UserauthFailure(("publickey",), False)
+    assert not server.asked  # out of turn, it is not even looked at
+    assert server.hear(signed(USER_KEY)) == UserauthFailure(("password",), True)
+    assert server.hear(password("right")) == UserauthSuccess()
+    assert server.user is not None and server.user.passed == ("publickey",)
+
+
+def test_row03_a_key_counts_once() -> None:
+    server = accepting(ann=AuthRules((("publickey", "publickey"),)))
+    assert server.hear(signed(USER_KEY)) == UserauthFailure(("publickey",), True)
+    assert server.hear(signed(USER_KEY)) == UserauthFailure(("publickey",), False)
+    assert server.hear(signed(OTHER_KEY)) == UserauthSuccess()
+
+
+def test_row03_another_user_begins_its_own_lists_anew() -> None:
+    both = AuthRules((("publickey", "password"),))
+    server = accepting(ann=both, bob=both)
+    assert server.hear(signed(USER_KEY)) == UserauthFailure(("password",), True)
+    assert server.hear(password("right", user="bob")) == UserauthFailure(("publickey",), False)
+    assert server.hear(password("right")) == UserauthFailure(("publickey",), False)
+
+
+def test_any_list_that_is_passed_is_enough() -> None:
+    server = accepting(ann=AuthRules((("publickey", "password"), ("password",))))
+    assert server.hear(password("right")) == UserauthSuccess()
+
+
+def test_a_user_has_tries_banner_and_algorithms_of_its_own() -> None:
+    told: list[tuple[str, Verdict]] = []
+    server = Server(
+        lambda attempt: Verdict.REFUSE,
+        rules={
+            "ann": AuthRules((("publickey",),), max_tries=2, banner="hello\n", signature_algorithms=("ssh-ed25519",)),
+        }.__getitem__,
+        outcome=lambda attempt, verdict: told.append((attempt.method, verdict)),
+    ).begin()
+    server.hear(signed(USER_KEY))  # an algorithm that ann's keys may not use
+    assert server.said[-2:] == [UserauthBanner("hello\n"), UserauthFailure(("publickey",), False)]
+    assert not server.asked
+    with pytest.raises(ProtocolError, match="Too many authentication failures"):
+        server.hear(password("wrong"))
+    assert told == [("publickey", Verdict.REFUSE), ("password", Verdict.REFUSE)]
+    assert sum(isinstance(message, UserauthBanner) for message in server.said) == 1

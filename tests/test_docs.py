@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
+import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from tests.support.peers import Peer
+import fastssh
+from tests.support.peers import HOST, Keys, Peer, free_port
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCUMENTS = ("README.md", "ARCHITECTURE.md", "PROTOCOL.md", "CONTRIBUTING.md", "SECURITY.md")
@@ -44,3 +48,40 @@ def test_the_library_example_of_the_readme_runs(
     exec(code.replace("/srv/images", str(there)), {"peer": sshd})
     assert capsys.readouterr().out.endswith("['disk.img']\n")
     assert (there / "disk.img").read_bytes() == b"contents"
+
+
+async def test_the_server_example_of_the_readme_runs(
+    keys: Keys, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    example = re.findall(r"^```python\n(.*?)^```", (ROOT / "README.md").read_text(), re.S | re.M)[1]
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "files").mkdir()
+    shutil.copy(keys.host("ed25519"), tmp_path / "host_key")
+    fingerprint = fastssh.load_private_key(keys.user("ed25519")).public.fingerprint()
+    port = free_port()
+    changes = {
+        "SHA256:...": fingerprint, "/srv/files": str(tmp_path / "files"), '"localhost", 2222': f'"{HOST}", {port}',
+        "asyncio.run(main())": "",
+    }  # fmt: skip
+    for old, new in changes.items():
+        assert old in example
+        example = example.replace(old, new)
+    names: dict[str, Any] = {}
+    exec(example, names)
+    serving = asyncio.create_task(names["main"]())
+    await asyncio.sleep(0)
+    (tmp_path / "known_hosts").write_text(f"[{HOST}]:{port} {keys.host('ed25519').with_suffix('.pub').read_text()}")
+    options: dict[str, Any] = {
+        "port": port, "identities_only": True, "agent_socket": "none", "user_known_hosts": [tmp_path / "known_hosts"],
+        "global_known_hosts": [],
+    }  # fmt: skip
+    async with fastssh.connect(HOST, identity_files=[keys.user("ed25519")], **options) as connection:
+        assert (await connection.run("x", input=b"louder")).stdout == b"LOUDER"
+        async with await connection.sftp() as sftp:
+            await sftp.put_file(tmp_path / "known_hosts", "/known_hosts")
+    assert (tmp_path / "files" / "known_hosts").exists()
+    with pytest.raises(fastssh.AuthenticationError):
+        await fastssh.connect(HOST, identity_files=[keys.user("rsa")], **options)
+    serving.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await serving

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import pytest
 
+from fastssh import connect
 from fastssh.keys.private import load_private_key
 from tests.support import openssh, peers
 from tests.support.copying import copy, random_file, sha256
@@ -292,6 +293,19 @@ def test_i_serves_a_client_on_pipes(fastsshd: Peer) -> None:
                        f"HostKeyAlias=[{fastsshd.host}]:{fastsshd.port}"), stdin=b"through pipes ")
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith(b"through pipes ")
+
+
+async def test_i_serves_a_client_on_a_socket(fastsshd: Peer) -> None:
+    ours, theirs = socket.socketpair()
+    process = subprocess.Popen(
+        [FASTSSHD, "-i", "-e", "-f", fastsshd.directory / "sshd_config"], stdin=theirs, stdout=theirs,
+        stderr=subprocess.PIPE, env=clean_environment(fastsshd.directory),
+    )  # fmt: skip
+    theirs.close()
+    async with connect(fastsshd.host, sock=ours, **fastsshd.connect_options()) as connection:
+        assert (await connection.run("echo here", check=True)).stdout == b"here\n"
+    said = process.communicate(timeout=SECONDS)[1]
+    assert process.returncode == 0 and b"Accepted publickey" in said
 
 
 def test_d_serves_one_connection_and_tells_more(tmp_path: Path, keys: Keys) -> None:

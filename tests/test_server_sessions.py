@@ -21,10 +21,10 @@ from fastssh.aio.server_process import Account, ProcessStarter
 from fastssh.aio.server_program import SessionPolicy
 from fastssh.aio.server_session import MAX_ENV, MAX_ENV_BYTES, ServerSession
 from fastssh.aio.server_sftp import sftp_starter
-from fastssh.connection.channel import WRITE_HIGH_WATER
-from fastssh.errors import ChannelClosedError, ChannelRequestError
+from fastssh.connection.channel import WRITE_HIGH_WATER, Channel, ChannelHandler
+from fastssh.errors import ChannelClosedError, ChannelRequestError, SSHError
 from fastssh.sftp.filesystem import LocalFileSystem
-from fastssh.wire.requests import EnvRequest
+from fastssh.wire.requests import EnvRequest, ExecRequest, PtyRequest
 from tests.support import peers
 from tests.support.peers import HOST, Keys
 from tests.support.serving_fastssh import FastsshServer, account, run, start_fastssh
@@ -89,6 +89,46 @@ async def test_outputs_are_drained_to_their_ends_before_the_end_is_told(tmp_path
     async with start_fastssh(tmp_path, keys) as server:
         done = await server.ssh("head -c 3000000 /dev/zero; head -c 200000 /dev/zero >&2; exit 3")
     assert (done.status, len(done.stdout), len(done.stderr)) == (3, 3_000_000, 200_000)
+
+
+class Recorder(ChannelHandler):
+    """Keeps what comes on its channel, in order."""
+
+    channel: Channel
+
+    def __init__(self) -> None:
+        self.events: list[str] = []
+
+    def data(self, stream: int, data: bytes) -> None:
+        self.channel.consumed(len(data))
+        self.events.append(f"data {data.decode()}")
+
+    def eof(self) -> None:
+        self.events.append("eof")
+
+    def request(self, name: str, want_reply: bool, data: bytes) -> bool:
+        self.events.append(f"{name} {want_reply}")
+        return True
+
+    def closed(self, error: SSHError | None) -> None:
+        self.events.append("closed")
+
+
+@pytest.mark.parametrize("terminal", [False, True])
+@pytest.mark.parametrize(("command", "end"), [(b"echo x", "exit-status"), (b"echo x; kill -9 $$", "exit-signal")])
+async def test_the_end_comes_in_openssh_s_order(
+    tmp_path: Path, keys: Keys, command: bytes, end: str, terminal: bool
+) -> None:
+    async with start_fastssh(tmp_path, keys) as server, server.connect() as connection:
+        recorder = Recorder()
+        recorder.channel = await connection.open_session_channel(recorder)
+        if terminal:
+            pty = PtyRequest(b"x", 80, 24, 0, 0, b"")
+            await connection.channel_request(recorder.channel, "pty-req", pty.body())
+        await connection.channel_request(recorder.channel, "exec", ExecRequest(command).body())
+        await until(lambda: "closed" in recorder.events, "the channel's end")
+        line = "data x\r\n" if terminal else "data x\n"
+        assert recorder.events == [line, f"{end} False", "eof", "closed"]
 
 
 async def test_the_end_of_input_ends_nothing_else(tmp_path: Path, keys: Keys) -> None:
@@ -189,6 +229,7 @@ async def test_the_environment_is_the_accounts(tmp_path: Path, keys: Keys) -> No
 
 async def test_only_accepted_variables_come_in_and_none_in_the_servers_place(tmp_path: Path, keys: Keys) -> None:
     wishes = {"LC_ONE": "1", "LC_SECRET": "2", "OTHER": "3", "HOME": "/else", "SSH_CLIENT": "me", "FIXED": "theirs"}
+    wishes |= {"SSH_ORIGINAL_COMMAND": "anything", "SSH_TTY": "/dev/null"}
     accepted = ("LC_*", "!LC_SECRET", "HOME", "SSH_*", "FIXED")
     async with serve_policy(tmp_path, keys, accept_env=accepted, set_env={"FIXED": "ours"}) as server:
         found = await variables(server, env=wishes, SendEnv=" ".join(wishes))
@@ -196,6 +237,7 @@ async def test_only_accepted_variables_come_in_and_none_in_the_servers_place(tmp
     assert "LC_SECRET" not in found and "OTHER" not in found
     assert (found["HOME"], found["FIXED"]) == (str(server.home), "ours")
     assert found["SSH_CLIENT"].startswith(HOST)
+    assert not {"SSH_ORIGINAL_COMMAND", "SSH_TTY"} & found.keys()
 
 
 async def test_row12_variables_are_bounded_in_number_and_size(tmp_path: Path, keys: Keys) -> None:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 PATH: Final = "/usr/local/bin:/usr/bin:/bin:/usr/games"
 ROOT_PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+OURS: Final = {"SSH_TTY", "SSH_ORIGINAL_COMMAND"}  # true, or not there, whatever accept_env lets in
 EXIT_SECONDS: Final = 0.05  # between the end of a program's output and its own, which is the usual order
 
 
@@ -60,11 +61,10 @@ class Account:
 
 
 def environment(account: Account, session: ServerSession, launch: Launch, tty: str | None) -> dict[str, str]:
-    """What a program starts with. As in sshd, what comes later stands: of the client's wishes nothing that has a
-    meaning here is left."""
+    """What a program starts with. As in sshd, what comes later stands."""
     (address, port), (local_address, local_port) = session.connection.peer, session.connection.local
     values = {
-        **launch.environment,
+        **{name: value for name, value in launch.environment.items() if name not in OURS},
         "USER": account.user,
         "LOGNAME": account.user,
         "HOME": account.home,

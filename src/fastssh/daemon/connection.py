@@ -12,6 +12,7 @@ from typing import Any
 from fastssh.aio import lingering
 from fastssh.aio.server import ServerConnection
 from fastssh.aio.server_options import ServerOptions
+from fastssh.aio.server_session import ServerSession
 from fastssh.auth.server import Attempt
 from fastssh.config.server_settings import ServerSettings
 from fastssh.daemon.endings import Ending
@@ -40,6 +41,7 @@ class _Service:
     def __init__(self, prepared: Prepared, log: Log, logged_in: Callable[[], None]) -> None:
         self._prepared, self._log, self._logged_in = prepared, log, logged_in
         self._gate = Gate(prepared, log)
+        self._sessions: Callable[[ServerConnection], ServerSession] = _none_yet
         self._crashed = False
 
     async def run(self, sock: socket.socket) -> Ending:
@@ -58,7 +60,7 @@ class _Service:
             return Ending.FAILED
         self._log.level = self._prepared.log_level or settings.log_level
         options.rules, options.authorise, options.outcome = self._gate.rules, self._gate.authorise, self._gate.outcome
-        options.authenticated = self._authenticated
+        options.authenticated, options.session = self._authenticated, self._session
         (address, port), (here, here_port) = connection.peer, connection.local
         self._log.verbose(f"Connection from {address} port {port} on {here} port {here_port}")
         if settings.tcp_keep_alive:
@@ -81,11 +83,15 @@ class _Service:
         except SSHError as error:
             self._log.fatal(str(error))
             raise
+        connection.connection.channel_limits["session"] = settings.max_sessions
         connection.connection.max_peer_channels = settings.max_sessions
         options = candidate.options or KeyOptions()
         hooks = forward(connection, settings, options) if user.root is None else {}
-        connection.options.session = sessions(user, settings, options, hooks)
+        self._sessions = sessions(user, settings, options, hooks)
         self._log.verbose(f"Starting session for {user.name} with uid {os.getuid()}")
+
+    def _session(self, connection: ServerConnection) -> ServerSession:
+        return self._sessions(connection)
 
     def _stray(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         """An error that nobody expected: ours, though a client may have known how to bring it about."""
@@ -111,7 +117,6 @@ def server_options(prepared: Prepared, settings: ServerSettings, log: Log) -> Se
     """What holds for a connection before anything is known of it."""
     return ServerOptions(
         host_keys=prepared.host_keys,
-        session=_no_session,
         login_grace_time=settings.login_grace_time,
         kex=settings.kex_algorithms,
         host_key_algorithms=settings.host_key_algorithms,
@@ -129,7 +134,7 @@ def server_options(prepared: Prepared, settings: ServerSettings, log: Log) -> Se
     )
 
 
-def _no_session(connection: ServerConnection) -> Any:
+def _none_yet(connection: ServerConnection) -> ServerSession:
     raise SSHError("not before the login")
 
 
