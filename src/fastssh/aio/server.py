@@ -8,7 +8,6 @@ import os
 import socket
 import time
 from collections.abc import Callable
-from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from fastssh import algorithms
@@ -153,9 +152,8 @@ class ServerConnection:
         options.authenticated(self, attempt)  # first: it may choose what this user is offered
         self.connection.acceptors.update(options.acceptors)
         self.connection.global_handlers.update(options.global_handlers)
-        session = options.session_handlers()
-        if session is not None:
-            self.connection.acceptors.setdefault("session", partial(self._accept_session, session))
+        if options.session_handlers() is not None:
+            self.connection.acceptors.setdefault("session", self._accept_session)
         self._every(min(options.rekey_seconds or REKEY_CHECK_SECONDS, REKEY_CHECK_SECONDS), self._driver.wake)
         if options.client_alive_interval > 0:
             self._every(options.client_alive_interval, self._check_alive)
@@ -182,9 +180,11 @@ class ServerConnection:
 
     # -- channels --------------------------------------------------------------------------------------------------
 
-    def _accept_session(self, session: Callable[[ServerConnection], Any], incoming: IncomingOpen) -> None:
+    def _accept_session(self, incoming: IncomingOpen) -> None:
+        session = self.options.session_handlers()  # as it is now: what a login changes holds
+        assert session is not None
         try:
-            handler = session(self)
+            handler: Any = session(self)
         except SSHError as error:
             incoming.refuse(OpenFailureReason.ADMINISTRATIVELY_PROHIBITED, str(error))
             return
