@@ -9,16 +9,18 @@
 #ifndef FS_PLANE_SCRIPT_H
 #define FS_PLANE_SCRIPT_H
 
+#include <errno.h>
 #include <fcntl.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
 #include "check.h"
 #include "internal.h"
-#include "sftp.h"
+#include "serve.h"
 
 enum { CHANNELS = 3, FILE_SIZE = 150001, LOCAL_PACKET = 32768, MOST_OPS = 3000 };
 enum { OUTSTANDING = CHANNELS * FS_SFTP_REQUESTS, TRANSFERS = 256 };
+enum { ASKED = 512, SLOTS = 4, USES = 64, SYSTEM = 1000, CALLER = 8 }; /* SYSTEM + errno: codes of our table */
 enum { FD_FILE, FD_FULL, FD_NULL, FD_PIPE, FDS };
 
 typedef struct script_request {
@@ -27,13 +29,32 @@ typedef struct script_request {
     uint8_t type;
 } script_request;
 
+/* A request of the peer's on a channel that is served; by: the caller answers it. */
+typedef struct script_asked {
+    uint32_t id, handle, length;
+    uint64_t offset;
+    uint8_t type, by_caller;
+} script_asked;
+
+/* What is registered with a channel: handles by slot, and what each handle ever led to. */
+typedef struct script_files {
+    uint32_t handles[SLOTS];
+    uint8_t registered[SLOTS], fds[USES];
+    uint32_t uses;
+} script_files;
+
 typedef struct script_channel {
-    uint8_t added, open, attached, eof_sent, close_sent, peer_eof, peer_closed, eof_asked, close_asked;
+    uint8_t added, open, attached, serving, stalled, end, eof_sent, close_sent, peer_eof, peer_closed, eof_asked,
+        close_asked;
     uint32_t credit, max_packet; /* what the plane may send */
     uint64_t window;             /* what the peer may send */
     uint32_t window_max, unread; /* unread: events not yet consumed */
     fs_buffer stream;            /* SFTP replies on their way */
     fs_buffer received;          /* SFTP requests, not yet whole */
+    /* served: then stream holds requests, received replies */
+    script_asked asked[ASKED]; /* a ring: not yet answered */
+    uint32_t asked_next, asked_count, ids, stalled_id;
+    script_files files;
 } script_channel;
 
 typedef struct script_transfer {
@@ -150,6 +171,50 @@ static void plane_requests(script *s, uint32_t number)
     }
 }
 
+/* An answer of the plane's to r, or of the caller's through it. */
+static void check_answer(const script_channel *c, const script_asked *r, const uint8_t *m, uint32_t length)
+{
+    uint32_t number = fs_get_u32(m + 5);
+    if (r->by_caller) {
+        CHECK(m[0] == SSH_FXP_STATUS && number == CALLER);
+        return;
+    }
+    CHECK((r->handle >> 16) < c->files.uses && (r->type == SSH_FXP_READ || r->type == SSH_FXP_WRITE));
+    uint8_t fd = c->files.fds[r->handle >> 16];
+    if (r->type == SSH_FXP_WRITE) {
+        uint32_t fails = fd == FD_FULL ? SYSTEM + ENOSPC : fd == FD_PIPE ? SYSTEM + ESPIPE : 0;
+        CHECK(m[0] == SSH_FXP_STATUS && (number == fails || number == SYSTEM + EBADF)); /* forgotten in its midst */
+        return;
+    }
+    CHECK(fd != FD_PIPE);
+    uint64_t size = fd == FD_FILE ? FILE_SIZE : fd == FD_FULL ? UINT64_MAX : 0;
+    uint64_t there = r->offset < size ? size - r->offset : 0, wanted = r->length < there ? r->length : there;
+    CHECK(m[0] == (wanted ? SSH_FXP_DATA : SSH_FXP_STATUS) && number == (wanted ? wanted : SSH_FX_EOF));
+    CHECK(length == 9 + wanted);
+    for (uint32_t i = 0; i < wanted; i++)
+        CHECK(m[9 + i] == (fd == FD_FILE ? content(r->offset + i) : 0));
+}
+
+static void plane_replies(script *s, uint32_t number)
+{
+    script_channel *c = &s->channels[number];
+    while (fs_buffer_len(&c->received) >= 4) {
+        const uint8_t *at = c->received.data + c->received.head;
+        uint32_t length = fs_get_u32(at);
+        CHECK(length >= 9 && length <= FS_SFTP_MAX_MESSAGE);
+        if (fs_buffer_len(&c->received) < 4 + (size_t)length)
+            return;
+        CHECK(at[4] == SSH_FXP_STATUS || at[4] == SSH_FXP_DATA);
+        if (s->trusted) { /* in the order in which it was asked */
+            const script_asked *r = &c->asked[c->asked_next++ % ASKED];
+            CHECK(c->asked_count-- > 0);
+            CHECK_INT(fs_get_u32(at + 5), r->id);
+            check_answer(c, r, at + 4, length);
+        }
+        fs_buffer_drop(&c->received, 4 + length);
+    }
+}
+
 static void plane_channel_message(script *s, const uint8_t *m, size_t len)
 {
     CHECK(len >= 5);
@@ -169,6 +234,10 @@ static void plane_channel_message(script *s, const uint8_t *m, size_t len)
         if (c->attached && m[0] == SSH_MSG_CHANNEL_DATA) {
             append(&c->received, m + header, len - header);
             plane_requests(s, number);
+        }
+        if (c->serving && m[0] == SSH_MSG_CHANNEL_DATA) {
+            append(&c->received, m + header, len - header);
+            plane_replies(s, number);
         }
     } else if (m[0] == SSH_MSG_CHANNEL_EOF) {
         CHECK(len == 5 && !c->eof_sent && c->eof_asked);
@@ -295,7 +364,40 @@ static void peer_reply(script *s, uint32_t index, uint32_t length, uint32_t code
     append(&s->channels[r.channel].stream, reply, 13 + (size_t)length);
 }
 
-/* A packet of the channel's stream of SFTP replies. */
+/* A request on a channel that is served: what it writes is what is there already, where it is a file. */
+static void peer_request(script *s, uint32_t number)
+{
+    static uint8_t message[FS_SERVE_REQUEST + 100000];
+    script_channel *c = &s->channels[number];
+    uint32_t how = script_byte(s), slot = script_byte(s) % SLOTS;
+    if (!c->serving || c->asked_count == ASKED)
+        return;
+    script_asked r = {.id = c->ids++, .handle = c->files.handles[slot]};
+    if (how % 32 == 31)
+        r.handle ^= script_number(s, 0);
+    r.type = how & 1 ? SSH_FXP_READ : SSH_FXP_WRITE;
+    if (how % 16 == 15)
+        r.type = (uint8_t)script_byte(s);
+    r.length = script_number(s, r.type == SSH_FXP_WRITE ? 100000 : 300000);
+    r.offset = script_number(s, FILE_SIZE - (r.type == SSH_FXP_WRITE ? r.length : 0));
+    if (r.type != SSH_FXP_WRITE && how % 64 > 61)
+        r.offset = (uint64_t)INT64_MAX - script_number(s, 400000);
+    uint32_t bytes = r.type == SSH_FXP_WRITE ? r.length : 0, tail = how == 77 ? 3 : 0;
+    fs_put_u32(message, FS_SERVE_REQUEST - 4 + bytes + tail);
+    message[4] = r.type;
+    fs_put_u32(message + 5, r.id);
+    fs_put_u32(message + 9, FS_SERVE_HANDLE);
+    fs_put_u32(message + 13, r.handle);
+    fs_put_u64(message + 17, r.offset);
+    fs_put_u32(message + 25, r.length);
+    for (uint32_t i = 0; i < bytes; i++)
+        message[FS_SERVE_REQUEST + i] = content(r.offset + i);
+    memset(message + FS_SERVE_REQUEST + bytes, 0, tail);
+    append(&c->stream, message, FS_SERVE_REQUEST + bytes + tail);
+    c->asked[(c->asked_next + c->asked_count++) % ASKED] = r;
+}
+
+/* A packet of the channel's stream of SFTP messages. */
 static int peer_stream(script *s, uint32_t number, size_t most)
 {
     script_channel *c = &s->channels[number];
@@ -325,6 +427,76 @@ static void check_result(const script *s, const script_transfer *t, const fs_tra
     CHECK(r->bytes == (t->to_end || wanted > there ? there : wanted));
 }
 
+/* A request that is for the caller, on a channel that is served: it stands still. */
+static void served_event(script *s, uint32_t number, const uint8_t *message, uint32_t length)
+{
+    script_channel *c = &s->channels[number];
+    CHECK(!c->stalled);
+    c->stalled = 1;
+    c->stalled_id = length >= 5 ? fs_get_u32(message + 1) : 0;
+    for (uint32_t i = 0; i < c->asked_count; i++) {
+        script_asked *r = &c->asked[(c->asked_next + i) % ASKED];
+        if (r->id == c->stalled_id)
+            r->by_caller = 1;
+    }
+}
+
+/* The caller answers it. */
+static void served_answer(script *s, uint32_t number)
+{
+    script_channel *c = &s->channels[number];
+    uint8_t status[13] = {0, 0, 0, 9, SSH_FXP_STATUS};
+    size_t pending;
+    if (!c->stalled)
+        return;
+    fs_put_u32(status + 5, c->stalled_id);
+    fs_put_u32(status + 9, CALLER);
+    if (!c->eof_asked && !c->close_asked)
+        CHECK(fs_plane_channel_write(s->plane, number, 0, status, sizeof status, &pending) == FS_OK || !s->trusted);
+    CHECK(fs_plane_serve_resume(s->plane, number) == FS_OK || !s->trusted); /* not if removed */
+    c->stalled = 0;
+}
+
+static void served_call(script *s, uint32_t number)
+{
+    script_channel *c = &s->channels[number];
+    uint32_t how = script_byte(s), slot = script_byte(s) % SLOTS, fd = script_byte(s) % 8;
+    uint64_t bytes_read, bytes_written;
+    if (!c->serving || !s->trusted)
+        return;
+    if (how < 100) {
+        served_answer(s, number);
+    } else if (how < 200) {
+        uint32_t handle = c->files.uses << 16 | slot;
+        if (c->files.registered[slot] || c->files.uses == USES)
+            return;
+        fd = fd < FDS ? fd : FD_FILE;
+        CHECK(fs_plane_serve_register(s->plane, number, handle, script_fds[fd], (how & 15) != 1, (how & 15) != 2) ==
+              FS_OK);
+        c->files.fds[c->files.uses++] = (uint8_t)fd;
+        c->files.handles[slot] = handle;
+        c->files.registered[slot] = 1;
+    } else if (how < 220) {
+        CHECK(fs_plane_serve_forget(s->plane, number, c->files.handles[slot]) == FS_OK);
+        c->files.registered[slot] = 0;
+    } else {
+        CHECK(fs_plane_serve_counters(s->plane, number, &bytes_read, &bytes_written) == FS_OK);
+    }
+}
+
+static void serve_channel(script *s, uint32_t number)
+{
+    enum { NUMBERS = 40 };
+    uint8_t statuses[NUMBERS * 8];
+    for (uint32_t i = 0; i < NUMBERS; i++) {
+        fs_put_u32(statuses + 8 * i, 4);
+        fs_put_u32(statuses + 8 * i + 4, i == 0 ? SSH_FX_EOF : i == 1 ? SSH_FX_OK : SYSTEM + i - 1);
+    }
+    fs_serve_spec spec = {FS_SFTP_MAX_CHUNK, FS_SFTP_MAX_MESSAGE, statuses, sizeof statuses};
+    CHECK(fs_plane_serve_attach(s->plane, number, &spec) == FS_OK);
+    s->channels[number].serving = 1;
+}
+
 static void read_events(script *s)
 {
     size_t cursor = 0;
@@ -335,6 +507,12 @@ static void read_events(script *s)
             newkeys = 1;
         if (event.kind == FS_EVENT_DATA && event.a < CHANNELS)
             s->channels[event.a].unread += event.length;
+        if (event.kind == FS_EVENT_SFTP && event.a < CHANNELS && s->channels[event.a].serving)
+            served_event(s, event.a, event.bytes, event.length);
+        if (event.kind == FS_EVENT_SFTP_END) {
+            CHECK(event.a < CHANNELS && s->channels[event.a].peer_eof && !s->channels[event.a].end);
+            s->channels[event.a].end = 1;
+        }
         if (event.kind == FS_EVENT_TRANSFER) {
             CHECK(event.b < TRANSFERS && s->transfers[event.b].used && !s->transfers[event.b].ended);
             s->transfers[event.b].ended = 1;
@@ -416,7 +594,9 @@ static void local_call(script *s, uint32_t number)
     size_t pending;
     switch (script_byte(s) % 12) {
     case 0: /* a request of the caller's own, or any bytes */
-        if (c->attached) {
+        if (c->serving) {
+            served_answer(s, number); /* anything else is none of the peer's business */
+        } else if (c->attached) {
             uint8_t message[9] = {0, 0, 0, 5, 5, 0, 0, 0, 1};
             fs_plane_channel_write(s->plane, number, 0, message, sizeof message, &pending);
         } else {
@@ -441,7 +621,7 @@ static void local_call(script *s, uint32_t number)
         break;
     }
     case 4:
-        if (c->added && !c->open && !c->attached)
+        if (c->added && !c->open && !c->attached && !c->serving)
             c->attached = fs_plane_sftp_attach(s->plane, number) == FS_OK;
         break;
     case 5:
@@ -543,7 +723,10 @@ static void add_channel(script *s, uint32_t number)
         return;
     CHECK(fs_plane_channel_add(s->plane, number, window, LOCAL_PACKET) == FS_OK);
     *c = (script_channel){.added = 1, .window = window, .window_max = window};
-    if (script_byte(s) & 3)
+    uint32_t how = script_byte(s) & 3;
+    if (how == 3)
+        serve_channel(s, number);
+    else if (how > 0)
         c->attached = fs_plane_sftp_attach(s->plane, number) == FS_OK;
 }
 
@@ -600,7 +783,7 @@ static void operation(script *s)
     uint32_t op = script_byte(s), number = op % CHANNELS;
     static const uint8_t zeros[LOCAL_PACKET];
     script_channel *c = &s->channels[number];
-    switch (op / CHANNELS % 20) {
+    switch (op / CHANNELS % 24) {
     case 0:
         add_channel(s, number);
         break;
@@ -646,7 +829,8 @@ static void operation(script *s)
         break;
     case 15:
         if (peer_may_send(s, c) && !c->peer_eof) {
-            uint32_t extended = c->attached ? 1 : script_byte(s) % 3, n = script_number(s, LOCAL_PACKET + 1);
+            uint32_t extended = c->attached || c->serving ? 1 : script_byte(s) % 3,
+                     n = script_number(s, LOCAL_PACKET + 1);
             peer_data(s, number, zeros, n < c->window ? n : (size_t)c->window, extended);
         }
         break;
@@ -667,6 +851,15 @@ static void operation(script *s)
     }
     case 19:
         peer_malice(s, number);
+        break;
+    case 20:
+    case 21:
+        for (uint32_t n = 1 + script_number(s, 64); n > 0; n--)
+            peer_request(s, number);
+        break;
+    case 22:
+    case 23:
+        served_call(s, number);
         break;
     }
 }
@@ -698,6 +891,9 @@ static void settle_all(script *s)
                 peer_adjust(s, i, 1000000);
             while (peer_stream(s, i, LOCAL_PACKET))
                 quiet = 0;
+            if (s->channels[i].stalled)
+                quiet = 0;
+            served_answer(s, i);
         }
     }
     if (!s->trusted)
@@ -712,6 +908,14 @@ static void settle_all(script *s)
         check_result(s, t, &result);
     }
     CHECK_INT(s->plane->active_transfers, 0);
+    for (uint32_t i = 0; i < CHANNELS; i++) {
+        const script_channel *c = &s->channels[i];
+        if (!c->serving || !c->open || c->eof_asked || c->close_asked || c->peer_closed)
+            continue;
+        if (!c->peer_eof || fs_buffer_len(&c->stream) == 0)
+            CHECK_INT(c->asked_count, 0);
+        CHECK_INT(c->end, c->peer_eof);
+    }
 }
 
 static void run_script(const uint8_t *data, size_t len)

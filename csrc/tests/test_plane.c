@@ -1,25 +1,7 @@
 /* Two planes joined in memory, for the sanitizers and valgrind: transfers both ways through every suite in odd pieces,
  * and replies mutated at random, which may end the connection but nothing else. The behaviour itself is told in
  * tests/test_plane.py. */
-#include <stdlib.h>
-#include <string.h>
-#include <unistd.h>
-
-#include "check.h"
-#include "fs_bytes.h"
-#include "plane.h"
-
-enum { CLIENT_CHANNEL = 0, SERVER_CHANNEL = 7, WINDOW = 2 * 1024 * 1024, MAX_PACKET = 32768 };
-
-static uint64_t random_state = 88172645463325252u;
-
-static uint32_t random_below(uint32_t bound)
-{ /* xorshift64: the same course every run */
-    random_state ^= random_state << 13;
-    random_state ^= random_state >> 7;
-    random_state ^= random_state << 17;
-    return (uint32_t)((random_state >> 16) % bound);
-}
+#include "plane_pairs.h"
 
 /* A server end: a plane, the bytes of one file, and the requests not yet whole. */
 typedef struct server {
@@ -69,8 +51,9 @@ static void answer(server *s, const uint8_t *request, size_t len)
     reply(s, out, 21);
 }
 
-static void serve(server *s)
+static void serve(void *context)
 {
+    server *s = context;
     size_t cursor = 0;
     fs_event event;
     while (fs_plane_event(s->plane, &cursor, &event)) {
@@ -96,70 +79,6 @@ static void serve(server *s)
     s->pending_len -= at;
 }
 
-/* Moves what `from` has to `to` in random pieces; each piece in its own allocation, so that a sanitizer sees its end.
- */
-static int deliver(fs_plane *from, fs_plane *to, server *s, size_t *moved)
-{
-    const uint8_t *data;
-    size_t taken, len;
-    int status = fs_plane_feed(to, (const uint8_t *)"", 0, &taken);
-    if (status != FS_OK || (status = fs_plane_fill(from)) != FS_OK)
-        return status;
-    while ((len = fs_plane_unsent(from, &data)) > 0) {
-        size_t n = random_below(3) ? len : 1 + random_below((uint32_t)len);
-        uint8_t *piece = malloc(n);
-        memcpy(piece, data, n);
-        status = fs_plane_feed(to, piece, n, &taken);
-        free(piece);
-        if (status != FS_OK)
-            return status;
-        fs_plane_drop(from, taken);
-        *moved += taken;
-        if (taken < n && s != NULL)
-            serve(s);
-    }
-    return FS_OK;
-}
-
-static void set_keys(fs_plane *from, fs_plane *to, const fs_cipher_info *cipher, const fs_mac_info *mac)
-{
-    static const uint8_t secret[256] = {1, 2, 3, 4, 5};
-    fs_packet_keys keys = {.cipher = cipher, .mac = mac, .key = secret, .iv = secret + 100, .mac_key = secret + 150};
-    const uint8_t kexinit = 20, newkeys = 21;
-    size_t moved = 0;
-    CHECK(fs_plane_send(from, &kexinit, 1) == FS_OK);
-    CHECK(deliver(from, to, NULL, &moved) == FS_OK);
-    fs_plane_clear_events(to);
-    CHECK(fs_plane_send(from, &newkeys, 1) == FS_OK);
-    CHECK(deliver(from, to, NULL, &moved) == FS_OK);
-    fs_plane_clear_events(to);
-    CHECK(fs_plane_set_send_keys(from, keys, 1) == FS_OK);
-    CHECK(fs_plane_set_receive_keys(to, keys, 1) == FS_OK);
-}
-
-static fs_plane *join(server *s, const fs_cipher_info *cipher, const fs_mac_info *mac)
-{
-    int status;
-    size_t moved = 0;
-    uint8_t confirmation[17] = {91};
-    fs_plane *client = fs_plane_new(0, 0, &status);
-    s->plane = fs_plane_new(0, 0, &status);
-    CHECK(client != NULL && s->plane != NULL);
-    set_keys(client, s->plane, cipher, mac);
-    set_keys(s->plane, client, cipher, mac);
-    CHECK(fs_plane_channel_add(client, CLIENT_CHANNEL, WINDOW, MAX_PACKET) == FS_OK);
-    CHECK(fs_plane_channel_add(s->plane, SERVER_CHANNEL, WINDOW, MAX_PACKET) == FS_OK);
-    fs_put_u32(confirmation + 5, SERVER_CHANNEL);
-    fs_put_u32(confirmation + 9, WINDOW);
-    fs_put_u32(confirmation + 13, MAX_PACKET);
-    CHECK(fs_plane_send(s->plane, confirmation, sizeof confirmation) == FS_OK);
-    CHECK(fs_plane_channel_confirm(s->plane, SERVER_CHANNEL, CLIENT_CHANNEL, WINDOW, MAX_PACKET) == FS_OK);
-    CHECK(deliver(s->plane, client, NULL, &moved) == FS_OK);
-    fs_plane_clear_events(client);
-    CHECK(fs_plane_sftp_attach(client, CLIENT_CHANNEL) == FS_OK);
-    return client;
-}
-
 /* Runs one transfer; FS_OK with its result, or the error that ended the connection. */
 static int transfer(fs_plane *client, server *s, const fs_transfer_spec *spec, fs_transfer_result *result)
 {
@@ -167,10 +86,10 @@ static int transfer(fs_plane *client, server *s, const fs_transfer_spec *spec, f
     int status = fs_plane_sftp_start(client, CLIENT_CHANNEL, spec, &number);
     for (size_t moved = 1; status == FS_OK && moved > 0;) {
         moved = 0;
-        if ((status = deliver(client, s->plane, s, &moved)) != FS_OK)
+        if ((status = deliver(client, s->plane, serve, s, &moved)) != FS_OK)
             break;
         serve(s);
-        status = deliver(s->plane, client, NULL, &moved);
+        status = deliver(s->plane, client, NULL, NULL, &moved);
         size_t cursor = 0;
         fs_event event;
         while (fs_plane_event(client, &cursor, &event))
@@ -181,24 +100,14 @@ static int transfer(fs_plane *client, server *s, const fs_transfer_spec *spec, f
     return status == FS_OK ? FS_AGAIN : status; /* FS_AGAIN: a mutated id or length, waiting for what will not come */
 }
 
-static int temporary_file(void)
-{
-    char name[] = "/tmp/fastssh-test-plane-XXXXXX";
-    int fd = mkstemp(name);
-    CHECK(fd >= 0);
-    unlink(name);
-    return fd;
-}
-
 static void round_trip(const fs_cipher_info *cipher, const fs_mac_info *mac, size_t size, uint32_t chunk, int mutate)
 {
     server s = {.capacity = size + 1, .file = calloc(1, size + 1), .mutate = mutate};
-    uint8_t *content = malloc(size + 1), *back = malloc(size + 1);
-    int source = temporary_file(), sink = temporary_file();
-    for (size_t i = 0; i < size; i++)
-        content[i] = (uint8_t)random_below(256);
-    CHECK(pwrite(source, content, size, 0) == (ssize_t)size);
-    fs_plane *client = join(&s, cipher, mac);
+    uint8_t *content = random_bytes(size), *back = malloc(size + 1);
+    int source = file_of(content, size), sink = temporary_file();
+    fs_plane *client;
+    s.plane = join(&client, cipher, mac);
+    CHECK(fs_plane_sftp_attach(client, CLIENT_CHANNEL) == FS_OK);
     fs_transfer_spec spec = {.kind = FS_TRANSFER_PUT,
                              .fd = source,
                              .handle = (const uint8_t *)"h",
