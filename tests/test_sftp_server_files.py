@@ -147,8 +147,13 @@ def test_a_regular_file_shows_its_descriptor_and_what_it_is_open_for(ours: Ours,
         assert os.get_blocking(found.fd) and not os.get_inheritable(found.fd)
 
 
-def test_what_is_no_regular_file_shows_no_descriptor(ours: Ours) -> None:
-    for handle in (ours.value(m.OPENDIR, b"."), ours.value(m.OPEN, b"/dev/null", READ, A()), b"none", b""):
+def test_the_null_device_shows_its_descriptor_too(ours: Ours) -> None:
+    found = ours.server.descriptor_of(ours.value(m.OPEN, b"/dev/null", BOTH, A()))
+    assert found is not None and found[1:] == (True, True, False) and os.get_blocking(found.fd)
+
+
+def test_what_may_wait_shows_no_descriptor(ours: Ours) -> None:
+    for handle in (ours.value(m.OPENDIR, b"."), ours.value(m.OPEN, b"/dev/zero", READ, A()), b"none", b""):
         assert ours.server.descriptor_of(handle) is None
 
 

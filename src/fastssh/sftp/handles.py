@@ -18,7 +18,7 @@ MAX_HANDLES: Final = 1 << _INDEX_BITS
 
 
 class Descriptor(NamedTuple):
-    """An open regular file, for who moves its bytes in our place. The descriptor stays ours."""
+    """An open file that never waits, for who moves its bytes in our place. The descriptor stays ours."""
 
     fd: int
     readable: bool
@@ -28,18 +28,18 @@ class Descriptor(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class OpenFile:
-    """``flags`` as given to open(2)."""
+    """``flags`` as given to open(2). ``prompt``: nothing done with it waits, as with a regular file."""
 
     fd: int
     flags: int
-    regular: bool
+    prompt: bool
 
     @property
     def append(self) -> bool:
         return bool(self.flags & os.O_APPEND)
 
     def descriptor(self) -> Descriptor | None:
-        if not self.regular:
+        if not self.prompt:
             return None
         access = self.flags & os.O_ACCMODE
         return Descriptor(self.fd, access != os.O_WRONLY, access != os.O_RDONLY, self.append)

@@ -46,6 +46,7 @@ _FLAGS: Final = {
 _WRITING: Final = OpenFlags.WRITE | OpenFlags.APPEND | OpenFlags.CREAT | OpenFlags.TRUNC
 # A FIFO without a partner must not stop the server, a terminal not become its own.
 _NEVER_WAIT: Final = os.O_NONBLOCK | os.O_NOCTTY
+_NULL: Final = os.stat(os.devnull).st_rdev  # now: a chroot may have none
 # What link(2) says where there are no links, or not this one; EPERM is Linux's way.
 _NO_LINKS: Final = (errno.EOPNOTSUPP, errno.ENOSYS, errno.EXDEV, errno.EPERM)
 
@@ -100,12 +101,12 @@ class Operations:
         """A directory is refused here: version 3 reads it through OPENDIR alone."""
         descriptor = self._files.open(path, flags | _NEVER_WAIT, mode)
         try:
-            kind = os.fstat(descriptor).st_mode
-            if stat.S_ISDIR(kind):
+            status = os.fstat(descriptor)
+            if stat.S_ISDIR(status.st_mode):
                 raise failure(errno.EISDIR)
-            if regular := stat.S_ISREG(kind):
+            if prompt := stat.S_ISREG(status.st_mode) or _is_null(status):
                 os.set_blocking(descriptor, True)  # anything else stays as it is: a write to a full FIFO fails
-            return OpenFile(descriptor, flags, regular)
+            return OpenFile(descriptor, flags, prompt)
         except BaseException:
             os.close(descriptor)
             raise
@@ -337,3 +338,8 @@ OPERATIONS: Final[dict[Request, Operation]] = {
     messages.HOME_DIRECTORY: Operation(Operations.home_directory, Access.READS),
     messages.USERS_GROUPS_BY_ID: Operation(Operations.users_groups_by_id, Access.READS),
 }
+
+
+def _is_null(status: os.stat_result) -> bool:
+    """The null device, under whatever name: what is written to it is gone at once, wherever it was to go."""
+    return stat.S_ISCHR(status.st_mode) and status.st_rdev == _NULL

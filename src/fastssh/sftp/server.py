@@ -155,7 +155,7 @@ class SFTPServer:
     # -- the caller's side -------------------------------------------------------------------------------------------
 
     def descriptor_of(self, handle: bytes) -> Descriptor | None:
-        """The open regular file behind ``handle``, None for anything else; ours until CLOSE is received."""
+        """The open file behind ``handle`` if it never waits, None for anything else; ours until CLOSE is received."""
         file = self._operations.handles.get(handle)
         return file.descriptor() if isinstance(file, OpenFile) else None
 
