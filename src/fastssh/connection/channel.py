@@ -53,7 +53,11 @@ class ChannelHandler:
         """The queue fell below the low-water mark after it had been above it."""
 
     def sftp_message(self, data: bytes) -> None:
-        """A whole SFTP message, without its length, on a channel after :meth:`Channel.sftp_attach`."""
+        """A whole SFTP message, without its length, on a channel after :meth:`Channel.sftp_attach`, or of one that is
+        served."""
+
+    def sftp_end(self) -> None:
+        """Served: all requests that came before the client's EOF are worked off."""
 
     def transfer_done(self, number: int) -> None:
         """A bulk transfer ended: read :meth:`Channel.transfer_result`."""

@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Protocol
 
-from fastssh._native.plane import EVENT_DATA, EVENT_SFTP, EVENT_TRANSFER, EVENT_WRITABLE
+from fastssh._native.plane import EVENT_DATA, EVENT_SFTP, EVENT_SFTP_END, EVENT_TRANSFER, EVENT_WRITABLE
 from fastssh.connection.channel import Channel, ChannelHandler
 from fastssh.errors import ProtocolError, SSHError
 from fastssh.wire.messages import (
@@ -224,6 +224,8 @@ class Connection:
                 handler.transfer_done(event[2])
             elif event[0] == EVENT_WRITABLE:
                 handler.writable()
+            elif event[0] == EVENT_SFTP_END:
+                handler.sftp_end()
 
     def _channel(self, number: int) -> Channel:
         channel = self._channels.get(number)
