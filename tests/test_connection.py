@@ -15,6 +15,8 @@ from fastssh.errors import (
     ProtocolError,
     SSHError,
 )
+from fastssh.sftp import messages
+from fastssh.sftp.status import native_statuses
 from fastssh.wire import codec
 from fastssh.wire.messages import (
     ChannelClose,
@@ -79,6 +81,22 @@ def test_a_window_bounds_what_is_under_way(consume: bool) -> None:
         channel_of(near).consumed(64 * 1024)
         joined.run()
         assert len(near.received[0]) == 128 * 1024
+
+
+def test_requests_that_are_served_reach_their_handler_and_so_does_their_end() -> None:
+    joined = Joined()
+    near, far = joined.open()
+    joined.server.plane.sftp_serve_attach(channel_of(far).id, *native_statuses())
+    channel_of(near).write(messages.encode_init() + messages.REALPATH.encode(1, b"."))
+    channel_of(near).eof()
+    joined.run()
+    assert far.calls[-2:] == [("sftp_message", messages.encode_init()[4:]), ("eof",)]
+    joined.server.plane.sftp_serve_resume(channel_of(far).id)
+    joined.run()
+    assert far.calls[-1] == ("sftp_message", messages.REALPATH.encode(1, b".")[4:])
+    joined.server.plane.sftp_serve_resume(channel_of(far).id)
+    joined.run()
+    assert far.calls[-1] == ("sftp_end",)
 
 
 def test_a_writer_hears_when_there_is_room_again() -> None:

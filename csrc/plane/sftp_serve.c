@@ -450,8 +450,9 @@ static int work_off(fs_plane *p, fs_channel *c)
 {
     fs_serve *s = c->serve;
     uint32_t header_len = s->header_len;
-    size_t used;
-    int status = work(p, c, s->backlog.data + s->backlog.head, fs_buffer_len(&s->backlog), &used);
+    size_t used, len = fs_buffer_len(&s->backlog);
+    uint8_t nothing;
+    int status = work(p, c, len ? s->backlog.data + s->backlog.head : &nothing, len, &used);
     fs_gather_flush(p); /* before the backlog moves */
     fs_buffer_drop(&s->backlog, used);
     if (status == FS_OK)

@@ -47,6 +47,12 @@ class Handler(ChannelHandler):
     def writable(self) -> None:
         self.calls.append(("writable",))
 
+    def sftp_message(self, data: bytes) -> None:
+        self.calls.append(("sftp_message", data))
+
+    def sftp_end(self) -> None:
+        self.calls.append(("sftp_end",))
+
     def closed(self, error: SSHError | None) -> None:
         self.calls.append(("closed", error))
         self.on_closed()

@@ -73,7 +73,7 @@ class Program:
     def sftp_message(self, message: bytes) -> None:
         """A request that the native endpoint leaves to us, after :meth:`Channel.sftp_serve`."""
 
-    def sftp_ended(self) -> None:
+    def sftp_end(self) -> None:
         """All that stood before the end of standard input is answered, after :meth:`Channel.sftp_serve`."""
 
     def output_unwanted(self) -> None:

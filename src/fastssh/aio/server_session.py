@@ -86,9 +86,9 @@ class ServerSession(ChannelHandler):
         if self._program is not None:
             self._program.sftp_message(data)
 
-    def sftp_ended(self) -> None:
+    def sftp_end(self) -> None:
         if self._program is not None:
-            self._program.sftp_ended()
+            self._program.sftp_end()
 
     def closed(self, error: SSHError | None) -> None:
         self.finished = True

@@ -55,7 +55,7 @@ class SFTPSubsystem(Program):
         self._channel.sftp_serve_feed(data)
 
     def eof(self) -> None:
-        """``sftp_ended`` follows, behind what the client asked for before it."""
+        """``sftp_end`` follows, behind what the client asked for before it."""
 
     def writable(self) -> None:
         self._go_on()
@@ -75,7 +75,7 @@ class SFTPSubsystem(Program):
         except ProtocolError as error:
             self._refuse(error)
 
-    def sftp_ended(self) -> None:
+    def sftp_end(self) -> None:
         self._finish(0)
 
     # -- one message after the other ---------------------------------------------------------------------------------

@@ -55,7 +55,7 @@ class ChannelHandler:
     def sftp_message(self, data: bytes) -> None:
         """A whole SFTP message, without its length, after :meth:`Channel.sftp_attach` or ``sftp_serve``."""
 
-    def sftp_ended(self) -> None:
+    def sftp_end(self) -> None:
         """After :meth:`Channel.sftp_serve`: all that stood before the peer's end of file is answered."""
 
     def transfer_done(self, number: int) -> None:
@@ -260,10 +260,6 @@ class Channel:
         self._check_peer("SFTP message")
         if not self.close_sent:
             self.handler.sftp_message(message)
-
-    def received_sftp_end(self) -> None:
-        if self.state is State.OPEN and not self.close_sent:
-            self.handler.sftp_ended()
 
     def received_eof(self) -> None:
         self._check_peer("end of file")

@@ -223,14 +223,14 @@ class Connection:
             self._channel(event[1]).received_data(event[2], event[3])
         elif event[0] == EVENT_SFTP:
             self._channel(event[1]).received_sftp(event[2])
-        elif event[0] == EVENT_SFTP_END:
-            self._channel(event[1]).received_sftp_end()
         elif event[1] in self._channels:  # the others are the plane's own, and may be late
             handler = self._channels[event[1]].handler
             if event[0] == EVENT_TRANSFER:
                 handler.transfer_done(event[2])
             elif event[0] == EVENT_WRITABLE:
                 handler.writable()
+            elif event[0] == EVENT_SFTP_END:
+                handler.sftp_end()
 
     def _channel(self, number: int) -> Channel:
         channel = self._channels.get(number)
