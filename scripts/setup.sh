@@ -28,7 +28,6 @@ test     | c:rsync                            | rsync
 test     | c:man                              | man-db
 valgrind | c:valgrind                         | valgrind
 regress  | f:/usr/lib/openssh/regress         | openssh-tests
-regress  | c:setpriv                          | util-linux
 '
 
 # The first Python that is new enough and can make a virtual environment and compile a module; empty if none.

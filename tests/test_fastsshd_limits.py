@@ -251,3 +251,12 @@ def test_row26_a_crash_costs_one_connection(start_fastsshd: Start) -> None:
     logged(peer, "penalty of 2 seconds for penalty: caused crash")
     assert re.search(r"Server listening", peer.log_tail())
     wait_for(lambda: openssh.ssh(peer, "true").returncode == 0, "the end of the penalty", SECONDS)
+
+
+def test_row26_no_end_of_a_session_ends_the_server_or_is_anybody_elses(start_fastsshd: Start) -> None:
+    """The process of a connection is its user's, who may send it signals that have no name."""
+    peer = start_fastsshd(PerSourcePenalties="crash:90")
+    for number in (35, 11):
+        assert openssh.ssh(peer, f"kill -{number} $PPID").returncode == 255
+        logged(peer, f"ended by {'signal 35' if number == 35 else 'SIGSEGV'}")
+        assert openssh.ssh(peer, "true").returncode == 0

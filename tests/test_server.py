@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
+import os
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -13,6 +15,7 @@ from typing import Any
 import pytest
 
 from fastssh.aio.client import ClientConnection, connect
+from fastssh.aio.forwarding import listen
 from fastssh.aio.server import Server, ServerConnection, serve
 from fastssh.auth.server import Attempt, Verdict
 from fastssh.connection.channel import Channel, ChannelHandler
@@ -166,6 +169,38 @@ async def test_row02_sessions_beyond_the_limit_are_refused(tmp_path: Path) -> No
         open_channels[0].close()
         await asyncio.sleep(0.05)
         await connection.create_process("wait")
+
+
+async def test_row23_connections_that_do_not_log_in_are_limited(tmp_path: Path) -> None:
+    told: list[str] = []
+    async with serving(max_startups=2, log=told.append) as server, client(server, tmp_path) as connection:
+        idle = [socket.create_connection(("127.0.0.1", server.port)) for _ in range(3)]
+        idle[2].setblocking(False)
+        assert await asyncio.get_running_loop().sock_recv(idle[2], 100) == b""  # closed at once
+        assert told == ["drop connection: max_startups are not logged in yet"]
+        assert (await connection.run("id")).exit_status == 7  # who has logged in does not count
+        for sock in idle:
+            sock.close()
+
+
+async def test_row23_a_server_without_descriptors_waits_for_some(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[str] = []
+    async with serving(log=told.append) as server:
+
+        def no_more(self: socket.socket) -> Any:
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+        with monkeypatch.context() as patch:
+            patch.setattr(socket.socket, "accept", no_more)
+            patch.setattr(listen, "REST_SECONDS", 0.2)
+            waiting = asyncio.create_task(client(server, tmp_path)._connect())
+            await asyncio.sleep(0.1)
+            assert told == ["accept: Too many open files"]
+        connection = await waiting
+        assert (await connection.run("id")).exit_status == 7
+        connection.close()
 
 
 async def test_without_a_session_handler_channels_are_refused(tmp_path: Path) -> None:

@@ -188,6 +188,14 @@ class Driver:
         if self._identified:
             self._guarded(self._turns, readable)
 
+    def guarded(self, work: Callable[[], None]) -> None:
+        """Does something outside of a turn; what goes wrong ends the connection as it would in one."""
+        if self.error is None:
+            try:
+                work()
+            except Exception as error:
+                self._failed(error)
+
     def _guarded(self, work: Callable[[T], None], argument: T) -> None:
         if self.error is not None or self._pumping:
             return

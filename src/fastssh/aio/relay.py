@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections import deque
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Final
@@ -39,7 +38,7 @@ class Relay:
         self._input = source  # -1: closed
         self._outputs = dict(outputs)
         self._ended, self._refused = ended, refused
-        self._waiting: deque[memoryview] = deque()  # at most the channel's window
+        self._waiting = bytearray()  # at most the channel's window; pieces of one byte each would cost fifty times that
         self._writing = self._reading = self._input_ends = False
         for fd in (source, *outputs.values()):
             os.set_blocking(fd, False)
@@ -52,7 +51,7 @@ class Relay:
         if self._input < 0:
             self._channel.consumed(len(data))
             return
-        self._waiting.append(memoryview(data))
+        self._waiting += data
         if not self._writing:
             self._write()
 
@@ -63,21 +62,16 @@ class Relay:
             self.close_input()
 
     def _write(self) -> None:
-        while self._waiting:
-            piece = self._waiting[0]
-            try:
-                written = os.write(self._input, piece)
-            except BlockingIOError:
-                written = 0
-            except OSError:  # nobody reads: a pipe says EPIPE, a terminal EIO
-                self.close_input()
-                self._refused()
-                return
-            self._channel.consumed(written)
-            if written < len(piece):
-                self._waiting[0] = piece[written:]
-                break
-            self._waiting.popleft()
+        try:
+            written = os.write(self._input, self._waiting) if self._waiting else 0
+        except BlockingIOError:
+            written = 0
+        except OSError:  # nobody reads: a pipe says EPIPE, a terminal EIO
+            self.close_input()
+            self._refused()
+            return
+        del self._waiting[:written]
+        self._channel.consumed(written)
         self._write_on(bool(self._waiting))
         if self._input_ends and not self._waiting:
             self.close_input()
@@ -97,7 +91,7 @@ class Relay:
         self._write_on(False)
         os.close(self._input)
         self._input = -1
-        self._channel.consumed(sum(map(len, self._waiting)))
+        self._channel.consumed(len(self._waiting))
         self._waiting.clear()
 
     # -- from the program to the client ------------------------------------------------------------------------------

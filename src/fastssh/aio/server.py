@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 from fastssh import algorithms
 from fastssh._native.plane import Plane
 from fastssh.aio.driver import Driver
+from fastssh.aio.forwarding.listen import Listener, bind_tcp
 from fastssh.aio.server_options import ServerOptions
 from fastssh.auth.server import Attempt, AuthRules, AuthServer, Verdict
 from fastssh.connection.connection import Connection, IncomingOpen
@@ -159,16 +160,12 @@ class ServerConnection:
             self._every(options.client_alive_interval, self._check_alive)
 
     def _defer(self, answer: Callable[[], None]) -> None:
-        """A failure takes the same time whatever its reason (CVE-2024-45337 and its kin): what the judgement took is
-        part of it, and one that took longer ends with the next whole turn."""
+        """A failure takes the same time whatever its reason (CVE-2018-15473): what the judgement took is part of it,
+        and one that took longer ends with the next whole turn."""
 
         def run() -> None:
-            if self.error is None:
-                try:
-                    answer()
-                except SSHError as error:
-                    self._driver.fail(error)
-                self._driver.wake()
+            self._driver.guarded(answer)
+            self._driver.wake()
 
         turn = self._turn
         if turn > 0:
@@ -282,31 +279,25 @@ class Server:
         self.options = options
         self.addresses = [peer_address(sock.getsockname()) for sock in sockets]
         self.connections: set[ServerConnection] = set()
-        self._sockets = sockets
         self._loop = asyncio.get_running_loop()
         self._tasks: set[asyncio.Task[None]] = set()
-        for sock in sockets:
-            sock.setblocking(False)
-            self._loop.add_reader(sock.fileno(), self._accept, sock)
+        self._listener = Listener(sockets, self._accepted, options.log)
 
     @property
     def port(self) -> int:
         """The port of the first address."""
         return self.addresses[0][1]
 
-    def _accept(self, listener: socket.socket) -> None:
-        for _ in range(BACKLOG):
-            try:
-                sock, _ = listener.accept()
-            except (BlockingIOError, InterruptedError, ConnectionAbortedError):
-                return
-            except OSError as error:  # out of descriptors, say: those that live go on
-                self.options.log(f"accept: {error.strerror}")
-                return
-            self.take(sock)
+    def _accepted(self, sock: socket.socket, address: object) -> None:
+        self.take(sock)
 
     def take(self, sock: socket.socket) -> ServerConnection | None:
-        """Serves a connected socket, which belongs to the connection from here on."""
+        """Serves a connected socket, which belongs to the connection from here on; closed at once while
+        ``max_startups`` others have not logged in."""
+        if sum(connection.attempt is None for connection in self.connections) >= self.options.max_startups:
+            self.options.log("drop connection: max_startups are not logged in yet")
+            sock.close()
+            return None
         try:
             connection = ServerConnection(self.options, sock)
         except OSError as error:  # it went away before it was looked at
@@ -329,10 +320,7 @@ class Server:
 
     def close(self) -> None:
         """Stops listening, and ends the connections in order."""
-        for sock in self._sockets:
-            if sock.fileno() >= 0:
-                self._loop.remove_reader(sock.fileno())
-                sock.close()
+        self._listener.close()
         for connection in list(self.connections):
             connection.close()
 
@@ -352,25 +340,9 @@ class Server:
 
 
 def listen(host: str | None, port: int) -> list[socket.socket]:
-    """Listening sockets on every address of ``host`` (None: on all of this machine's). Raises OSError."""
-    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-    sockets: list[socket.socket] = []
-    try:
-        for family, kind, protocol, _, target in dict.fromkeys(found):
-            sock = socket.socket(family, kind, protocol)
-            sockets.append(sock)
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            if family == socket.AF_INET6:
-                sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-            if port == 0 and len(sockets) > 1:  # one free port for all addresses
-                target = (target[0], sockets[0].getsockname()[1], *target[2:])
-            sock.bind(target)
-            sock.listen(BACKLOG)
-    except BaseException:
-        for sock in sockets:
-            sock.close()
-        raise
-    return sockets
+    """Listening sockets on the addresses of ``host`` (None: on all of this machine's) that can be had. Raises OSError
+    when there is none."""
+    return bind_tcp(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE))
 
 
 class serve:  # noqa: N801

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from fastssh.transport.kex.groups import Group
 
 LOGIN_GRACE_SECONDS = 120.0
+MAX_STARTUPS = 100
 FAILURE_SECONDS = 0.1  # the least time that a refused attempt takes, so that nobody learns from how long it took
 
 
@@ -66,6 +67,7 @@ class ServerOptions:
     global_handlers: Mapping[str, GlobalHandler] = field(default_factory=dict)
     # -- limits before and of authentication
     login_grace_time: float = LOGIN_GRACE_SECONDS
+    max_startups: int = MAX_STARTUPS  # connections of one Server that have not logged in; more are closed at once
     max_auth_tries: int = MAX_AUTH_TRIES
     authentication_methods: tuple[str, ...] = (PUBLICKEY, "password")
     failure_seconds: float = FAILURE_SECONDS

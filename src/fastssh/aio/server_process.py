@@ -6,6 +6,7 @@ The server runs as the account already: nothing here changes a user.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import pwd
 import signal
@@ -145,7 +146,8 @@ class RunningProcess(Program):
 
     def window_change(self, size: WindowSize) -> None:
         if self._control >= 0:
-            set_size(self._control, size)
+            with contextlib.suppress(OSError):  # nobody has the terminal open any more
+                set_size(self._control, size)
 
     def send_break(self, milliseconds: int) -> bool:
         """A terminal's break has the length that the system gives it."""

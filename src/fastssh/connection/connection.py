@@ -9,6 +9,7 @@ from __future__ import annotations
 import heapq
 from collections import deque
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 from fastssh._native.plane import EVENT_DATA, EVENT_SFTP, EVENT_SFTP_END, EVENT_TRANSFER, EVENT_WRITABLE
@@ -310,12 +311,16 @@ class Connection:
         self.error = error
         channels, self._channels = self._channels, {}
         self._incoming.clear()
-        for channel in channels.values():
-            channel.finish(error)
-        while self._global_replies:
-            on_reply = self._global_replies.popleft()
-            if on_reply is not None:
-                on_reply(None)
+        replies, self._global_replies = self._global_replies, deque()
         ended, self.on_lost = self.on_lost, []
-        for callback in ended:
-            callback(error)
+        calls: list[Callable[[], object]] = [partial(channel.finish, error) for channel in channels.values()]
+        calls += [partial(on_reply, None) for on_reply in replies if on_reply is not None]
+        calls += [partial(callback, error) for callback in ended]
+        fault: Exception | None = None
+        for call in calls:
+            try:
+                call()
+            except Exception as raised:  # the others have to hear of it all the same
+                fault = fault or raised
+        if fault is not None:
+            raise fault

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-import encodings.idna  # noqa: F401  what getaddrinfo() looks for, and may not find after a chroot
+# What looking up a name loads when it is first done, and cannot find after a chroot.
+import concurrent.futures.thread  # noqa: F401
+import encodings.idna  # noqa: F401
 import socket
 from collections.abc import Iterable
 
@@ -41,8 +43,8 @@ class Listeners:
     def _bind(self, address: HostPort) -> list[socket.socket]:
         try:
             sockets = listen(address.host, address.port)
-        except OSError as error:
-            why = error.strerror or str(error)
+        except (OSError, UnicodeError) as error:  # the latter for what can be no host name
+            why = getattr(error, "strerror", None) or str(error)
             self._log.error(f"Bind to port {address.port} on {address.host} failed: {why}.")
             return []
         for sock in sockets:

@@ -29,7 +29,6 @@ from fastssh.daemon.penalties import SourcePenalties
 from fastssh.daemon.pid_file import PidFile
 from fastssh.daemon.sources import source_of
 from fastssh.daemon.startups import over_limit
-from fastssh.errors import SSHError
 
 ACCEPTS: Final = 64  # in one turn, so that signals are heard in a flood
 WAIT_AFTER_FAILURE: Final = 0.1  # seconds without accepting, when descriptors or processes ran out
@@ -166,10 +165,10 @@ class Parent:
     def _ended(self, pid: int, child: _Child, status: int) -> None:
         self._startup_over(child)
         if os.WIFSIGNALED(status):
-            self._log.info(f"Connection process {pid} ended by {signal.Signals(os.WTERMSIG(status)).name}")
-        ending = ending_of(status)
-        if child.logged_in and ending is not Ending.CRASH:
+            self._log.info(f"Connection process {pid} ended by {_signal_name(os.WTERMSIG(status))}")
+        if child.logged_in:  # the process was the user's, who may end it as they like: that is nobody else's penalty
             return
+        ending = ending_of(status)
         told = self._penalties.add(child.address, ending, time.monotonic())
         if told is not None:
             self._log.info(told)
@@ -179,13 +178,13 @@ class Parent:
         try:
             self._log.reopen()
             plan = self._reload()
-        except (SSHError, OSError) as error:
+        except Exception as error:  # whatever is wrong with it: what runs goes on
             self._log.error(f"the configuration stays as it was: {error}")
             return
         self._unwatch()
         try:
             self._listeners.set(plan.settings.listen_addresses)
-        except SSHError as error:
+        except Exception as error:
             self._log.error(f"the configuration stays as it was: {error}")
         else:
             changed = _penalty_settings(plan.settings) != _penalty_settings(self._plan.settings)
@@ -333,6 +332,14 @@ def _say(sock: socket.socket, text: bytes) -> None:
     sock.setblocking(False)
     with contextlib.suppress(OSError):  # it went away: then it need not be told
         sock.send(text)
+
+
+def _signal_name(number: int) -> str:
+    """Most real-time signals have no name of their own."""
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
 
 
 def _kill(pid: int, number: signal.Signals) -> None:

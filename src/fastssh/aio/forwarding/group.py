@@ -85,6 +85,10 @@ class RelayGroup:
             self._log(f"{what}: {reason}")
             self._answer(lambda: incoming.refuse(OpenFailureReason.CONNECT_FAILED, said or reason))
             return
+        except Exception as error:  # ours; the peer gets its answer, or the channel would count as open for ever
+            self._log(f"{what}: internal error: {type(error).__name__}: {error}")
+            self._answer(lambda: incoming.refuse(OpenFailureReason.CONNECT_FAILED, said or "internal error"))
+            return
         relay = self.relay(sock)
         self._answer(lambda: relay.start(incoming.accept(relay)))
         if relay.channel is None:
