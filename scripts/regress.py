@@ -4,8 +4,8 @@
     python -m scripts.regress --only connect,sftp --write
 
 Debian's package openssh-tests has the scripts and their helpers. Each script runs in a copy of its own, with stock
-programs for everything but the one under test. They are meant for an ordinary user; what stock fails as well, as whoever
-runs them and on this machine, says nothing about fastssh. With --write the table goes into docs/regress.md.
+programs for everything but the one under test. They are meant for an ordinary user; what stock fails as well, as
+whoever runs them and on this machine, says nothing about fastssh. With --write the table goes into docs/regress.md.
 """
 
 from __future__ import annotations

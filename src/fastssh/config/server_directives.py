@@ -95,6 +95,15 @@ def setting(
     return field(default=default, metadata={_KEY: directive})
 
 
+def no_effect(name: str, *harmless: str) -> Callable[[Sequence[str]], Iterable[str]]:
+    """``remarks`` of a directive that is read and not followed yet, unless its value asks for nothing."""
+
+    def remarks(arguments: Sequence[str]) -> Iterable[str]:
+        return () if "".join(arguments).lower() in harmless else (f"{name} has no effect yet",)
+
+    return remarks
+
+
 def algorithm_setting(name: str, *, match: bool, aliases: tuple[str, ...] = ()) -> tuple[str, ...]:
     """A field for a list of algorithms, as :mod:`fastssh.config.algorithm_lists` reads it."""
     algorithms = LISTS[name]

@@ -18,6 +18,7 @@ from fastssh.config.server_directives import (
     directive_of,
     each,
     joined,
+    no_effect,
     setting,
     upper,
 )
@@ -125,9 +126,10 @@ class ServerSettings:
     pid_file: str | None = setting("PidFile", file, _PID_FILE, match=False)
     tcp_keep_alive: bool = setting("TCPKeepAlive", yes_no, True, match=False, aliases=("keepalive",))
     ip_qos: Qos = setting(
-        "IPQoS", qos, qos(("af21", "cs1")), most=2, show=lambda value: [" ".join(map(qos_name, value))]
+        "IPQoS", qos, qos(("af21", "cs1")), most=2, show=lambda value: [" ".join(map(qos_name, value))],
+        remarks=no_effect("IPQoS"),
     )
-    use_dns: bool = setting("UseDNS", yes_no, False, match=False)
+    use_dns: bool = setting("UseDNS", yes_no, False, match=False, remarks=no_effect("UseDNS", "no"))
 
     # -- limits before authentication
     login_grace_time: int = setting("LoginGraceTime", seconds, 120, match=False)  # seconds; 0: no limit
@@ -179,7 +181,9 @@ class ServerSettings:
     kbd_interactive_authentication: bool = setting(
         "KbdInteractiveAuthentication", yes_no, True, aliases=("challengeresponseauthentication", "skeyauthentication")
     )
-    permit_empty_passwords: bool = setting("PermitEmptyPasswords", yes_no, False)
+    permit_empty_passwords: bool = setting(
+        "PermitEmptyPasswords", yes_no, False, remarks=no_effect("PermitEmptyPasswords", "no")
+    )
     use_pam: bool = setting("UsePAM", yes_no, False, match=False)
     strict_modes: bool = setting("StrictModes", yes_no, True, match=False)
     users_file: str | None = setting(  # ours, see fastssh.daemon.users_file
@@ -199,9 +203,12 @@ class ServerSettings:
         "PubkeyAcceptedAlgorithms", match=True, aliases=("pubkeyacceptedkeytypes",)
     )
     required_rsa_size: int = setting("RequiredRSASize", rsa_size, 1024)
-    trusted_user_ca_keys: str | None = setting("TrustedUserCAKeys", file, None)
+    trusted_user_ca_keys: str | None = setting(
+        "TrustedUserCAKeys", file, None, remarks=no_effect("TrustedUserCAKeys", "none")
+    )
     authorized_principals_file: str | None = setting(
-        "AuthorizedPrincipalsFile", with_tokens(USER_TOKENS, user_file), None
+        "AuthorizedPrincipalsFile", with_tokens(USER_TOKENS, user_file), None,
+        remarks=no_effect("AuthorizedPrincipalsFile", "none"),
     )
     ca_signature_algorithms: tuple[str, ...] = algorithm_setting("CASignatureAlgorithms", match=True)
     revoked_keys: tuple[str, ...] = setting("RevokedKeys", absolute_files, (), most=0, show=joined())
@@ -214,7 +221,7 @@ class ServerSettings:
     force_command: str | None = setting("ForceCommand", shell_command, None, most=-1)
     chroot_directory: str | None = setting("ChrootDirectory", with_tokens(USER_TOKENS, root_directory), None)
     permit_tty: bool = setting("PermitTTY", yes_no, True)
-    permit_user_rc: bool = setting("PermitUserRC", yes_no, True)
+    permit_user_rc: bool = setting("PermitUserRC", yes_no, True, remarks=no_effect("PermitUserRC", "no"))
     permit_user_environment: tuple[str, ...] = setting(  # patterns of names; nothing: no
         "PermitUserEnvironment", user_environment, (), match=False, show=_user_environment
     )
@@ -223,8 +230,12 @@ class ServerSettings:
     )
     set_env: tuple[tuple[str, str], ...] = setting("SetEnv", environment_values, (), most=0, show=_environment)
     banner: str | None = setting("Banner", file, None)
-    print_motd: bool = setting("PrintMotd", yes_no, True, match=False)
-    print_last_log: bool = setting("PrintLastLog", yes_no, True, match=False)
+    print_motd: bool = setting(
+        "PrintMotd", yes_no, True, match=False, remarks=no_effect("PrintMotd", "no")
+    )
+    print_last_log: bool = setting(
+        "PrintLastLog", yes_no, True, match=False, remarks=no_effect("PrintLastLog", "no")
+    )
     client_alive_interval: int = setting("ClientAliveInterval", seconds, 0)  # seconds; 0: never
     client_alive_count_max: int = setting("ClientAliveCountMax", number, 3)
 
