@@ -321,3 +321,8 @@ def test_row04_passwords_are_bound_by_the_servers_restrictions(
     peer = start_fastsshd(UsersFile=users, lines=["Match User ann", "PasswordAuthentication no"])
     assert refused(replace(peer, user="ann"), password=PASSWORD)
     assert openssh.sftp(replace(peer, user="bob"), "ls /\n", password=PASSWORD).returncode == 0
+
+
+def test_a_style_behind_the_name_is_no_part_of_it(start_fastsshd: Start) -> None:
+    peer = start_fastsshd()
+    assert openssh.ssh(replace(peer, user=f"{peer.user}:style"), "true").returncode == 0

@@ -63,8 +63,9 @@ class Gate:
     def rules(self, connection: ServerConnection, name: str) -> AuthRules:
         """Called when a name comes up. Whether there is such a user changes nothing that the client sees."""
         prepared = self._prepared
-        user = prepared.accounts.find(name)
-        settings = prepared.config.for_connection(self.facts(connection, user, name))
+        account = name.partition(":")[0]  # as with sshd, user:style is the user; no style means anything here
+        user = prepared.accounts.find(account)
+        settings = prepared.config.for_connection(self.facts(connection, user, account))
         internal_sftp.check(settings)
         self._log.level = prepared.log_level or settings.log_level
         address, port = connection.peer
