@@ -1,4 +1,4 @@
-"""Paired comparison: every subject does the same job in turn, round after round, against one stock sshd.
+"""Paired comparison: every subject does the same job in turn, round after round, on one stock sshd or fastsshd.
 
     python -m benchmarks.compare                    all comparisons, tables on the terminal
     python -m benchmarks.compare --write            ... and into benchmarks/RESULTS.md
@@ -63,7 +63,7 @@ def comparisons() -> list[Comparison]:
             Comparison("chacha", "one file", "fastssh-scp", ("scp", "roofline"), CHACHA, direction),
             Comparison("library", "one file", "fastssh", ("asyncssh", "paramiko"), direction=direction, share=0.5),
             Comparison("tree", many, "fastssh-scp", ("scp",), direction=direction),
-            Comparison("both", "one file to a memory file, both ours", both, ("scp", "roofline"), direction=direction),
+            Comparison("both", "one file to a memory file, both ours", both, ("scp", "scp, fastsshd", "roofline"), direction=direction),
             Comparison("both-null", "one file to /dev/null, both ours", both, ("scp", "roofline"), direction=direction),
             Comparison("both-tree", f"{many}, both ours", both, ("scp",), direction=direction),
         ]

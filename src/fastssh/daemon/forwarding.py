@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from fastssh.aio.forwarding.policy import NO_FORWARDING, ForwardingPolicy, GatewayPorts
+from fastssh.aio.forwarding.policy import NO_FORWARDING, ForwardingPolicy
 from fastssh.aio.forwarding.server import Forwarding
 from fastssh.config.server_settings import ServerSettings
 from fastssh.config.server_values import HostPort
@@ -32,7 +32,7 @@ def policy_of(settings: ServerSettings) -> ForwardingPolicy:
         agent=settings.allow_agent_forwarding,
         permit_open=_lists(settings.permit_open),
         permit_listen=_lists(settings.permit_listen),
-        gateway_ports=GatewayPorts(settings.gateway_ports.value),
+        gateway_ports=settings.gateway_ports,
         privileged_ports=os.geteuid() == 0,
         bind_mask=settings.stream_local_bind_mask,
         bind_unlink=settings.stream_local_bind_unlink,
