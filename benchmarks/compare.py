@@ -1,4 +1,4 @@
-"""Paired comparison: every subject does the same job in turn, round after round, on one stock sshd or fastsshd.
+"""Paired comparison: every subject does the same job in turn, round after round, on one sshd or fastsshd.
 
     python -m benchmarks.compare                    all comparisons, tables on the terminal
     python -m benchmarks.compare --write            ... and into benchmarks/RESULTS.md
