@@ -63,7 +63,10 @@ def comparisons() -> list[Comparison]:
             Comparison("chacha", "one file", "fastssh-scp", ("scp", "roofline"), CHACHA, direction),
             Comparison("library", "one file", "fastssh", ("asyncssh", "paramiko"), direction=direction, share=0.5),
             Comparison("tree", many, "fastssh-scp", ("scp",), direction=direction),
-            Comparison("both", "one file to a memory file, both ours", both, ("scp", "scp, fastsshd", "roofline"), direction=direction),
+            Comparison(
+                "both", "one file to a memory file, both ours", both, ("scp", "scp, fastsshd", "roofline"),
+                direction=direction,
+            ),
             Comparison("both-null", "one file to /dev/null, both ours", both, ("scp", "roofline"), direction=direction),
             Comparison("both-tree", f"{many}, both ours", both, ("scp",), direction=direction),
         ]
