@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 PATH: Final = "/usr/local/bin:/usr/bin:/bin:/usr/games"
 ROOT_PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+UNKNOWN: Final = "UNKNOWN", 65535  # what sshd calls an end that is no network's
 OURS: Final = {"SSH_TTY", "SSH_ORIGINAL_COMMAND"}  # true, or not there, whatever accept_env lets in
 EXIT_SECONDS: Final = 0.05  # between the end of a program's output and its own, which is the usual order
 
@@ -63,7 +64,9 @@ class Account:
 
 def environment(account: Account, session: ServerSession, launch: Launch, tty: str | None) -> dict[str, str]:
     """What a program starts with. As in sshd, what comes later stands."""
-    (address, port), (local_address, local_port) = session.connection.peer, session.connection.local
+    (address, port), (local_address, local_port) = (
+        end if end[0] else UNKNOWN for end in (session.connection.peer, session.connection.local)
+    )
     values = {
         **{name: value for name, value in launch.environment.items() if name not in OURS},
         "USER": account.user,
