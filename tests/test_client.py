@@ -227,7 +227,7 @@ async def test_compressed_streams(start_sshd: Any) -> None:
 async def test_a_cancelled_command_closes_its_channel_and_nothing_else(sshd: Peer) -> None:
     async with asyncio.timeout(SECONDS), fastssh.connect(**to(sshd)) as conn:
         for _ in range(12):  # more than MaxSessions: each one really ends
-            task = asyncio.create_task(conn.run("cat", input=b"x" * 3_000_000))
+            task = asyncio.create_task(conn.run("yes", input=b"x" * 3_000_000))
             await asyncio.sleep(0.02)
             task.cancel()
             with pytest.raises(asyncio.CancelledError):
