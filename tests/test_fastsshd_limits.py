@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fastssh.config.server_limits import MaxStartups, NetBlock, Overflow, Penalties
+from fastssh.config.server.limits import MaxStartups, NetBlock, Overflow, Penalties
 from fastssh.daemon.endings import Ending, ending_of
 from fastssh.daemon.penalties import SourcePenalties
 from fastssh.daemon.startups import over_limit, refused_percent

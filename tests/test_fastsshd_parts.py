@@ -17,9 +17,9 @@ from hypothesis import strategies as st
 
 from fastssh.cli import sshd_arguments
 from fastssh.cli.arguments import UsageError
-from fastssh.config.server_evaluate import load
-from fastssh.config.server_settings import DIRECTIVES
-from fastssh.config.server_values import PermitRootLogin
+from fastssh.config.server.evaluate import load
+from fastssh.config.server.settings import DIRECTIVES
+from fastssh.config.server.values import PermitRootLogin
 from fastssh.config.values import LogLevel
 from fastssh.daemon import internal_sftp
 from fastssh.daemon.access import nologin_text, root_may

@@ -22,7 +22,7 @@ from fastssh.aio.forwarding.client import Address
 from fastssh.aio.forwarding.listen import bind_path
 from fastssh.aio.forwarding.names import MAX_PATH, bind_addresses, host_name, socket_path
 from fastssh.aio.forwarding.policy import NO_FORWARDING, ForwardingPolicy, GatewayPorts
-from fastssh.config.server_values import GatewayPorts as ConfiguredGatewayPorts
+from fastssh.config.server.values import GatewayPorts as ConfiguredGatewayPorts
 from fastssh.connection.channel import ChannelHandler
 from fastssh.errors import ChannelOpenError, ChannelRequestError, SSHError
 from fastssh.keys.key_options import RESTRICTED, Endpoint, KeyOptions, parse_options

@@ -16,7 +16,8 @@ import pytest
 
 from fastssh.aio.client import ClientConnection, connect
 from fastssh.aio.forwarding import listen
-from fastssh.aio.server import Server, ServerConnection, serve
+from fastssh.aio.server.connection import ServerConnection
+from fastssh.aio.server.serve import Server, serve
 from fastssh.auth.server import Attempt, Verdict
 from fastssh.connection.channel import Channel, ChannelHandler
 from fastssh.errors import (

@@ -11,9 +11,9 @@ import pytest
 import fastssh
 from fastssh.aio.client import ClientConnection
 from fastssh.aio.process import Process
-from fastssh.aio.server_process import Account, ProcessStarter
-from fastssh.aio.server_program import SessionPolicy
-from fastssh.aio.server_session import ServerSession
+from fastssh.aio.server.process import Account, ProcessStarter
+from fastssh.aio.server.program import SessionPolicy
+from fastssh.aio.server.session import ServerSession
 from fastssh.connection.channel import Channel
 from fastssh.errors import ChannelRequestError, DisconnectedError
 from fastssh.wire import codec

@@ -17,10 +17,10 @@ import paramiko
 import pytest
 
 from fastssh.aio.process import Process
-from fastssh.aio.server_process import Account, ProcessStarter
-from fastssh.aio.server_program import SessionPolicy
-from fastssh.aio.server_session import MAX_ENV, MAX_ENV_BYTES, ServerSession
-from fastssh.aio.server_sftp import sftp_starter
+from fastssh.aio.server.process import Account, ProcessStarter
+from fastssh.aio.server.program import SessionPolicy
+from fastssh.aio.server.session import MAX_ENV, MAX_ENV_BYTES, ServerSession
+from fastssh.aio.server.sftp import sftp_starter
 from fastssh.connection.channel import WRITE_HIGH_WATER, Channel, ChannelHandler
 from fastssh.errors import ChannelClosedError, ChannelRequestError, SSHError
 from fastssh.sftp.filesystem import LocalFileSystem

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 import fastssh
-from fastssh.aio.server_program import SessionPolicy
-from fastssh.aio.server_session import ServerSession
-from fastssh.aio.server_sftp import sftp_starter
+from fastssh.aio.server.program import SessionPolicy
+from fastssh.aio.server.session import ServerSession
+from fastssh.aio.server.sftp import sftp_starter
 from fastssh.connection.channel import WRITE_HIGH_WATER
 from fastssh.errors import ChannelRequestError, ConfigError
 from fastssh.sftp import messages

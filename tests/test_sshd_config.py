@@ -19,12 +19,12 @@ from hypothesis import strategies as st
 
 from fastssh import algorithms
 from fastssh.config import lexer
-from fastssh.config.server_directives import DEPRECATED, UNSUPPORTED
-from fastssh.config.server_evaluate import ServerConfig, load
-from fastssh.config.server_limits import MaxStartups, NetBlock, Overflow, Penalties
-from fastssh.config.server_match import ConnectionFacts
-from fastssh.config.server_settings import DIRECTIVES, FIELDS, ServerSettings
-from fastssh.config.server_values import (
+from fastssh.config.server.directives import DEPRECATED, UNSUPPORTED
+from fastssh.config.server.evaluate import ServerConfig, load
+from fastssh.config.server.limits import MaxStartups, NetBlock, Overflow, Penalties
+from fastssh.config.server.match import ConnectionFacts
+from fastssh.config.server.settings import DIRECTIVES, FIELDS, ServerSettings
+from fastssh.config.server.values import (
     AddressFamily,
     FingerprintHash,
     Forwarding,

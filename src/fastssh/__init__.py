@@ -18,9 +18,10 @@ if TYPE_CHECKING:
     from fastssh.aio.lingering import new_event_loop, run
     from fastssh.aio.options import ClientOptions, Prompter
     from fastssh.aio.process import CompletedProcess, Process
-    from fastssh.aio.server import ServerConnection, serve
-    from fastssh.aio.server_coroutine import ServerProcess
-    from fastssh.aio.server_options import ServerOptions
+    from fastssh.aio.server.connection import ServerConnection
+    from fastssh.aio.server.coroutine import ServerProcess
+    from fastssh.aio.server.options import ServerOptions
+    from fastssh.aio.server.serve import serve
     from fastssh.aio.sftp import SFTPClient
     from fastssh.aio.sftp_file import SFTPFile
     from fastssh.auth.server import Attempt, Verdict
@@ -56,9 +57,10 @@ _HOMES: Final = {
     "fastssh.aio.lingering": ("new_event_loop", "run"),
     "fastssh.aio.options": ("ClientOptions", "Prompter"),
     "fastssh.aio.process": ("CompletedProcess", "Process"),
-    "fastssh.aio.server": ("ServerConnection", "serve"),
-    "fastssh.aio.server_coroutine": ("ServerProcess",),
-    "fastssh.aio.server_options": ("ServerOptions",),
+    "fastssh.aio.server.connection": ("ServerConnection",),
+    "fastssh.aio.server.serve": ("serve",),
+    "fastssh.aio.server.coroutine": ("ServerProcess",),
+    "fastssh.aio.server.options": ("ServerOptions",),
     "fastssh.aio.sftp": ("SFTPClient",),
     "fastssh.aio.sftp_file": ("SFTPFile",),
     "fastssh.auth.server": ("Attempt", "Verdict"),

@@ -15,7 +15,8 @@ from typing import Any
 import fastssh
 from fastssh.aio.forwarding.policy import ForwardingPolicy
 from fastssh.aio.forwarding.server import ConnectionForwarding, Forwarding
-from fastssh.aio.server import Server, ServerConnection, serve
+from fastssh.aio.server.connection import ServerConnection
+from fastssh.aio.server.serve import Server, serve
 from fastssh.auth.server import Attempt, Verdict
 from fastssh.connection.channel import Channel, ChannelHandler
 from fastssh.errors import SSHError

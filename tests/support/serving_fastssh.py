@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import fastssh
-from fastssh.aio.server import Server
-from fastssh.aio.server_process import Account, ProcessStarter
-from fastssh.aio.server_program import SessionPolicy
-from fastssh.aio.server_session import ServerSession
-from fastssh.aio.server_sftp import sftp_starter
+from fastssh.aio.server.process import Account, ProcessStarter
+from fastssh.aio.server.program import SessionPolicy
+from fastssh.aio.server.serve import Server
+from fastssh.aio.server.session import ServerSession
+from fastssh.aio.server.sftp import sftp_starter
 from fastssh.keys.public import parse_public_line
 from fastssh.sftp.filesystem import LocalFileSystem
 from tests.support import peers

@@ -14,7 +14,7 @@ from fastssh.cli.sshd_arguments import EXIT_USAGE, Arguments
 from fastssh.errors import SSHError
 
 if TYPE_CHECKING:
-    from fastssh.config.server_evaluate import ServerConfig
+    from fastssh.config.server.evaluate import ServerConfig
     from fastssh.daemon.log import Log, Sink
     from fastssh.daemon.prepare import Prepared
 
@@ -85,7 +85,7 @@ def _runs_on_its_own(asked: Arguments) -> bool:
 
 def _load(asked: Arguments, own: bool) -> ServerConfig:
     """Reads the configuration; also what SIGHUP does. Raises ConfigError, OSError."""
-    from fastssh.config.server_evaluate import SYSTEM_FILE, load
+    from fastssh.config.server.evaluate import SYSTEM_FILE, load
 
     if not own:
         file = asked.config or (SYSTEM_FILE if os.path.exists(SYSTEM_FILE) else None)
@@ -105,7 +105,7 @@ def _load(asked: Arguments, own: bool) -> ServerConfig:
 
 def _print_settings(asked: Arguments, config: ServerConfig, messages: Messages) -> int:
     """What sshd -T prints: for a connection of which -C tells, or of which nothing is known."""
-    from fastssh.config.server_match import ConnectionFacts
+    from fastssh.config.server.match import ConnectionFacts
 
     settings = config.for_connection(asked.facts or ConnectionFacts())
     return print_text("".join(f"{line}\n" for line in settings.lines()), messages)

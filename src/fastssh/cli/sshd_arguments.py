@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Final, TypeAlias
 
 from fastssh.cli.arguments import UsageError
-from fastssh.config.server_match import ConnectionFacts
+from fastssh.config.server.match import ConnectionFacts
 from fastssh.config.values import port as read_port
 
 EXIT_USAGE: Final = 255  # sshd's
@@ -57,7 +57,7 @@ _FACTS: Final = {"user": "user", "host": "host", "addr": "address", "laddr": "lo
 
 @dataclass
 class Arguments:
-    """A command line that makes sense. ``overrides`` and ``ports`` are for fastssh.config.server_evaluate.load."""
+    """A command line that makes sense. ``overrides`` and ``ports`` are for fastssh.config.server.evaluate.load."""
 
     action: str = "serve"  # or "test", "print" (-T), "print only" (-G), "help", "version"
     config: str | None = None

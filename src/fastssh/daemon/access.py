@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final
 
-from fastssh.config.server_settings import ServerSettings
-from fastssh.config.server_values import PermitRootLogin
+from fastssh.config.server.settings import ServerSettings
+from fastssh.config.server.values import PermitRootLogin
 from fastssh.daemon.accounts import User
 from fastssh.errors import KeyFormatError
 from fastssh.keys.addresses import match_host_list

@@ -10,11 +10,11 @@ from collections.abc import Callable
 from typing import Any
 
 from fastssh.aio import lingering
-from fastssh.aio.server import ServerConnection
-from fastssh.aio.server_options import ServerOptions
-from fastssh.aio.server_session import ServerSession
+from fastssh.aio.server.connection import ServerConnection
+from fastssh.aio.server.options import ServerOptions
+from fastssh.aio.server.session import ServerSession
 from fastssh.auth.server import Attempt
-from fastssh.config.server_settings import ServerSettings
+from fastssh.config.server.settings import ServerSettings
 from fastssh.daemon.endings import Ending
 from fastssh.daemon.farewell import log_end
 from fastssh.daemon.forwarding import forward

@@ -16,7 +16,7 @@ from fastssh.errors import (
 )
 
 if TYPE_CHECKING:
-    from fastssh.aio.server import ServerConnection
+    from fastssh.aio.server.connection import ServerConnection
     from fastssh.daemon.gate import Candidate
 
 MIB = 1 << 20

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 
 from fastssh.aio.forwarding.policy import NO_FORWARDING, ForwardingPolicy
 from fastssh.aio.forwarding.server import Forwarding
-from fastssh.config.server_settings import ServerSettings
-from fastssh.config.server_values import HostPort
+from fastssh.config.server.settings import ServerSettings
+from fastssh.config.server.values import HostPort
 from fastssh.keys.key_options import Endpoint, KeyOptions
 
 if TYPE_CHECKING:
-    from fastssh.aio.server import ServerConnection
-    from fastssh.aio.server_program import RequestHook
-    from fastssh.aio.server_session import ServerSession
+    from fastssh.aio.server.connection import ServerConnection
+    from fastssh.aio.server.program import RequestHook
+    from fastssh.aio.server.session import ServerSession
 
 AGENT_REQUEST = "auth-agent-req@openssh.com"
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from fastssh.auth.server import Attempt, AuthRules, Verdict
-from fastssh.config.server_match import ConnectionFacts
-from fastssh.config.server_settings import ServerSettings
+from fastssh.config.server.match import ConnectionFacts
+from fastssh.config.server.settings import ServerSettings
 from fastssh.config.values import LogLevel
 from fastssh.daemon import access, internal_sftp
 from fastssh.daemon.accounts import User
@@ -20,7 +20,7 @@ from fastssh.keys.key_options import KeyOptions
 from fastssh.keys.public import PublicKey
 
 if TYPE_CHECKING:
-    from fastssh.aio.server import ServerConnection
+    from fastssh.aio.server.connection import ServerConnection
 
 BANNER_LIMIT: Final = 64 * 1024  # bytes; well below a packet
 LONGEST_NAME: Final = 100  # characters of a user's name in the log, as sshd

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from fastssh.config.server_settings import ServerSettings
+from fastssh.config.server.settings import ServerSettings
 from fastssh.daemon.log import Log
 from fastssh.errors import ConfigError, SSHError
 from fastssh.keys.files import create_file, shown

@@ -9,10 +9,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from fastssh.aio.server_program import Launch, Program
-from fastssh.aio.server_sftp import SFTPSubsystem
+from fastssh.aio.server.program import Launch, Program
+from fastssh.aio.server.sftp import SFTPSubsystem
 from fastssh.config.lexer import split_arguments
-from fastssh.config.server_settings import ServerSettings
+from fastssh.config.server.settings import ServerSettings
 from fastssh.config.tokens import expand
 from fastssh.daemon.accounts import User
 from fastssh.daemon.user_keys import user_tokens
@@ -21,7 +21,7 @@ from fastssh.sftp.filesystem import LocalFileSystem
 from fastssh.sftp.rooted import RootedFileSystem
 
 if TYPE_CHECKING:
-    from fastssh.aio.server_session import ServerSession
+    from fastssh.aio.server.session import ServerSession
 
 NAME: Final = "internal-sftp"
 

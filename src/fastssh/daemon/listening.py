@@ -8,8 +8,8 @@ import encodings.idna  # noqa: F401
 import socket
 from collections.abc import Iterable
 
-from fastssh.aio.server import listen
-from fastssh.config.server_values import HostPort
+from fastssh.aio.server.serve import listen
+from fastssh.config.server.values import HostPort
 from fastssh.daemon.log import Log
 from fastssh.errors import ConfigError
 

@@ -7,7 +7,7 @@ import syslog
 from collections.abc import Callable
 from typing import Final
 
-from fastssh.config.server_values import SyslogFacility
+from fastssh.config.server.values import SyslogFacility
 from fastssh.config.values import LogLevel
 from fastssh.keys.files import create_file, write_all
 from fastssh.wire.text import printable

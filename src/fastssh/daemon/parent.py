@@ -19,8 +19,8 @@ from dataclasses import dataclass
 from random import SystemRandom
 from typing import Final
 
-from fastssh.aio.server import peer_address
-from fastssh.config.server_settings import ServerSettings
+from fastssh.aio.server.connection import peer_address
+from fastssh.config.server.settings import ServerSettings
 from fastssh.config.values import LogLevel
 from fastssh.daemon.endings import Ending, ending_of
 from fastssh.daemon.listening import Listeners

@@ -7,7 +7,7 @@ from typing import Any, Final, Protocol
 
 import bcrypt
 
-from fastssh.config.server_settings import ServerSettings
+from fastssh.config.server.settings import ServerSettings
 from fastssh.daemon.accounts import User
 from fastssh.daemon.users_file import UsersFile
 from fastssh.errors import SSHError

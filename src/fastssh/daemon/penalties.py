@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from fastssh.config.server_limits import NetBlock, Overflow, Penalties
+from fastssh.config.server.limits import NetBlock, Overflow, Penalties
 from fastssh.daemon.endings import Ending
 from fastssh.daemon.sources import Source, source_of
 from fastssh.keys.addresses import match_address_list

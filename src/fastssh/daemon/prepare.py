@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from fastssh.config.server_evaluate import ServerConfig
-from fastssh.config.server_settings import ServerSettings
+from fastssh.config.server.evaluate import ServerConfig
+from fastssh.config.server.settings import ServerSettings
 from fastssh.config.values import LogLevel
 from fastssh.daemon import internal_sftp
 from fastssh.daemon.accounts import Accounts, SystemAccounts

@@ -11,8 +11,8 @@ from fastssh import algorithms
 from fastssh.aio import lingering
 from fastssh.aio.client import connect
 from fastssh.aio.options import ClientOptions
-from fastssh.aio.server import ServerConnection
-from fastssh.aio.server_options import ServerOptions
+from fastssh.aio.server.connection import ServerConnection
+from fastssh.aio.server.options import ServerOptions
 from fastssh.auth.server import Attempt, Verdict
 from fastssh.keys.private import PrivateKey, generate_private_key
 from fastssh.transport.kex.registry import usable

@@ -7,10 +7,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from fastssh.aio.server_process import Account, ProcessStarter
-from fastssh.aio.server_program import Launch, Program, RequestHook, SessionPolicy, Starter
-from fastssh.aio.server_session import ServerSession
-from fastssh.config.server_settings import ServerSettings
+from fastssh.aio.server.process import Account, ProcessStarter
+from fastssh.aio.server.program import Launch, Program, RequestHook, SessionPolicy, Starter
+from fastssh.aio.server.session import ServerSession
+from fastssh.config.server.settings import ServerSettings
 from fastssh.config.tokens import expand
 from fastssh.daemon import internal_sftp
 from fastssh.daemon.accounts import User
@@ -22,7 +22,7 @@ from fastssh.keys.key_options import KeyOptions
 from fastssh.keys.patterns import match_pattern_list
 
 if TYPE_CHECKING:
-    from fastssh.aio.server import ServerConnection
+    from fastssh.aio.server.connection import ServerConnection
 
 
 def take_over(user: User, settings: ServerSettings) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 from typing import TypeAlias
 
-from fastssh.config.server_limits import NetBlock
+from fastssh.config.server.limits import NetBlock
 from fastssh.keys.addresses import Network, parse_address
 
 Source: TypeAlias = Network | None

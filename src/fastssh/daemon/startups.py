@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fastssh.config.server_limits import MaxStartups
+from fastssh.config.server.limits import MaxStartups
 
 
 def refused_percent(waiting: int, limit: MaxStartups) -> int:

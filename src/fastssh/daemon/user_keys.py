@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Final
 
-from fastssh.config.server_settings import ServerSettings
+from fastssh.config.server.settings import ServerSettings
 from fastssh.config.tokens import check_user, expand
 from fastssh.daemon.accounts import SystemAccounts, User
 from fastssh.daemon.log import Log

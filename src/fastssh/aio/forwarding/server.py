@@ -33,7 +33,7 @@ from fastssh.wire.requests import (
 from fastssh.wire.text import printable
 
 if TYPE_CHECKING:
-    from fastssh.aio.server import ServerConnection
+    from fastssh.aio.server.connection import ServerConnection
     from fastssh.connection.connection import IncomingOpen
     from fastssh.keys.key_options import KeyOptions
 

@@ -11,10 +11,10 @@ from typing import Any, Final, NamedTuple
 
 from fastssh.config.lexer import Line, Where
 from fastssh.config.reading import COMMAND_LINE, SYSTEM_FOLDER, Reading, included, override
-from fastssh.config.server_directives import DEPRECATED, UNSUPPORTED, ServerDirective
-from fastssh.config.server_match import Condition, ConnectionFacts
-from fastssh.config.server_settings import BY_FIELD, DIRECTIVES, FIELDS, ServerSettings
-from fastssh.config.server_values import AddressFamily, HostPort
+from fastssh.config.server.directives import DEPRECATED, UNSUPPORTED, ServerDirective
+from fastssh.config.server.match import Condition, ConnectionFacts
+from fastssh.config.server.settings import BY_FIELD, DIRECTIVES, FIELDS, ServerSettings
+from fastssh.config.server.values import AddressFamily, HostPort
 from fastssh.errors import ConfigError
 
 SYSTEM_FILE: Final = "/etc/ssh/sshd_config"

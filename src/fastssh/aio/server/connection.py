@@ -13,30 +13,24 @@ from typing import TYPE_CHECKING, Any, Final
 from fastssh import algorithms
 from fastssh._native.plane import Plane
 from fastssh.aio.driver import Driver
-from fastssh.aio.forwarding.listen import Listener, bind_tcp
-from fastssh.aio.server_options import ServerOptions
+from fastssh.aio.server.options import ServerOptions
 from fastssh.auth.server import Attempt, AuthRules, AuthServer, Verdict
 from fastssh.connection.connection import Connection, IncomingOpen
-from fastssh.errors import ChannelClosedError, DisconnectedError, ProtocolError, SSHError, SSHTimeoutError
+from fastssh.errors import ChannelClosedError, ProtocolError, SSHError, SSHTimeoutError
 from fastssh.transport.options import server_extensions
 from fastssh.transport.transport import Phase, Role, Transport, TransportOptions
 from fastssh.version import __version__
 from fastssh.wire.messages import FIRST_CONNECTION, OpenFailureReason, ServiceRequest
 
 if TYPE_CHECKING:
-    from types import TracebackType
-    from typing import Self
 
     from fastssh._native.plane import Event
-    from fastssh.keys.private import PrivateKey
     from fastssh.keys.public import PublicKey
     from fastssh.transport.negotiation import Negotiated
 
 SOFTWARE: Final = f"fastssh_{__version__}"
 REKEY_CHECK_SECONDS: Final = 30.0  # how often time limits of keys and key exchanges are looked at
-BACKLOG: Final = 128
 NONE_SECONDS: Final = 0.02  # what the answer to a method "none" takes
-CLOSE_SECONDS: Final = 5.0  # for the connections of a server that closes
 
 
 class ServerConnection:
@@ -267,118 +261,3 @@ def peer_address(name: Any) -> tuple[str, int]:
     if not isinstance(name, tuple):
         return "", 0
     return str(name[0]).removeprefix("::ffff:") if "." in str(name[0]) else str(name[0]), int(name[1])
-
-
-class Server:
-    """Listens, and serves every client in this event loop. Made by :func:`serve`.
-
-    ``addresses`` are the (address, port) that it listens on, ``connections`` those that live.
-    """
-
-    def __init__(self, options: ServerOptions, sockets: list[socket.socket]) -> None:
-        self.options = options
-        self.addresses = [peer_address(sock.getsockname()) for sock in sockets]
-        self.connections: set[ServerConnection] = set()
-        self._loop = asyncio.get_running_loop()
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._listener = Listener(sockets, self._accepted, options.log)
-
-    @property
-    def port(self) -> int:
-        """The port of the first address."""
-        return self.addresses[0][1]
-
-    def _accepted(self, sock: socket.socket, address: object) -> None:
-        self.take(sock)
-
-    def take(self, sock: socket.socket) -> ServerConnection | None:
-        """Serves a connected socket, which belongs to the connection from here on; closed at once while
-        ``max_startups`` others have not logged in."""
-        if sum(connection.attempt is None for connection in self.connections) >= self.options.max_startups:
-            self.options.log("drop connection: max_startups are not logged in yet")
-            sock.close()
-            return None
-        try:
-            connection = ServerConnection(self.options, sock)
-        except OSError as error:  # it went away before it was looked at
-            self.options.debug(f"accept: {error.strerror}")
-            sock.close()
-            return None
-        self.connections.add(connection)
-        connection.start()
-        task = self._loop.create_task(self._watch(connection))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        return connection
-
-    async def _watch(self, connection: ServerConnection) -> None:
-        await connection.wait_closed()
-        self.connections.discard(connection)
-        error = connection.error
-        if error is not None and not isinstance(error, DisconnectedError | ChannelClosedError):
-            self.options.log(f"{connection.peer[0]} port {connection.peer[1]}: {error}")
-
-    def close(self) -> None:
-        """Stops listening, and ends the connections in order."""
-        self._listener.close()
-        for connection in list(self.connections):
-            connection.close()
-
-    async def wait_closed(self) -> None:
-        """Returns when all connections are closed."""
-        if self._tasks:
-            await asyncio.wait(set(self._tasks), timeout=CLOSE_SECONDS)
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-        await self.wait_closed()
-
-
-def listen(host: str | None, port: int) -> list[socket.socket]:
-    """Listening sockets on the addresses of ``host`` (None: on all of this machine's) that can be had. Raises OSError
-    when there is none."""
-    return bind_tcp(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE))
-
-
-class serve:  # noqa: N801
-    """A server in this event loop: ``server = await serve(...)``, or ``async with serve(...) as server``.
-
-    ``server_keys`` are its host keys. Further options by keyword as :class:`ServerOptions` has them, or a whole
-    :class:`ServerOptions` instead. Raises OSError when the address cannot be listened on, ConfigError.
-    """
-
-    def __init__(
-        self,
-        host: str | None = "localhost",
-        port: int = 0,
-        *,
-        server_keys: list[PrivateKey] | None = None,
-        options: ServerOptions | None = None,
-        **more: Any,
-    ) -> None:
-        if options is not None and (more or server_keys is not None):
-            raise TypeError("options are given both as an object and by keyword")
-        self._options = options or ServerOptions(host_keys=tuple(server_keys or ()), **more)
-        self._address = host, port
-        self._server: Server | None = None
-
-    async def _serve(self) -> Server:
-        return Server(self._options, listen(*self._address))
-
-    def __await__(self) -> Any:
-        return self._serve().__await__()
-
-    async def __aenter__(self) -> Server:
-        self._server = await self._serve()
-        return self._server
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._server is not None:
-            await self._server.__aexit__(kind, error, trace)

@@ -14,15 +14,15 @@ import termios
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Self
 
-from fastssh.aio.child import SIGNALS, Child, start
-from fastssh.aio.pty import set_size
-from fastssh.aio.relay import Relay
-from fastssh.aio.server_program import Launch, Program, WindowSize
-from fastssh.aio.streams import pipes, terminal_streams
+from fastssh.aio.server.child import SIGNALS, Child, start
+from fastssh.aio.server.program import Launch, Program, WindowSize
+from fastssh.aio.server.pty import set_size
+from fastssh.aio.server.relay import Relay
+from fastssh.aio.server.streams import pipes, terminal_streams
 
 if TYPE_CHECKING:
-    from fastssh.aio.server_program import Exit
-    from fastssh.aio.server_session import ServerSession
+    from fastssh.aio.server.program import Exit
+    from fastssh.aio.server.session import ServerSession
     from fastssh.errors import SSHError
 
 PATH: Final = "/usr/local/bin:/usr/bin:/bin:/usr/games"

@@ -13,7 +13,7 @@ from fastssh._native.spawn import spawn
 from fastssh.wire.requests import ExitSignal, ExitStatus
 
 if TYPE_CHECKING:
-    from fastssh.aio.server_program import Exit
+    from fastssh.aio.server.program import Exit
 
 UNKNOWN: Final = ExitStatus(255)  # somebody else in this process waited for our child
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from typing import Any, Final
 
-from fastssh.config.server_directives import (
+from fastssh.config.server.directives import (
     ServerDirective,
     algorithm_setting,
     all_of_them,
@@ -22,7 +22,7 @@ from fastssh.config.server_directives import (
     setting,
     upper,
 )
-from fastssh.config.server_limits import (
+from fastssh.config.server.limits import (
     MaxStartups,
     NetBlock,
     Penalties,
@@ -31,7 +31,7 @@ from fastssh.config.server_limits import (
     net_block,
     penalties,
 )
-from fastssh.config.server_values import (
+from fastssh.config.server.values import (
     AddressFamily,
     Command,
     FingerprintHash,
@@ -110,7 +110,7 @@ def _user_environment(patterns: tuple[str, ...]) -> list[str]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServerSettings:
-    """What holds for the server, or for one connection; made by :mod:`fastssh.config.server_evaluate`.
+    """What holds for the server, or for one connection; made by :mod:`fastssh.config.server.evaluate`.
 
     File names are absolute, but for those that are relative to a user's home (``authorized_keys_file``,
     ``authorized_principals_file``), in which tokens and all still stand as written. ``None`` and ``()`` are ``none``,

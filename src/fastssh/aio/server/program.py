@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from fastssh.aio.server_session import ServerSession
+    from fastssh.aio.server.session import ServerSession
     from fastssh.errors import SSHError
     from fastssh.wire.requests import ExitSignal, ExitStatus
 

@@ -12,7 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final
 
-from fastssh.aio.server_program import Terminal, WindowSize
+from fastssh.aio.server.program import Terminal, WindowSize
 from fastssh.wire import terminal_modes as modes
 
 DISABLED: Final = 255  # a special character that is not to be (RFC 4254 section 8)

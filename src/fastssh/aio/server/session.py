@@ -10,7 +10,7 @@ import os
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Final
 
-from fastssh.aio.server_program import Launch, Program, SessionPolicy, Starter, Terminal, WindowSize
+from fastssh.aio.server.program import Launch, Program, SessionPolicy, Starter, Terminal, WindowSize
 from fastssh.connection.channel import Channel, ChannelHandler
 from fastssh.errors import ProtocolError, SSHError
 from fastssh.keys.patterns import match_pattern_list
@@ -28,8 +28,8 @@ from fastssh.wire.requests import (
 from fastssh.wire.text import printable
 
 if TYPE_CHECKING:
-    from fastssh.aio.server import ServerConnection
-    from fastssh.aio.server_program import Exit
+    from fastssh.aio.server.connection import ServerConnection
+    from fastssh.aio.server.program import Exit
 
 MAX_ENV: Final = 128  # variables of one session, as sshd's
 MAX_ENV_BYTES: Final = 128 * 1024  # of their names and values together

@@ -7,16 +7,16 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING
 
 from fastssh.aio.process import ProcessReader, ProcessWriter
-from fastssh.aio.server_program import Launch, Program, SessionPolicy, Starter, Terminal
-from fastssh.aio.server_session import ServerSession
-from fastssh.aio.server_sftp import sftp_starter
+from fastssh.aio.server.program import Launch, Program, SessionPolicy, Starter, Terminal
+from fastssh.aio.server.session import ServerSession
+from fastssh.aio.server.sftp import sftp_starter
 from fastssh.errors import SSHError
 from fastssh.sftp.rooted import RootedFileSystem
 from fastssh.wire.requests import ExitStatus
 
 if TYPE_CHECKING:
-    from fastssh.aio.server import ServerConnection
-    from fastssh.aio.server_options import ServerOptions
+    from fastssh.aio.server.connection import ServerConnection
+    from fastssh.aio.server.options import ServerOptions
     from fastssh.sftp.filesystem import FileSystem
 
 Function = Callable[["ServerProcess"], Awaitable[int | None]]

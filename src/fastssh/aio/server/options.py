@@ -13,8 +13,8 @@ from fastssh.auth.server import MAX_AUTH_TRIES, Attempt, AuthRules, Verdict
 from fastssh.errors import ConfigError
 
 if TYPE_CHECKING:
-    from fastssh.aio.server import ServerConnection
-    from fastssh.aio.server_coroutine import ServerProcess
+    from fastssh.aio.server.connection import ServerConnection
+    from fastssh.aio.server.coroutine import ServerProcess
     from fastssh.connection.channel import ChannelHandler
     from fastssh.connection.connection import Acceptor, GlobalHandler
     from fastssh.keys.private import PrivateKey
@@ -101,7 +101,7 @@ class ServerOptions:
     def session_handlers(self) -> Callable[[ServerConnection], ChannelHandler] | None:
         """``session``, or what ``process``, ``sftp`` and ``sftp_root`` make of one; None: no session is offered."""
         if self.session is None and (self.process or self.sftp or self.sftp_root is not None):
-            from fastssh.aio.server_coroutine import offered
+            from fastssh.aio.server.coroutine import offered
 
             return offered(self)
         return self.session

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
-from fastssh.aio.server_program import Launch, Program, Starter
+from fastssh.aio.server.program import Launch, Program, Starter
 from fastssh.connection.channel import WRITE_HIGH_WATER
 from fastssh.errors import ProtocolError
 from fastssh.sftp.constants import Packet
@@ -22,7 +22,7 @@ from fastssh.wire.codec import Reader
 from fastssh.wire.requests import ExitStatus
 
 if TYPE_CHECKING:
-    from fastssh.aio.server_session import ServerSession
+    from fastssh.aio.server.session import ServerSession
     from fastssh.errors import SSHError
     from fastssh.sftp.filesystem import FileSystem
 
