@@ -1,4 +1,4 @@
-"""Copies of trees against a stock sshd, with scp's rules."""
+"""Copies of trees against a stock sshd and fastsshd, with scp's rules."""
 
 from __future__ import annotations
 
@@ -35,9 +35,11 @@ TREE = CopyOptions(recurse=True)
 KEEP = CopyOptions(recurse=True, preserve=True)
 
 
-@pytest_asyncio.fixture
-async def connection(sshd: Peer) -> AsyncIterator[ClientConnection]:
-    async with fastssh.connect(sshd.host, **sshd.connect_options()) as connection:
+@pytest_asyncio.fixture(params=["sshd", "fastsshd"])
+async def connection(request: pytest.FixtureRequest) -> AsyncIterator[ClientConnection]:
+    """fastsshd takes small files in bundles."""
+    peer: Peer = request.getfixturevalue(request.param)
+    async with fastssh.connect(peer.host, **peer.connect_options()) as connection:
         yield connection
 
 

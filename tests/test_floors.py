@@ -49,7 +49,7 @@ IO_MODULES = {
     *("asyncio", "socket", "select", "selectors", "ssl", "time", "random", "secrets", "threading", "subprocess"),
     *("signal", "multiprocessing", "concurrent"),
 }
-C_FOLDERS = ("include", "process", "crypto", "packet", "plane")  # lowest first
+C_FOLDERS = ("include", "bundle", "process", "crypto", "packet", "plane")  # lowest first
 
 
 def table() -> str:

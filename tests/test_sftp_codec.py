@@ -148,11 +148,12 @@ def test_layouts_are_those_of_the_specifications(encoded: bytes, expected: bytes
 
 
 def test_the_table_has_each_request_and_extension_once() -> None:
-    assert len(m.REQUESTS) == 29
+    assert len(m.REQUESTS) == 31
     assert {name: request.extension for name, request in m.EXTENSIONS.items()} == {
         "posix-rename@openssh.com": "1", "statvfs@openssh.com": "2", "fstatvfs@openssh.com": "2",
         "hardlink@openssh.com": "1", "fsync@openssh.com": "1", "lsetstat@openssh.com": "1", "limits@openssh.com": "1",
         "expand-path@openssh.com": "1", "copy-data": "1", "home-directory": "1", "users-groups-by-id@openssh.com": "1",
+        "bundle-read@fastssh": "1", "bundle-write@fastssh": "1",
     }
     assert m.OPEN.name == "OPEN" and m.SYMLINK.name == "SYMLINK" and m.READDIR.name == "READDIR"
     assert m.POSIX_RENAME.name == "posix-rename@openssh.com" and m.LSETSTAT.name == "lsetstat@openssh.com"

@@ -27,7 +27,7 @@ from fastssh.sftp.download_tree import DownloadTree
 from fastssh.sftp.filesystem import LocalFileSystem
 from fastssh.sftp.operations import MAX_IDS, OPERATIONS, Access
 from fastssh.sftp.realpath import canonical
-from fastssh.sftp.server import EXTENSIONS, default_limits
+from fastssh.sftp.server import default_limits, extensions
 from fastssh.sftp.session import Session
 from fastssh.sftp.status import failure, status_of
 from fastssh.sftp.tree import CopyObserver, CopyOptions, CopyReport
@@ -53,9 +53,10 @@ def ours(tmp_path: Path) -> Iterator[Ours]:
 
 def test_the_version_names_exactly_what_is_served(tmp_path: Path) -> None:
     with local(tmp_path, begin=False) as session:
-        version, extensions = m.decode_version(session.exchange(m.encode_init())[4:])
+        version, announced = m.decode_version(session.exchange(m.encode_init())[4:])
     assert version == 3
-    assert extensions == {name: request.extension.encode() for name, request in m.EXTENSIONS.items()} == EXTENSIONS
+    assert announced == {name: request.extension.encode() for name, request in m.EXTENSIONS.items()}
+    assert announced == extensions(by_descriptor=True)
     assert set(OPERATIONS) == set(m.REQUESTS.values())
 
 
@@ -96,6 +97,7 @@ SAMPLES: dict[m.Request, tuple[Any, ...]] = {
     m.STATVFS: (b".",), m.FSTATVFS: (b"hand",), m.HARDLINK: (b"file", b"new"), m.FSYNC: (b"hand",),
     m.LSETSTAT: (b"link", A(atime=1, mtime=1)), m.LIMITS: (), m.EXPAND_PATH: (b"~",),
     m.COPY_DATA: (b"hand", 0, 0, b"hane", 0), m.HOME_DIRECTORY: (b"",), m.USERS_GROUPS_BY_ID: ((0, 1), (0,)),
+    m.BUNDLE_READ: (b"hand", 1000), m.BUNDLE_WRITE: (b"hand", 0, b""),
 }  # fmt: skip
 
 
@@ -335,11 +337,11 @@ def test_canonical_agrees_with_the_system_where_that_has_an_answer(path: list[st
 
 WRITES = {
     m.WRITE, m.SETSTAT, m.FSETSTAT, m.REMOVE, m.MKDIR, m.RMDIR, m.RENAME, m.SYMLINK, m.POSIX_RENAME, m.HARDLINK,
-    m.LSETSTAT, m.COPY_DATA,
+    m.LSETSTAT, m.COPY_DATA, m.BUNDLE_WRITE,
 }  # fmt: skip
 READS = {
     m.CLOSE, m.READ, m.LSTAT, m.FSTAT, m.OPENDIR, m.READDIR, m.REALPATH, m.STAT, m.READLINK, m.STATVFS, m.FSTATVFS,
-    m.FSYNC, m.LIMITS, m.EXPAND_PATH, m.HOME_DIRECTORY, m.USERS_GROUPS_BY_ID,
+    m.FSYNC, m.LIMITS, m.EXPAND_PATH, m.HOME_DIRECTORY, m.USERS_GROUPS_BY_ID, m.BUNDLE_READ,
 }  # fmt: skip
 
 
@@ -370,7 +372,7 @@ def test_row21_read_only_is_really_read_only(tmp_path: Path) -> None:
             writes = flags & (F.WRITE | F.APPEND | F.CREAT | F.TRUNC)
             assert answer.value == S.PERMISSION_DENIED if writes else answer.kind is m.HANDLE
         for request, values in SAMPLES.items():
-            given_handles = iter((directory,) if request is m.READDIR else (file, other))
+            given_handles = iter((directory,) if request in (m.READDIR, m.BUNDLE_READ) else (file, other))
             values = tuple(
                 next(given_handles) if field is m.HANDLE_FIELD else value
                 for field, value in zip(request.fields, values, strict=True)
@@ -413,7 +415,7 @@ def test_our_client_copies_trees_there_and_back(tmp_path: Path) -> None:
         (source / "sub" / f"{number}").write_bytes(b"%d" % number * number)
     with local(tmp_path, begin=False) as session:
         client, link = joined(session)
-        assert client.limits == default_limits() and client.extensions == EXTENSIONS
+        assert client.limits == default_limits() and client.extensions == extensions(by_descriptor=True)
         options, report = CopyOptions(recurse=True, preserve=True), CopyReport()
         for kind, names in ((UploadTree, (str(source), b"there")), (DownloadTree, (b"there", str(tmp_path / "back")))):
             ends: list[None] = []

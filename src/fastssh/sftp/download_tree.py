@@ -6,16 +6,19 @@ import errno
 import os
 import stat
 from collections import deque
+from collections.abc import Iterator
 from functools import partial
 
-from fastssh.errors import SFTPEOFError, TransferError
+from fastssh._native.bundle import entries, unpack
+from fastssh.errors import ProtocolError, SFTPBadMessageError, SFTPEOFError, TransferError
 from fastssh.sftp import messages, paths
 from fastssh.sftp.attributes import SFTPAttributes
 from fastssh.sftp.download import FileDownload
 from fastssh.sftp.messages import SFTPName
 from fastssh.sftp.session import Failure, named
 from fastssh.sftp.transfer import FileCopy, local_error, not_regular
-from fastssh.sftp.tree import Directory, Tree
+from fastssh.sftp.tree import BUNDLE, Directory, Tree
+from fastssh.wire.codec import Reader
 from fastssh.wire.text import printable
 
 _WRITABLE = stat.S_IWUSR | stat.S_IXUSR  # what a directory needs while we fill it
@@ -25,7 +28,7 @@ MAX_ENTRIES = 4_000_000  # of one directory
 
 
 class DownloadDirectory(Directory):
-    __slots__ = ("at_end", "attributes", "entries", "handle", "in_flight", "listed", "real", "seen")
+    __slots__ = ("at_end", "attributes", "entries", "fd", "handle", "in_flight", "listed", "real", "seen")
 
     def __init__(self, local: str, remote: bytes, parent: DownloadDirectory | None, attributes: SFTPAttributes) -> None:
         super().__init__(local, remote, parent)
@@ -34,6 +37,7 @@ class DownloadDirectory(Directory):
         self.entries: deque[SFTPName] = deque()
         self.seen: set[bytes] = set()
         self.handle = b""
+        self.fd = -1  # of the local directory, where small files come in bundles
         self.in_flight = self.listed = 0
         self.at_end = False
 
@@ -115,27 +119,68 @@ class DownloadTree(Tree[DownloadDirectory]):
             self._leave(directory)
             return
         directory.handle = handle
+        if self._bundled(messages.BUNDLE_READ):
+            try:
+                directory.fd = os.open(directory.local, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            except OSError:
+                pass  # one that cannot be read can perhaps be written to, file by file
         self._reading.append(directory)
         self._read_on(directory)
 
     def _read_on(self, directory: DownloadDirectory) -> None:
         while not directory.at_end and directory.in_flight < READDIRS and len(directory.entries) < READ_AHEAD:
             directory.in_flight += 1
-            self.session.request(messages.READDIR, (directory.handle,), partial(self._listed, directory))
+            if directory.fd >= 0:
+                values = directory.handle, min(BUNDLE, self.session.read_length)
+                self.session.request(messages.BUNDLE_READ, values, partial(self._bundle_read, directory))
+            else:
+                self.session.request(messages.READDIR, (directory.handle,), partial(self._listed, directory))
+
+    def _bundle_read(self, directory: DownloadDirectory, bundle: bytes | None, error: Failure | None) -> None:
+        """Makes its files; everything else, and what could not be made, goes by itself, which tells what is wrong."""
+        found: list[tuple[bytes, int, bool, int]] = []
+        left: tuple[SFTPName, ...] = ()
+        if bundle is not None and not self._over:
+            try:
+                found = entries(bundle)
+                left = tuple(self._unpack(directory, bundle, found))
+            except ProtocolError as fault:
+                self.session.abort(SFTPBadMessageError(f"SFTP: reply to {messages.BUNDLE_READ.name}: {fault}"))
+        self._received(directory, left, len(found), error)
+
+    def _unpack(
+        self, directory: DownloadDirectory, bundle: bytes, found: list[tuple[bytes, int, bool, int]]
+    ) -> Iterator[SFTPName]:
+        """What is left to do. A bundle with a name that cannot be is left as a whole: each is then looked at."""
+        names = {name for name, *_ in found}
+        proper = len(names) == len(found) and names.isdisjoint(directory.seen) and all(map(paths.is_safe_name, names))
+        again = set(unpack(bundle, directory.fd, self._bundle_options())) if proper else range(len(found))
+        for index, (name, size, whole, attributes) in enumerate(found):
+            if whole and index not in again:
+                directory.seen.add(name)
+                self._bundled_file(paths.decode(paths.join(directory.remote, name)), size)
+            else:
+                yield SFTPName(name, b"", SFTPAttributes.decode(Reader(bundle, attributes)))
 
     def _listed(
         self, directory: DownloadDirectory, names: tuple[SFTPName, ...] | None, error: Failure | None
     ) -> None:
+        self._received(directory, names or (), len(names or ()), error)
+
+    def _received(
+        self, directory: DownloadDirectory, names: tuple[SFTPName, ...], count: int, error: Failure | None
+    ) -> None:
+        """``names`` are left to be done, of ``count`` entries."""
         directory.in_flight -= 1
-        if names and not directory.at_end and not self._over:
+        if count and not directory.at_end and not self._over:
             directory.entries.extend(names)
-            directory.listed += len(names)
+            directory.listed += count
             if directory.listed > MAX_ENTRIES:
                 error = TransferError(f"{printable(paths.decode(directory.remote))}: too many entries")
                 self._fail(self._directory_name(directory), error)
         elif not directory.at_end and error is not None and not isinstance(error, SFTPEOFError):
             self._fail(self._directory_name(directory), named(error, directory.remote))
-        if not names or error is not None or self._over:  # an empty list is an end too, or there might be none
+        if not count or error is not None or self._over:  # an empty list is an end too, or there might be none
             directory.at_end = True
         self._read_on(directory)
         self._close_if_read(directory)
@@ -144,6 +189,9 @@ class DownloadTree(Tree[DownloadDirectory]):
     def _close_if_read(self, directory: DownloadDirectory) -> None:
         if directory.at_end and directory.in_flight == 0 and directory.handle:
             handle, directory.handle = directory.handle, b""
+            if directory.fd >= 0:
+                os.close(directory.fd)
+                directory.fd = -1
             self._request(messages.CLOSE, (handle,), partial(self._closed, directory))
 
     def _closed(self, directory: DownloadDirectory, _: None, error: Failure | None) -> None:

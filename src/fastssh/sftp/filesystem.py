@@ -24,6 +24,7 @@ class FileSystem(Protocol):
     """
 
     home: bytes  # absolute
+    # A class may say ``by_descriptor = True``, see :func:`may_go_by_descriptor`.
 
     def open(self, path: bytes, flags: int, mode: int) -> int:
         """A descriptor, closed at exec. ``flags`` as for open(2); ``mode`` is subject to the umask."""
@@ -73,8 +74,18 @@ def _remembered(look_up: Callable[[int], str]) -> Callable[[int], bytes | None]:
     return name
 
 
+def may_go_by_descriptor(filesystem: FileSystem) -> bool:
+    """Whether files of a directory that ``filesystem`` opened may be opened and made by that descriptor.
+
+    Links are not followed then. Its very class has to say so: one derived from it may have its own rules in ``open``.
+    """
+    return bool(vars(type(filesystem)).get("by_descriptor", False))
+
+
 class LocalFileSystem:
     """The whole machine, as far as the process may use it. ``home``: where relative paths start."""
+
+    by_descriptor: Final = True
 
     def __init__(self, home: paths.Path) -> None:
         self.home = os.path.abspath(paths.encode(home))

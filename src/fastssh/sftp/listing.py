@@ -1,4 +1,4 @@
-"""READDIR: the entries of a directory in batches, and the line that ls -l would show for each."""
+"""The entries of a directory in batches, with the line that ls -l would show for each, or in bundles."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections.abc import Callable, Generator
 from datetime import datetime
 from typing import Final
 
+from fastssh._native.bundle import Packer
 from fastssh.sftp.attributes import SFTPAttributes
 from fastssh.sftp.messages import SFTPName
 
@@ -49,8 +50,9 @@ class Listing:
     """A directory being read. Owns ``descriptor``. ``parent`` gives the attributes of '..'."""
 
     def __init__(self, descriptor: int, parent: Callable[[], os.stat_result], names: LongNames) -> None:
-        self._descriptor, self._parent, self._names = descriptor, parent, names
+        self.descriptor, self._parent, self._names = descriptor, parent, names
         self._entries = self._read()
+        self._packer: Packer | None = None
 
     def batch(self) -> tuple[SFTPName, ...]:
         """The next entries; none at the end. Raises OSError."""
@@ -64,9 +66,23 @@ class Listing:
                 break
         return tuple(batch)
 
+    def bundle(self, most: int) -> bytes:
+        """The next entries as a bundle of at most ``most`` bytes; b"" at the end. Raises OSError.
+
+        It goes by a descriptor of its own: :meth:`batch` and this one each have their place in the directory.
+        """
+        if self._packer is None:
+            descriptor = os.open(".", os.O_RDONLY | os.O_DIRECTORY, dir_fd=self.descriptor)
+            try:
+                self._packer = Packer(descriptor)
+            except BaseException:
+                os.close(descriptor)
+                raise
+        return self._packer.next(most)
+
     def _read(self) -> Generator[tuple[bytes, os.stat_result], None, None]:
         """What is there but cannot be looked at any more is passed over, as sftp-server does."""
-        here = os.fstat(self._descriptor)
+        here = os.fstat(self.descriptor)
         if here.st_nlink == 0:  # removed meanwhile
             return
         yield b".", here
@@ -76,7 +92,7 @@ class Listing:
             pass
         else:
             yield b"..", parent
-        with os.scandir(self._descriptor) as entries:
+        with os.scandir(self.descriptor) as entries:
             for entry in entries:
                 try:
                     st = entry.stat(follow_symlinks=False)
@@ -87,4 +103,6 @@ class Listing:
     def close(self) -> None:
         """Raises OSError as close(2) does."""
         self._entries.close()
-        os.close(self._descriptor)
+        if self._packer is not None:
+            self._packer.close()
+        os.close(self.descriptor)

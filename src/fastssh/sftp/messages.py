@@ -143,6 +143,8 @@ NAME: Final = Reply(Packet.NAME, counted(Field(_read_name, _write_name, 12)))
 ATTRIBUTES: Final = Reply(Packet.ATTRS, ATTRS)
 LIMITS_REPLY: Final = Reply(Packet.EXTENDED_REPLY, _record(SFTPLimits, UINT64, 4))
 STATVFS_REPLY: Final = Reply(Packet.EXTENDED_REPLY, _record(SFTPStatVFS, UINT64, 11))
+BUNDLE_REPLY: Final = Reply(Packet.EXTENDED_REPLY, STRING)
+INDEXES_REPLY: Final = Reply(Packet.EXTENDED_REPLY, counted(UINT32))
 USERS_GROUPS_REPLY: Final = Reply(Packet.EXTENDED_REPLY, pair(_packed(STRING), _packed(STRING)))
 
 # --- requests ---------------------------------------------------------------------------------------------------------
@@ -162,7 +164,7 @@ HANDLE_FIELD: Final = Field(_read_handle, string, 5)
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Request:
-    """A kind of request. ``extension`` is its version where it is an extension of OpenSSH, else empty."""
+    """A kind of request. ``extension`` is its version where it is an extension, else empty."""
 
     name: str
     number: Packet
@@ -228,6 +230,9 @@ _EXTENDED: Final = tuple(
         ("copy-data", "1", (HANDLE_FIELD, UINT64, UINT64, HANDLE_FIELD, UINT64), STATUS),
         ("home-directory", "1", (PATH,), NAME),
         ("users-groups-by-id@openssh.com", "1", (_IDS, _IDS), USERS_GROUPS_REPLY),
+        # Small files of a directory, many at once (PROTOCOL.md): handle, most bytes; handle, options, bundle
+        ("bundle-read@fastssh", "1", (HANDLE_FIELD, UINT32), BUNDLE_REPLY),
+        ("bundle-write@fastssh", "1", (HANDLE_FIELD, UINT32, STRING), INDEXES_REPLY),
     )
 )
 
@@ -238,7 +243,7 @@ _BY_NUMBER: Final[dict[int, Request]] = {request.number: request for request in 
 OPEN, CLOSE, READ, WRITE, LSTAT, FSTAT, SETSTAT, FSETSTAT, OPENDIR = _PLAIN[:9]
 READDIR, REMOVE, MKDIR, RMDIR, REALPATH, STAT, RENAME, READLINK, SYMLINK = _PLAIN[9:]
 POSIX_RENAME, STATVFS, FSTATVFS, HARDLINK, FSYNC, LSETSTAT = _EXTENDED[:6]
-LIMITS, EXPAND_PATH, COPY_DATA, HOME_DIRECTORY, USERS_GROUPS_BY_ID = _EXTENDED[6:]
+LIMITS, EXPAND_PATH, COPY_DATA, HOME_DIRECTORY, USERS_GROUPS_BY_ID, BUNDLE_READ, BUNDLE_WRITE = _EXTENDED[6:]
 
 
 def decode_request(message: bytes) -> tuple[Request, int, tuple[Any, ...]]:

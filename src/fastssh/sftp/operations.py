@@ -15,6 +15,7 @@ from enum import Enum, auto
 from functools import partial
 from typing import Any, Final
 
+from fastssh._native import bundle as bundles
 from fastssh.sftp import file_io, messages
 from fastssh.sftp.attributes import SFTPAttributes
 from fastssh.sftp.constants import MAX_MESSAGE, MAX_TRANSFER, OpenFlags, StatusCode
@@ -254,6 +255,20 @@ class Operations:
             raise Refused(StatusCode.FAILURE, "No such user")
         return _one_name(home)
 
+    # -- bundles: small files of a directory, many at once (csrc/bundle/bundle.h) --------------------------------------
+
+    def bundle_read(self, handle: bytes, most: int) -> bytes:
+        bundle = self.handles.directory(handle).bundle(max(bundles.MIN_ROOM, min(most, MAX_TRANSFER)))
+        if not bundle:
+            raise Refused(StatusCode.EOF)
+        return bundle
+
+    def bundle_write(self, handle: bytes, options: int, bundle: bytes) -> tuple[int, ...]:
+        """The indexes of what was not written: the client does that in the ordinary way, which says what is wrong."""
+        if options & ~(bundles.PRESERVE | bundles.SET_ID):
+            raise Refused(StatusCode.OP_UNSUPPORTED, "Unknown option of a bundle")
+        return bundles.unpack(bundle, self.handles.directory(handle).descriptor, options)
+
     # -- what there is to know ---------------------------------------------------------------------------------------
 
     def limits(self) -> SFTPLimits:
@@ -300,11 +315,15 @@ def _apply(
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """``method`` of Operations for a kind of request; with ``sliced`` it gives an iterator, and is done at its end."""
+    """``method`` of Operations for a kind of request; with ``sliced`` it gives an iterator, and is done at its end.
+
+    ``by_descriptor``: opens files below an open directory without asking the file system, which has to allow that.
+    """
 
     method: Callable[..., Any]
     access: Access
     sliced: bool = False
+    by_descriptor: bool = False
 
 
 OPERATIONS: Final[dict[Request, Operation]] = {
@@ -337,6 +356,8 @@ OPERATIONS: Final[dict[Request, Operation]] = {
     messages.COPY_DATA: Operation(Operations.copy_data, Access.WRITES, sliced=True),
     messages.HOME_DIRECTORY: Operation(Operations.home_directory, Access.READS),
     messages.USERS_GROUPS_BY_ID: Operation(Operations.users_groups_by_id, Access.READS),
+    messages.BUNDLE_READ: Operation(Operations.bundle_read, Access.READS, by_descriptor=True),
+    messages.BUNDLE_WRITE: Operation(Operations.bundle_write, Access.WRITES, by_descriptor=True),
 }
 
 

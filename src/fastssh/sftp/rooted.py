@@ -40,6 +40,8 @@ class RootedFileSystem:
     are not told: an account list is no part of the files (nor has a chroot one). Raises OSError where there is no root.
     """
 
+    by_descriptor: Final = True
+
     def __init__(self, root: paths.Path, *, home: bytes = b"/", beneath: Beneath | None = None) -> None:
         self.home = home if home.startswith(b"/") else b"/" + home
         self._root = os.open(paths.encode(root), DIRECTORY)

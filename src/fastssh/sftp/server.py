@@ -15,7 +15,7 @@ from typing import Any, Final, NamedTuple
 from fastssh.errors import ProtocolError
 from fastssh.sftp import messages
 from fastssh.sftp.constants import MAX_MESSAGE, MAX_TRANSFER, Packet, StatusCode
-from fastssh.sftp.filesystem import FileSystem
+from fastssh.sftp.filesystem import FileSystem, may_go_by_descriptor
 from fastssh.sftp.handles import Descriptor, OpenFile
 from fastssh.sftp.messages import Request, SFTPLimits, StatusReply
 from fastssh.sftp.operations import OPERATIONS, Access, Operations
@@ -25,11 +25,15 @@ MAX_WAITING: Final = 16 * 1024 * 1024  # bytes of memory for requests behind one
 _A_MESSAGE: Final = 64  # bytes of memory that one takes beside its own
 MOST_HANDLES: Final = 1000  # of a session, where the system allows as many
 _SPARED: Final = 64  # descriptors left for everything else in the process
-_A_HANDLE: Final = 2  # descriptors that a directory takes
+_A_HANDLE: Final = 3  # descriptors that a directory takes
 
-EXTENSIONS: Final = {
-    request.name: request.extension.encode() for request in OPERATIONS if request.number == Packet.EXTENDED
-}
+def extensions(*, by_descriptor: bool) -> dict[str, bytes]:
+    """What a server announces: names and versions."""
+    return {
+        request.name: request.extension.encode()
+        for request, operation in OPERATIONS.items()
+        if request.number == Packet.EXTENDED and (by_descriptor or not operation.by_descriptor)
+    }
 
 
 def default_limits() -> SFTPLimits:
@@ -70,6 +74,7 @@ class SFTPServer:
         self._send, self._read_only = send, read_only
         self._longest = min(limits.max_packet_length or MAX_MESSAGE, MAX_MESSAGE)
         self._operations = Operations(filesystem, limits, now, read_only=read_only)
+        self._by_descriptor = may_go_by_descriptor(filesystem)
         self._versioned = False
         self._long: _Long | None = None
         self._waiting: deque[bytes] = deque()
@@ -108,7 +113,7 @@ class SFTPServer:
         if not self._versioned:
             messages.decode_init(message)  # of whatever version: it is told ours, and may leave
             self._versioned = True
-            self._send(messages.encode_version(EXTENSIONS))
+            self._send(messages.encode_version(extensions(by_descriptor=self._by_descriptor)))
             return
         if message[:1] == bytes((Packet.INIT,)):
             raise ProtocolError("SFTP INIT in the midst of a session")
@@ -118,6 +123,9 @@ class SFTPServer:
             self._answer(messages.STATUS, unknown.args[0], status(StatusCode.OP_UNSUPPORTED))
             return
         operation = OPERATIONS[request]
+        if operation.by_descriptor and not self._by_descriptor:
+            self._answer(messages.STATUS, number, status(StatusCode.OP_UNSUPPORTED))
+            return
         if self._read_only and operation.access is Access.WRITES:
             self._answer(messages.STATUS, number, status(StatusCode.PERMISSION_DENIED))
             return

@@ -12,8 +12,10 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Final, Generic, Protocol, TypeVar
 
+from fastssh._native import bundle as bundles
 from fastssh.errors import TransferError
 from fastssh.sftp import paths
+from fastssh.sftp.messages import Request
 from fastssh.sftp.session import Failure, Session
 from fastssh.sftp.transfer import FileCopy, FileOptions
 from fastssh.wire.text import printable
@@ -22,6 +24,8 @@ MAX_FILES: Final = 128  # small files under way: their requests fill a long link
 LARGE_FILE_WEIGHT: Final = 8  # a file of many requests fills the link by itself
 MAX_OPEN_DIRECTORIES: Final = 32
 MAX_KEPT_ERRORS: Final = 1000
+BUNDLE: Final = 128 * 1024  # bytes of small files in one message, where the server takes them so
+BUNDLE_WEIGHT: Final = 8  # of one under way
 MAX_POSTPONED: Final = 1_000_000  # directories seen and not yet entered
 
 
@@ -215,6 +219,23 @@ class Tree(Generic[D]):
     def _fail(self, name: str, error: Failure) -> None:
         self.report.add_failure(name, error)
         self.observer.failed(name, error)
+
+    # -- bundles of small files, see PROTOCOL.md -----------------------------------------------------------------------
+
+    def _bundled(self, request: Request) -> bool:
+        """Whether small files travel in bundles. A rate limit counts single transfers, fsync is for single files."""
+        return self.session.supports(request) and not self.session.rate_limited and not self.options.fsync
+
+    def _bundle_options(self) -> int:
+        set_id = bundles.SET_ID if self.options.preserve_set_id else 0
+        return bundles.PRESERVE | set_id if self.options.preserve else 0
+
+    def _bundled_file(self, name: str, size: int) -> None:
+        """A file of a bundle is there."""
+        self.report.files += 1
+        self.report.bytes += size
+        self.observer.started(name, size)
+        self.observer.finished(name, size)
 
     # -- directories -------------------------------------------------------------------------------------------------
 

@@ -5,27 +5,34 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from collections import deque
 from collections.abc import Iterator
 from functools import partial
+from pathlib import Path
 from types import EllipsisType
 
+from fastssh._native.bundle import Packer, entries
 from fastssh.errors import SSHError
 from fastssh.sftp import messages, paths
 from fastssh.sftp.attributes import SFTPAttributes, wire_time
 from fastssh.sftp.session import Failure, named
 from fastssh.sftp.transfer import FileCopy, local_error, not_regular
-from fastssh.sftp.tree import Directory, Tree
+from fastssh.sftp.tree import BUNDLE, BUNDLE_WEIGHT, Directory, Tree
 from fastssh.sftp.upload import FileUpload
 
 _WRITABLE = stat.S_IWUSR | stat.S_IXUSR  # what a directory needs while we fill it
 
 
 class UploadDirectory(Directory):
-    __slots__ = ("entries", "identity", "stat")
+    __slots__ = ("bundles", "entries", "handle", "identity", "named", "packer", "stat")
 
     def __init__(self, local: str, remote: bytes, parent: UploadDirectory | None) -> None:
         super().__init__(local, remote, parent)
         self.entries: Iterator[os.DirEntry[str]] | None = None
+        self.packer: Packer | None = None  # in place of ``entries``, where small files go in bundles
+        self.handle = b""  # of the remote directory, for bundles
+        self.bundles = 0  # sent and not yet answered
+        self.named: deque[bytes] = deque()  # what does not go, or did not go, in a bundle
         self.identity = (0, 0)  # device and inode
         self.stat: os.stat_result | None = None
 
@@ -76,7 +83,7 @@ class UploadTree(Tree[UploadDirectory]):
     def _made(self, directory: UploadDirectory, _: None, error: Failure | None) -> None:
         if error is None:
             directory.created = True
-            self._read(directory)
+            self._begin(directory)
         else:  # version 3 has no status for 'exists'
             self._request(messages.STAT, (directory.remote,), partial(self._exists, directory, error))
 
@@ -88,47 +95,127 @@ class UploadTree(Tree[UploadDirectory]):
         elif attributes.permissions is not None and not attributes.is_dir():
             self._drop(directory, NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), self._shown(directory)))
         else:
-            self._read(directory)
+            self._begin(directory)
 
     @staticmethod
     def _shown(directory: UploadDirectory) -> str:
         return paths.decode(directory.remote)
 
+    def _begin(self, directory: UploadDirectory) -> None:
+        """The remote directory is there. Bundles need a handle of it."""
+        if self._bundled(messages.BUNDLE_WRITE):
+            self._request(messages.OPENDIR, (directory.remote,), partial(self._opened, directory))
+        else:
+            self._read(directory)
+
+    def _opened(self, directory: UploadDirectory, handle: bytes | None, error: Failure | None) -> None:
+        directory.handle = handle or b""  # one that cannot be read can perhaps be written to, file by file
+        self._read(directory)
+
     def _read(self, directory: UploadDirectory) -> None:
         try:
-            directory.entries = os.scandir(directory.local)
+            if directory.handle:
+                directory.packer = _pack(directory.local)
+            else:
+                directory.entries = os.scandir(directory.local)
         except OSError as error:
-            self._fail(directory.local, error)
+            self._fail(directory.local, local_error(error, directory.local))
+            self._close_handle(directory)
             self._open -= 1
             self._leave(directory)  # the empty directory is there, and gets its attributes
             return
         self._reading.append(directory)
 
+    def _close_handle(self, directory: UploadDirectory) -> None:
+        if directory.handle:
+            handle, directory.handle = directory.handle, b""
+            self._request(messages.CLOSE, (handle,), lambda value, error: None)  # nothing was written through it alone
+
     def _take(self, directory: UploadDirectory) -> bool:
-        assert directory.entries is not None
+        if directory.named:
+            self._take_entry(directory, Path(directory.local, os.fsdecode(directory.named.popleft())))
+        elif directory.packer is not None:
+            self._take_bundle(directory, directory.packer)
+        elif directory.entries is not None:
+            self._take_next(directory, directory.entries)
+        elif directory.bundles:
+            return False
+        else:
+            self._close_handle(directory)
+            self._read_to_end(directory)
+        return True
+
+    def _take_next(self, directory: UploadDirectory, entries: Iterator[os.DirEntry[str]]) -> None:
         try:
-            entry = next(directory.entries, None)
+            entry = next(entries, None)
         except OSError as error:
             self._fail(directory.local, local_error(error, directory.local))
             entry = None
         if entry is None:
-            self._read_to_end(directory)
-            return True
+            directory.entries = None
+        else:
+            self._take_entry(directory, entry)
+
+    def _take_entry(self, directory: UploadDirectory, entry: os.DirEntry[str] | Path) -> None:
+        path = os.fspath(entry)
         remote = paths.join(directory.remote, os.fsencode(entry.name))
         try:
             if entry.is_file():
                 directory.pending += 1
                 done = partial(self._file_done, directory)
                 target = None if directory.created else ...
-                self._run(FileUpload(self.session, entry.path, remote, self.options, done, target))
+                self._run(FileUpload(self.session, path, remote, self.options, done, target))
             elif entry.is_dir():
-                self._postpone(UploadDirectory(entry.path, remote, directory))
+                self._postpone(UploadDirectory(path, remote, directory))
             else:
                 entry.stat()  # says what is wrong with a dangling link
-                self._fail(entry.path, not_regular(entry.path))
+                self._fail(path, not_regular(path))
         except OSError as error:
-            self._fail(entry.path, local_error(error, entry.path))
-        return True
+            self._fail(path, local_error(error, path))
+
+    # -- bundles -----------------------------------------------------------------------------------------------------
+
+    def _take_bundle(self, directory: UploadDirectory, packer: Packer) -> None:
+        try:
+            bundle = packer.next(min(BUNDLE, self.session.write_length))
+        except OSError as error:
+            self._fail(directory.local, local_error(error, directory.local))
+            bundle = b""
+        if not bundle:
+            packer.close()
+            directory.packer = None
+            return
+        files: dict[int, tuple[bytes, int]] = {}
+        for index, (name, size, whole, _) in enumerate(entries(bundle)):
+            if whole:
+                files[index] = name, size
+            else:
+                directory.named.append(name)
+        if files:
+            directory.bundles += 1
+            self._load += BUNDLE_WEIGHT
+            values = directory.handle, self._bundle_options(), bundle
+            self.session.request(messages.BUNDLE_WRITE, values, partial(self._bundle_written, directory, files))
+
+    def _bundle_written(
+        self,
+        directory: UploadDirectory,
+        files: dict[int, tuple[bytes, int]],
+        failed: tuple[int, ...] | None,
+        error: Failure | None,
+    ) -> None:
+        """What did not arrive goes by itself, which tells what is wrong with it."""
+        directory.bundles -= 1
+        self._load -= BUNDLE_WEIGHT
+        again = files.keys() if failed is None else set(failed)
+        for index, (name, size) in files.items():
+            if index in again:
+                directory.named.append(name)
+            else:
+                self._bundled_file(os.path.join(directory.local, os.fsdecode(name)), size)
+        self.pump()
+
+    # -- the end of a directory --------------------------------------------------------------------------------------
 
     def _finish_directory(self, directory: UploadDirectory) -> None:
         st = directory.stat
@@ -150,3 +237,15 @@ class UploadTree(Tree[UploadDirectory]):
         for directory in self._reading:
             if directory.entries is not None:
                 directory.entries.close()  # type: ignore[attr-defined]
+            if directory.packer is not None:
+                directory.packer.close()
+            self._close_handle(directory)
+
+
+def _pack(path: str) -> Packer:
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        return Packer(descriptor)
+    except BaseException:
+        os.close(descriptor)
+        raise
