@@ -5,8 +5,7 @@ Everything that cannot be decided is refused: an unreadable file, a question nob
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from fastssh.aio.options import LOG_DEBUG1, LOG_WARNING, ClientOptions
 from fastssh.errors import (
@@ -25,8 +24,7 @@ _FRAME = "@" * 59
 _FAILED = "Host key verification failed."
 
 
-@dataclass(frozen=True)
-class HostKeyQuestion:
+class HostKeyQuestion(NamedTuple):
     """What a person has to be asked before an unknown key is trusted."""
 
     text: str

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar
 
 from fastssh.wire.messages import Message
 
@@ -35,23 +35,20 @@ class Identity:
 # --- questions ------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class AskText:
+class AskText(NamedTuple):
     """A person's answer to ``prompt``. Result: str, or None when there is nobody to ask."""
 
     prompt: str
     echo: bool
 
 
-@dataclass(frozen=True)
-class AskPrivateKey:
+class AskPrivateKey(NamedTuple):
     """Load the file of ``identity``, with its passphrase. Result: PrivateKey, or None when that fails."""
 
     identity: Identity
 
 
-@dataclass(frozen=True)
-class AskAgent:
+class AskAgent(NamedTuple):
     """A signature of an agent's key. Result: bytes, or None when the agent refuses."""
 
     identity: Identity
@@ -65,28 +62,24 @@ Question = AskText | AskPrivateKey | AskAgent
 # --- effects --------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class Send:
+class Send(NamedTuple):
     """Send a message. No result."""
 
     message: Message
 
 
-@dataclass(frozen=True)
-class Receive:
+class Receive(NamedTuple):
     """The next authentication message. ``namespace`` decides what 60 to 79 mean; others than ``kinds`` are fatal."""
 
     namespace: str
     kinds: tuple[type[Message], ...]
 
 
-@dataclass(frozen=True)
-class Ask:
+class Ask(NamedTuple):
     question: Question
 
 
-@dataclass(frozen=True)
-class Tell:
+class Tell(NamedTuple):
     """Text for the log, or at level 0 for the person; safe for a terminal. No result."""
 
     level: int

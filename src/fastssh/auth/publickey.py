@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from fastssh.wire import codec
 from fastssh.wire.messages import UserauthRequest
@@ -14,8 +13,7 @@ PUBLICKEY: Final = "publickey"
 HOSTBOUND: Final = "publickey-hostbound-v00@openssh.com"
 
 
-@dataclass(frozen=True)
-class SignedRequest:
+class SignedRequest(NamedTuple):
     """A publickey request without its signature. With ``host_key`` it is the host-bound method."""
 
     user: str

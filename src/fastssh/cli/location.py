@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from fastssh.config.values import port as read_port
 
 
-@dataclass(frozen=True, slots=True)
-class Local:
+class Local(NamedTuple):
     path: str
 
 
-@dataclass(frozen=True, slots=True)
-class Remote:
+class Remote(NamedTuple):
     """``user`` and ``port`` are None when not given; ``path`` is relative to home unless it starts with /."""
 
     host: str

@@ -13,7 +13,7 @@ import time
 import unicodedata
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Final, Self, TextIO
+from typing import Final, NamedTuple, Self, TextIO
 
 from fastssh.wire.text import printable
 
@@ -80,8 +80,7 @@ def fit(text: str, width: int) -> str:
     return "…" + text[start:] + " " * (width - used)
 
 
-@dataclass(frozen=True, slots=True)
-class Style:
+class Style(NamedTuple):
     """How the line is drawn: with colours, with line characters beyond ASCII."""
 
     colour: bool = False

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from fastssh import algorithms
 from fastssh.keys.patterns import match_pattern_list
@@ -12,8 +11,7 @@ from fastssh.keys.patterns import match_pattern_list
 _FOREIGN_KEYS: Final = ("*-cert-v0?@openssh.com", "sk-*", "webauthn-*", "ssh-dss", "ssh-rsa", "ssh-xmss*")
 
 
-@dataclass(frozen=True, slots=True)
-class AlgorithmList:
+class AlgorithmList(NamedTuple):
     """One kind of algorithm. ``foreign`` are patterns of what other SSH programs know and fastssh does not speak.
 
     A configuration shared with them may name these; they are left out, while a name that nobody knows is an error.

@@ -6,7 +6,7 @@ import os
 import re
 import stat
 from collections.abc import Iterable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from fastssh.errors import ConfigError
 from fastssh.keys.files import KeyFileError, read_regular
@@ -15,8 +15,7 @@ FILE_LIMIT = 1 << 20  # bytes; far above any real file, so that a wrong path can
 _BLANK = " \t\r\f"
 
 
-@dataclass(frozen=True, slots=True)
-class Where:
+class Where(NamedTuple):
     """The place a setting came from; line 0 is the command line."""
 
     file: str
@@ -30,8 +29,7 @@ class Where:
         return ConfigError(f"{self}: {text}")
 
 
-@dataclass(frozen=True, slots=True)
-class Line:
+class Line(NamedTuple):
     """One setting as written: ``keyword`` in lower case, ``rest`` is everything after it and its ``=``."""
 
     where: Where

@@ -5,8 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import stat
-from dataclasses import dataclass
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 from fastssh.errors import KeyFormatError
 
@@ -24,8 +23,7 @@ class KeyPermissionError(KeyFileError):
     """A private key file that others than its owner can reach."""
 
 
-@dataclass(frozen=True)
-class Note:
+class Note(NamedTuple):
     """What was ignored, and why; line 0 is the whole file."""
 
     file: str  #: fit for a message

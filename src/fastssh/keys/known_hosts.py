@@ -16,7 +16,7 @@ import os
 import re
 import stat
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from fastssh.algorithms import HOST_KEYS, key_type
 from fastssh.errors import HostKeyError, KeyFormatError
@@ -51,8 +51,7 @@ class Marker(enum.Enum):
     REVOKED = "@revoked"
 
 
-@dataclass(frozen=True)
-class HostEntry:
+class HostEntry(NamedTuple):
     """One line: the names as written, the key and where it stands."""
 
     marker: Marker
@@ -74,8 +73,7 @@ class HostEntry:
         return self.names.startswith("|")
 
 
-@dataclass(frozen=True)
-class HostEntries:
+class HostEntries(NamedTuple):
     """What is known of one host, in the order of files and lines."""
 
     keys: tuple[HostEntry, ...] = ()  #: trusted
@@ -83,8 +81,7 @@ class HostEntries:
     revoked: tuple[HostEntry, ...] = ()  #: never to be trusted, under any name the host goes by
 
 
-@dataclass(frozen=True)
-class Match:
+class Match(NamedTuple):
     """``entries`` are the lines that led to ``status``: those that match, that differ or that revoke.
 
     ``address`` is the answer for the host's address alone, where one was given (CheckHostIP): a key that is right for

@@ -9,7 +9,7 @@ import base64
 import binascii
 import functools
 from collections.abc import Callable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from cryptography.exceptions import InvalidSignature, InvalidTag
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
@@ -74,8 +74,7 @@ def _chacha(encrypt: bool, key: bytes, iv: bytes, data: bytes) -> bytes:
     return stream(1, sealed)
 
 
-@dataclass(frozen=True)
-class FileCipher:
+class FileCipher(NamedTuple):
     """Sizes in bytes; ``tag`` bytes follow the ciphertext, outside its string."""
 
     key: int
@@ -100,8 +99,7 @@ CIPHERS: dict[str, FileCipher] = {
 _PLAIN_BLOCK = 8
 
 
-@dataclass(frozen=True)
-class Container:
+class Container(NamedTuple):
     """The outer layer: everything that can be read without a passphrase."""
 
     cipher: str

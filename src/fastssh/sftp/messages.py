@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from fastssh.errors import ProtocolError
 from fastssh.sftp.attributes import ATTRS, SFTPAttributes
@@ -20,8 +20,7 @@ from fastssh.wire.fields import STRING, UINT32, UINT64, Field, counted, pair
 # --- what replies carry -----------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class StatusReply:
+class StatusReply(NamedTuple):
     """STATUS (section 7). ``message`` is the server's text, not yet fit for a terminal."""
 
     code: int
@@ -38,8 +37,7 @@ class SFTPName:
     attributes: SFTPAttributes
 
 
-@dataclass(frozen=True, slots=True)
-class SFTPLimits:
+class SFTPLimits(NamedTuple):
     """limits@openssh.com: bytes, and a count of handles; 0 where the server states no limit."""
 
     max_packet_length: int = 0
@@ -48,8 +46,7 @@ class SFTPLimits:
     max_open_handles: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class SFTPStatVFS:
+class SFTPStatVFS(NamedTuple):
     """statvfs@openssh.com: as os.statvfs_result; sizes of blocks in bytes."""
 
     f_bsize: int
@@ -92,10 +89,10 @@ def _write_name(name: SFTPName) -> bytes:
 
 
 def _record(kind: type[Any], item: Field, count: int) -> Field:
-    """``count`` values of one type as the dataclass ``kind``."""
+    """``count`` values of one type as the named tuple ``kind``."""
     return Field(
         lambda reader: kind(*[item.read(reader) for _ in range(count)]),
-        lambda value: b"".join(item.write(getattr(value, name)) for name in kind.__slots__),
+        lambda value: b"".join(item.write(getattr(value, name)) for name in kind._fields),
         item.minimum * count,
     )
 

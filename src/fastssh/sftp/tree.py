@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Final, Generic, Protocol, TypeVar
+from typing import Any, Final, Generic, NamedTuple, Protocol, TypeVar
 
 from fastssh._native import bundle as bundles
 from fastssh.errors import TransferError
@@ -58,8 +58,7 @@ class CopyObserver(Protocol):
         """This file or directory was not copied, or not all of it; the rest goes on."""
 
 
-@dataclass(frozen=True, slots=True)
-class CopyFailure:
+class CopyFailure(NamedTuple):
     """What went wrong with one file or directory."""
 
     name: str

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from fastssh._native.packet import cipher_sizes, mac_sizes
 from fastssh.transport.kex.method import Agreement
 from fastssh.transport.negotiation import Negotiated
 
 
-@dataclass(frozen=True)
-class DirectionKeys:
+class DirectionKeys(NamedTuple):
     """What one direction is sealed with."""
 
     cipher: str

@@ -6,8 +6,7 @@ It yields effects, which Transport carries out; see :mod:`fastssh.transport.kex.
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from fastssh.errors import ProtocolError
 from fastssh.keys.public import PublicKey
@@ -24,23 +23,20 @@ if TYPE_CHECKING:
     from fastssh.transport.kex.groups import Group
 
 
-@dataclass(frozen=True)
-class Agreed:
+class Agreed(NamedTuple):
     """The KEXINITs agree on this. ``skip_guess``: the peer's next exchange message is to be ignored."""
 
     negotiated: Negotiated
     skip_guess: bool
 
 
-@dataclass(frozen=True)
-class UseSendKeys:
+class UseSendKeys(NamedTuple):
     """NEWKEYS was sent: everything after it is sealed with these."""
 
     keys: DirectionKeys
 
 
-@dataclass(frozen=True)
-class UseReceiveKeys:
+class UseReceiveKeys(NamedTuple):
     """The peer's NEWKEYS came: everything after it is sealed with these."""
 
     keys: DirectionKeys
@@ -49,8 +45,7 @@ class UseReceiveKeys:
 Effect: TypeAlias = MethodEffect | Agreed | AskHostKey | UseSendKeys | UseReceiveKeys
 
 
-@dataclass(frozen=True)
-class Outcome:
+class Outcome(NamedTuple):
     """What later exchanges and the layers above must know of a finished one."""
 
     negotiated: Negotiated
@@ -59,8 +54,7 @@ class Outcome:
     signature: bytes  # of the session id, by the host key
 
 
-@dataclass(frozen=True)
-class Terms:
+class Terms(NamedTuple):
     """What an exchange starts from. ``earlier`` is the first exchange's outcome, None in the first."""
 
     role: Role

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from fastssh.errors import NegotiationError
 from fastssh.transport.phases import Role
@@ -21,8 +21,7 @@ _OTHER = {Role.CLIENT: Role.SERVER, Role.SERVER: Role.CLIENT}
 _NAMES_SHOWN = 64  # of a peer's offer, in an error
 
 
-@dataclass(frozen=True)
-class Offer:
+class Offer(NamedTuple):
     """What one side is ready to use, most wanted first."""
 
     kex: tuple[str, ...]
@@ -46,8 +45,7 @@ class Offer:
         )
 
 
-@dataclass(frozen=True)
-class Negotiated:
+class Negotiated(NamedTuple):
     """What both sides use. ``mac_*`` is "none" where the cipher authenticates by itself."""
 
     kex: str

@@ -8,8 +8,8 @@ nobody defines are answered with SSH_MSG_UNIMPLEMENTED (RFC 4253 section 11.4) w
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import Enum, IntEnum
+from typing import NamedTuple
 
 from fastssh.errors import ProtocolError
 from fastssh.wire.messages import (
@@ -66,8 +66,7 @@ class Phase(IntEnum):
     CONNECTION = 3  # RFC 4254: the user is known
 
 
-@dataclass(frozen=True)
-class Rule:
+class Rule(NamedTuple):
     """When one message may be received, and by which method of Transport it is handled."""
 
     handler: str

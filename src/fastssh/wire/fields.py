@@ -12,16 +12,14 @@ It behaves as a frozen dataclass, without the half millisecond of code generatio
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar, Self, dataclass_transform
+from typing import Annotated, Any, ClassVar, NamedTuple, Self, dataclass_transform
 
 from fastssh.errors import ProtocolError
 from fastssh.wire import codec
 from fastssh.wire.codec import Reader
 
 
-@dataclass(frozen=True)
-class Field:
+class Field(NamedTuple):
     """How one value is read and written. ``minimum``: the fewest bytes it takes on the wire."""
 
     read: Callable[[Reader], Any]

@@ -12,8 +12,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Generator, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias, TypeVar
 
 from fastssh.errors import KeyFormatError, ProtocolError, SignatureError
 from fastssh.keys.public import PublicKey, decode_public_key
@@ -27,22 +26,19 @@ if TYPE_CHECKING:
 M = TypeVar("M", bound=Message)
 
 
-@dataclass(frozen=True)
-class Send:
+class Send(NamedTuple):
     """Sends ``message``."""
 
     message: Message
 
 
-@dataclass(frozen=True)
-class Receive:
+class Receive(NamedTuple):
     """Waits for one message of this class; resumed with its payload. Any other exchange message ends the connection."""
 
     message: type[Message]
 
 
-@dataclass(frozen=True)
-class AskHostKey:
+class AskHostKey(NamedTuple):
     """The server proved that it has ``key``: may we go on? Resumed when the answer is yes."""
 
     key: PublicKey
@@ -62,8 +58,7 @@ def refused(what: str) -> ProtocolError:
     return ProtocolError(what, DisconnectReason.KEY_EXCHANGE_FAILED)
 
 
-@dataclass(frozen=True)
-class Agreement:
+class Agreement(NamedTuple):
     """The result: ``k`` is the shared secret as it is hashed (an mpint, or a string for hybrids), ``h`` the hash, and
     ``signature`` what the host key made of it."""
 
@@ -73,8 +68,7 @@ class Agreement:
     signature: bytes
 
 
-@dataclass(frozen=True)
-class Context:
+class Context(NamedTuple):
     """What a method needs to know. ``transcript`` is V_C, V_S, I_C and I_S as strings (RFC 4253 section 8)."""
 
     hash_name: str
@@ -118,8 +112,7 @@ ClientMethod: TypeAlias = Callable[[Context], Generator[MethodEffect, bytes, Agr
 ServerMethod: TypeAlias = Callable[[Context], Generator[MethodEffect, bytes, Agreement]]
 
 
-@dataclass(frozen=True)
-class KexMethod:
+class KexMethod(NamedTuple):
     """One method: the hash of RFC 4253 section 7.2 and what either side does."""
 
     hash_name: str
