@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -339,7 +338,7 @@ def test_row17_a_host_key_that_changes_at_rekey_ends_the_connection() -> None:
 def test_row17_another_of_the_servers_keys_at_rekey_ends_the_connection_too() -> None:
     pair = authenticated(server={"host_keys": (host_key(), host_key("ecdsa", 256))})
     offer = pair.client.transport._offer
-    pair.client.transport._offer = replace(offer, host_key=("ecdsa-sha2-nistp256",))
+    pair.client.transport._offer = offer._replace(host_key=("ecdsa-sha2-nistp256",))
     pair.client.transport.rekey()
     with pytest.raises(ProtocolError, match="host key changed at rekey"):
         pair.run()

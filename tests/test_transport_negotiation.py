@@ -16,7 +16,7 @@ OFFER = Offer(("k1", "k2"), ("h1", "h2"), ("c1", "aead"), ("m1", "m2"), ("none",
 
 
 def kexinit(role: Role, **changes: Any) -> KexInit:
-    fields = {**vars(OFFER), **changes}
+    fields = {**OFFER._asdict(), **changes}
     return Offer(**fields).kexinit(role, bytes(16), first=True)
 
 
