@@ -88,7 +88,7 @@ def test_a_huge_offer_is_not_repeated_in_full() -> None:
 
 def test_strict_kex_and_ext_info_hold_for_the_connection_whatever_a_rekey_says() -> None:
     first = agree(kexinit(Role.CLIENT), kexinit(Role.SERVER))
-    plain = Offer(**vars(OFFER)).kexinit(Role.SERVER, bytes(16), first=False)
+    plain = Offer(*OFFER).kexinit(Role.SERVER, bytes(16), first=False)
     assert agree(kexinit(Role.CLIENT), plain, earlier=first).strict
     second = agree(kexinit(Role.CLIENT), plain)
     assert not agree(kexinit(Role.CLIENT), kexinit(Role.SERVER), earlier=second).strict

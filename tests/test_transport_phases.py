@@ -97,7 +97,7 @@ def test_row01_anything_else_in_the_first_exchange_is_fatal_under_strict_kex(rol
 @pytest.mark.parametrize("role", Role)
 def test_without_strict_kex_ignore_and_debug_are_legal_in_the_first_exchange(role: Role, at: int) -> None:
     pair, victim, other, plane = hostile(role)
-    other.transport._offer = PlainOffer(**vars(other.transport._offer))
+    other.transport._offer = PlainOffer(**other.transport._offer._asdict())
     plane.rewrite = before(at, *IGNORED[:2])
     pair.run()
     assert victim.observer.ready == 1
@@ -115,7 +115,7 @@ def test_row02_without_strict_kex_later_messages_are_fatal_in_the_first_exchange
     role: Role, number: int
 ) -> None:
     pair, victim, other, plane = hostile(role)
-    other.transport._offer = PlainOffer(**vars(other.transport._offer))
+    other.transport._offer = PlainOffer(**other.transport._offer._asdict())
     plane.rewrite = before(NewKeys.number, bytes((number,)) + bytes(8))
     with pytest.raises(ProtocolError):
         pair.run()
