@@ -602,6 +602,28 @@ def test_row08_the_peers_overrun_of_our_window_ends_the_connection() -> None:
     assert sum(len(event[3]) for event in client.events()) == 90_000  # what came before the overrun still counts
 
 
+def test_row08_a_window_that_is_widened_is_kept_to_as_well() -> None:
+    client, server = joined(client_window=100_000)
+    client.channel_widen(0, 50_000)  # never narrower
+    client.channel_widen(0, 1_000_000)
+    deliver(client, server)
+    server.channel_write(7, bytes(1_000_100))
+    while deliver(server, client):
+        pass
+    assert server.channel_pending(7) == 100  # what is above the window waits
+    server.channel_discard(7)
+    client.channel_consumed(0, 1_000_000)
+    deliver(client, server)
+    for _ in range(40):
+        server.send(data(bytes(25_000)))
+        client.feed(server.take())
+    server.send(data(b"x"))
+    with pytest.raises(ProtocolError, match="window"):
+        client.feed(server.take())
+    with pytest.raises(ProtocolError, match="not open"):
+        client.channel_widen(1, 5_000_000)
+
+
 def test_row09_a_maximum_packet_of_nothing_is_refused() -> None:
     for most in (0, 1, 511):
         client, server = Plane(), Plane()

@@ -140,6 +140,18 @@ int fs_plane_channel_consumed(fs_plane *p, uint32_t id, uint32_t count)
     return c == NULL ? FS_E_CHANNEL : fs_channel_consume(c, count);
 }
 
+int fs_plane_channel_widen(fs_plane *p, uint32_t id, uint32_t window)
+{
+    fs_channel *c = fs_channel_find(p, id);
+    if (c == NULL || c->state != FS_CHANNEL_OPEN)
+        return FS_E_CHANNEL;
+    if (window > c->local_window_max) {
+        c->unacknowledged += window - c->local_window_max; /* the sum stays at or below `window` */
+        c->local_window_max = window;
+    }
+    return FS_OK;
+}
+
 int fs_plane_channel_remote(const fs_plane *p, uint32_t id, uint32_t *remote, uint32_t *window, uint32_t *max_packet)
 {
     const fs_channel *c = fs_channel_find(p, id);

@@ -122,6 +122,8 @@ int fs_plane_channel_eof(fs_plane *p, uint32_t channel);
 int fs_plane_channel_discard(fs_plane *p, uint32_t channel);
 int fs_plane_channel_close(fs_plane *p, uint32_t channel);
 int fs_plane_channel_consumed(fs_plane *p, uint32_t channel, uint32_t count);
+/* The peer may from now on have up to `window` bytes under way, if that is more than before. */
+int fs_plane_channel_widen(fs_plane *p, uint32_t channel, uint32_t window);
 int fs_plane_channel_remote(const fs_plane *p, uint32_t channel, uint32_t *remote, uint32_t *window,
                             uint32_t *max_packet);
 void fs_plane_channel_remove(fs_plane *p, uint32_t channel);

@@ -114,6 +114,8 @@ class Plane:
     def channel_consumed(self, channel: int, count: int) -> None:
         """EVENT_DATA bytes that Python is done with: window credit for the peer. SFTP channels credit themselves, but
         for stderr."""
+    def channel_widen(self, channel: int, window: int) -> None:
+        """The peer may from now on have up to ``window`` bytes under way, if that is more than before."""
     def channel_remove(self, channel: int) -> None:
         """After CLOSE went both ways (or open failed)."""
 

@@ -81,6 +81,7 @@ cdef extern from "plane.h":
     int fs_plane_channel_discard(fs_plane *p, uint32_t channel) nogil
     int fs_plane_channel_close(fs_plane *p, uint32_t channel) nogil
     int fs_plane_channel_consumed(fs_plane *p, uint32_t channel, uint32_t count) nogil
+    int fs_plane_channel_widen(fs_plane *p, uint32_t channel, uint32_t window) nogil
     void fs_plane_channel_remove(fs_plane *p, uint32_t channel) nogil
     int fs_plane_sftp_attach(fs_plane *p, uint32_t channel) nogil
     int fs_plane_sftp_start(fs_plane *p, uint32_t channel, const fs_transfer_spec *spec, uint32_t *transfer) nogil
@@ -315,6 +316,10 @@ cdef class Plane:
     def channel_consumed(self, uint32_t channel, uint32_t count):
         self.enter()
         check(fs_plane_channel_consumed(self.plane, channel, count))
+
+    def channel_widen(self, uint32_t channel, uint32_t window):
+        self.enter()
+        check(fs_plane_channel_widen(self.plane, channel, window))
 
     def channel_remove(self, uint32_t channel):
         self.enter()

@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from fastssh._native.plane import Plane, TransferResult
     from fastssh.connection.connection import Connection
 
+# Bytes that a client may have under way of an SFTP session that we serve: what it writes is done with at once, and a
+# long link needs them.
+SERVE_WINDOW = 15 * 1024 * 1024
 WRITE_HIGH_WATER = 256 * 1024  # bytes waiting above which a writer should wait for ChannelHandler.writable
 MAX_OUTSTANDING_REQUESTS = 256  # replies we wait for on one channel
 
@@ -199,6 +202,7 @@ class Channel:
         one by one, and ``sftp_serve_resume`` asks for the next. Call it before the subsystem request is answered."""
         self._check_open()
         self.plane.sftp_serve_attach(self.id, end_of_file, statuses)
+        self.plane.channel_widen(self.id, SERVE_WINDOW)
 
     def sftp_serve_feed(self, data: bytes) -> None:
         """``handler.data`` that came with the request for the subsystem; it is credited when it is worked off."""
