@@ -623,7 +623,7 @@ def test_row08_a_window_that_is_widened_is_kept_to_as_well() -> None:
     server.send(data(b"x"))
     with pytest.raises(ProtocolError, match="window"):
         client.feed(server.take())
-    with pytest.raises(ProtocolError, match="not open"):
+    with pytest.raises(ValueError, match="not open"):
         client.channel_widen(1, 5_000_000)
 
 
