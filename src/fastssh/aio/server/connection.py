@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 SOFTWARE: Final = f"fastssh_{__version__}"
 REKEY_CHECK_SECONDS: Final = 30.0  # how often time limits of keys and key exchanges are looked at
-NONE_SECONDS: Final = 0.02  # what the answer to a method "none" takes
+NONE_SECONDS: Final = 0.005  # what the answer to a method "none" takes
 
 
 class ServerConnection:
