@@ -10,8 +10,6 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 from fastssh.cli import arguments
 from fastssh.cli.messages import Messages
 from fastssh.cli.process import leave, open_standard_descriptors, print_text
-from fastssh.version import __version__
-from fastssh.wire.text import printable
 
 if TYPE_CHECKING:
     import asyncio
@@ -54,6 +52,8 @@ def _run(argv: list[str], messages: Messages) -> int:
     if asked.action == "help":
         return print_text(f"{arguments.USAGE}\n{arguments.HELP}", messages)
     if asked.action == "version":
+        from fastssh.cli.version import version_text
+
         return print_text(f"{version_text()}\n", messages)
     import asyncio
 
@@ -123,34 +123,6 @@ class _Supervisor:
         more = f" and {len(active) - 1} more" if len(active) > 1 else ""
         self._messages.line(f"interrupted{what}{more}")
         return 128 + self.stopped_by
-
-
-def version_text() -> str:
-    """Versions of fastssh and of what it stands on; nothing heavy is imported for it."""
-    from importlib.metadata import PackageNotFoundError, version
-
-    lines = [f"fastssh {__version__}, Python {sys.version.split()[0]}"]
-    try:
-        from fastssh._native import packet
-
-        lines += [_libcrypto_version(packet.__file__), f"AES-GCM: {packet.aesgcm_implementation()}"]
-    except (ImportError, OSError, AttributeError) as error:
-        lines.append(f"native modules: {printable(str(error))}")
-    try:
-        lines.append(f"cryptography {version('cryptography')}")
-    except PackageNotFoundError:
-        lines.append("cryptography is not installed")
-    return "\n".join(lines)
-
-
-def _libcrypto_version(native_module: str) -> str:
-    """What the libcrypto that the native module is linked with calls itself (OpenSSL_version(3))."""
-    import ctypes
-
-    function = ctypes.CDLL(native_module).OpenSSL_version
-    function.restype, function.argtypes = ctypes.c_char_p, [ctypes.c_int]
-    text = function(0)
-    return text.decode("ascii", "replace") if isinstance(text, bytes) else "libcrypto of unknown version"
 
 
 if __name__ == "__main__":

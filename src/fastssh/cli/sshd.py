@@ -52,7 +52,7 @@ def _run(argv: list[str], messages: Messages) -> int:
     if asked.action == "help":
         return print_text(f"{sshd_arguments.USAGE}\n{sshd_arguments.HELP}", messages)
     if asked.action == "version":
-        from fastssh.cli.scp import version_text
+        from fastssh.cli.version import version_text
 
         return print_text(f"{version_text()}\n", messages)
     own = _runs_on_its_own(asked)
