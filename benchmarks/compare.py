@@ -24,6 +24,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from benchmarks.link import distant
 from benchmarks.measure import MIB, Run, RunFailed, run
 from benchmarks.report import Outcome, machine, show, write_results
 from benchmarks.subjects import SUBJECTS, Subject, Transfer
@@ -160,15 +161,18 @@ def compare(comparison: Comparison, peers: Peers, directory: Path, size: int, pa
 
 
 class Peers(dict[str, Peer]):
-    """Servers by name, started when they are first asked for."""
+    """Servers by name, started when they are first asked for; with ``far`` behind a link of so many ms one way."""
 
-    def __init__(self, directory: Path, stack: contextlib.ExitStack) -> None:
+    def __init__(self, directory: Path, stack: contextlib.ExitStack, far: float) -> None:
         super().__init__()
-        self._directory, self._stack = directory, stack
+        self._directory, self._stack, self._far = directory, stack, far
 
     def __missing__(self, name: str) -> Peer:
         start = {"sshd": start_sshd, "fastsshd": start_fastsshd}[name]
-        peer = self[name] = self._stack.enter_context(start(self._directory / name))
+        peer = self._stack.enter_context(start(self._directory / name))
+        if self._far:
+            peer = self._stack.enter_context(distant(peer, self._far))
+        self[name] = peer
         return peer
 
 
@@ -180,6 +184,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--mib", type=int, default=1024, help="size of the file (%(default)s)")
     parser.add_argument("--pairs", type=int, default=5, help="rounds after the warm-up (%(default)s)")
     parser.add_argument("--subjects", help="leave out all others, e.g. to try the harness: scp,asyncssh")
+    parser.add_argument("--far", type=float, default=0, metavar="MS", help="servers stand behind a link, ms one way")
     parser.add_argument("--json", type=Path, help="every single run, for other tools")
     parser.add_argument("--write", action="store_true", help="replace all tables in benchmarks/RESULTS.md")
     options = parser.parse_args(argv)
@@ -195,7 +200,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     with tempfile.TemporaryDirectory(prefix="fastssh-bench-", dir=memory) as name:
         directory = Path(name)
         with contextlib.ExitStack() as stack:
-            peers = Peers(directory, stack)
+            peers = Peers(directory, stack, options.far)
             for comparison in chosen:
                 try:
                     outcomes.append(compare(comparison, peers, directory, options.mib * MIB, options.pairs))

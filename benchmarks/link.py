@@ -8,12 +8,32 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import subprocess
 import sys
 import time
 from collections import deque
+from collections.abc import Iterator
+from dataclasses import replace
+
+from tests.support.peers import Peer
 
 CHUNK = 512 * 1024
 IN_FLIGHT = 64 * 1024 * 1024  # bytes a direction: more than any window that is measured here
+
+
+@contextlib.contextmanager
+def distant(peer: Peer, milliseconds: float) -> Iterator[Peer]:
+    """``peer`` as it is seen through a link of so many milliseconds one way."""
+    command = [sys.executable, "-m", "benchmarks.link", str(peer.port), "--ms", str(milliseconds)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as link:
+        try:
+            assert link.stdout is not None
+            port = int(link.stdout.readline())
+            known_hosts = peer.known_hosts.with_name("known_hosts_far")
+            known_hosts.write_text(peer.known_hosts.read_text().replace(f"]:{peer.port}", f"]:{port}"))
+            yield replace(peer, port=port, known_hosts=known_hosts)
+        finally:
+            link.terminate()
 
 
 async def carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, seconds: float) -> None:
