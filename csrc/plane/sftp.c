@@ -29,7 +29,8 @@ int fs_plane_sftp_attach(fs_plane *p, uint32_t id)
     if (s == NULL)
         return FS_E_NO_MEMORY;
     forget_requests(s);
-    s->depth = FS_DEPTH_MIN;
+    s->depth = FS_DEPTH_START;
+    s->starting = 1;
     s->min_rtt = UINT64_MAX;
     c->sftp = s;
     return FS_OK;
@@ -240,6 +241,8 @@ static void note_delivery(fs_sftp *s, const fs_request *r, uint32_t bytes, uint6
     uint64_t rtt = now - r->sent_at;
     if (rtt < s->min_rtt)
         s->min_rtt = rtt ? rtt : 1;
+    if (s->starting && s->depth < FS_DEPTH_MAX)
+        s->depth = bytes < FS_DEPTH_MAX - s->depth ? s->depth + bytes : FS_DEPTH_MAX;
     if (s->round_started == 0 || now - s->round_started > 1000000000u) { /* the first, or after a pause */
         s->round_started = now;
         s->round_bytes = 0;
@@ -251,6 +254,8 @@ static void note_delivery(fs_sftp *s, const fs_request *r, uint32_t bytes, uint6
         return;
     double wanted = 2.0 * (double)s->round_bytes / (double)elapsed * (double)s->min_rtt;
     double held = 0.75 * (double)s->depth; /* falls slowly: one slow round is noise */
+    if (wanted < (double)s->depth)
+        s->starting = 0;
     if (wanted < held)
         wanted = held;
     s->depth = wanted < FS_DEPTH_MIN ? FS_DEPTH_MIN : wanted > FS_DEPTH_MAX ? FS_DEPTH_MAX : (uint64_t)wanted;

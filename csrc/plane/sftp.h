@@ -14,8 +14,10 @@ enum { SSH_FX_OK = 0, SSH_FX_EOF = 1 };
 #define FS_SFTP_REQUESTS 1024u  /* outstanding at once; a power of two */
 #define FS_SFTP_OWN_ID 0x80000000u
 
-#define FS_DEPTH_MIN (1024 * 1024)      /* bytes in flight of a channel */
-#define FS_DEPTH_MAX (15 * 1024 * 1024) /* OpenSSH senders degrade near 16 MiB */
+#define FS_DEPTH_MIN (1024 * 1024)       /* bytes in flight of a channel */
+#define FS_DEPTH_START (4 * 1024 * 1024) /* before anything is known: on a long link each doubling costs a round trip \
+                                          */
+#define FS_DEPTH_MAX (15 * 1024 * 1024)  /* OpenSSH senders degrade near 16 MiB */
 
 typedef struct fs_transfer {
     uint32_t number, channel;
@@ -57,6 +59,7 @@ struct fs_sftp {
     fs_transfer *first, *last;
     /* adaptive depth: 2 x delivered rate x minimum round trip */
     uint64_t depth, min_rtt, round_started, round_bytes;
+    int starting; /* as TCP starts: what is delivered is added, until a round has shown less */
 };
 
 uint32_t fs_sftp_request_id(fs_sftp *s, fs_request *r); /* a fresh id for the slot */
