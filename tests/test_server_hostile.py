@@ -8,17 +8,12 @@ from typing import Any
 
 import pytest
 
-import fastssh
 from fastssh.aio.client import ClientConnection
 from fastssh.aio.process import Process
-from fastssh.aio.server.process import Account, ProcessStarter
-from fastssh.aio.server.program import SessionPolicy
-from fastssh.aio.server.session import ServerSession
 from fastssh.connection.channel import Channel
 from fastssh.errors import ChannelRequestError, DisconnectedError
 from fastssh.wire import codec
 from fastssh.wire.messages import (
-    CHANNEL_DATA,
     ChannelEof,
     ChannelFailure,
     ChannelOpen,
@@ -233,25 +228,3 @@ async def test_row26_a_shell_request_with_a_tail_ends_its_connection(tmp_path: P
         channel, _ = await session(bad)
         say(bad, ChannelRequest(channel.remote_id, "shell", True, b"tail"))
         await ended(server, bad, good, "superfluous")
-
-
-async def test_row12_single_bytes_for_a_program_that_reads_nothing_cost_what_they_weigh(
-    tmp_path: Path, keys: Keys
-) -> None:
-    handlers: list[ServerSession] = []
-
-    def kept(connection: fastssh.ServerConnection) -> ServerSession:
-        handlers.append(ServerSession(connection, SessionPolicy(), ProcessStarter(Account.current())))
-        return handlers[-1]
-
-    async with start_fastssh(tmp_path, keys, session=kept) as server, server.connect() as connection:
-        process = await connection.create_process("sleep 60")
-        remote = connection._connection._channels[0].remote_id
-        relay = handlers[0]._program._relay
-        while len(relay._waiting) < 20_000:  # beyond what the pipe holds
-            for _ in range(2000):
-                connection._transport.send_payload(bytes([CHANNEL_DATA]) + codec.uint32(remote) + codec.string(b"x"))
-            connection._driver.wake()
-            await asyncio.sleep(0.01)
-        assert relay._waiting.__sizeof__() < 2 * len(relay._waiting) + 4096
-        process.close()

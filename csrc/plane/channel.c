@@ -167,6 +167,7 @@ void fs_channel_free(fs_plane *p, fs_channel *c)
 {
     fs_sftp_free(p, c);
     fs_serve_free(p, c);
+    fs_relay_free(p, c);
     fs_buffer_free(&c->queue);
     fs_buffer_free(&c->queue_stderr);
     p->channels[c->id] = NULL;
@@ -206,10 +207,19 @@ static int send_credit(fs_plane *p, fs_channel *c)
     return FS_OK;
 }
 
+void fs_channel_put_header(uint8_t *payload, const fs_channel *c, size_t header, uint32_t len)
+{
+    payload[0] = header == FS_DATA_HEADER ? SSH_MSG_CHANNEL_DATA : SSH_MSG_CHANNEL_EXTENDED_DATA;
+    fs_put_u32(payload + 1, c->remote);
+    if (header != FS_DATA_HEADER)
+        fs_put_u32(payload + 5, SSH_EXTENDED_DATA_STDERR);
+    fs_put_u32(payload + header - 4, len);
+}
+
 /* One packet of queued data; FS_AGAIN when window or room is used up or nothing waits. */
 static int send_queued(fs_plane *p, fs_channel *c, fs_buffer *queue, int extended)
 {
-    size_t header = extended ? FS_DATA_HEADER + 4 : FS_DATA_HEADER, n = fs_buffer_len(queue);
+    size_t header = extended ? FS_EXTENDED_HEADER : FS_DATA_HEADER, n = fs_buffer_len(queue);
     if (n > c->remote_window)
         n = c->remote_window;
     if (n > c->remote_max_packet)
@@ -221,11 +231,7 @@ static int send_queued(fs_plane *p, fs_channel *c, fs_buffer *queue, int extende
     if (status != FS_OK)
         return status;
     uint8_t *at = slot + FS_PACKET_HEADER;
-    at[0] = extended ? SSH_MSG_CHANNEL_EXTENDED_DATA : SSH_MSG_CHANNEL_DATA;
-    fs_put_u32(at + 1, c->remote);
-    if (extended)
-        fs_put_u32(at + 5, SSH_EXTENDED_DATA_STDERR);
-    fs_put_u32(at + header - 4, (uint32_t)n);
+    fs_channel_put_header(at, c, header, (uint32_t)n);
     memcpy(at + header, queue->data + queue->head, n);
     fs_packet packet = {.start = slot, .payload_len = header + n};
     status = fs_out_seal(p, &packet, 1);

@@ -11,7 +11,7 @@ static fs_channel *open_channel(const fs_plane *p, const uint8_t *payload)
 
 static int receive_data(fs_plane *p, uint8_t *payload, size_t len, int extended)
 {
-    size_t header = extended ? FS_DATA_HEADER + 4 : FS_DATA_HEADER;
+    size_t header = extended ? FS_EXTENDED_HEADER : FS_DATA_HEADER;
     if (len < header)
         return FS_E_MALFORMED;
     fs_channel *c = open_channel(p, payload);
@@ -30,6 +30,8 @@ static int receive_data(fs_plane *p, uint8_t *payload, size_t len, int extended)
     int known = !extended || fs_get_u32(payload + 5) == SSH_EXTENDED_DATA_STDERR;
     if (c->close_sent || c->close_wanted || !known)
         return fs_channel_consume(c, count);
+    if (c->relay != NULL)
+        return fs_relay_receive(p, c, extended ? 1 : 0, payload + header, count);
     if (c->serve != NULL && !extended)
         return fs_serve_receive(p, c, payload + header, count);
     if (c->sftp != NULL && !extended) { /* what the server's sftp says on stderr is for people, not for the session */

@@ -52,6 +52,8 @@ void fs_gather_flush(fs_plane *p)
     fs_gather *g = &p->gather;
     if (g->count > 0 && g->transfer != NULL)
         fs_get_flush(g);
+    else if (g->count > 0 && g->channel->relay != NULL)
+        fs_relay_flush(p, g);
     else if (g->count > 0)
         fs_serve_flush(p, g);
     g->transfer = NULL;

@@ -2,6 +2,7 @@
 #ifndef FS_PLANE_INTERNAL_H
 #define FS_PLANE_INTERNAL_H
 
+#include <poll.h>
 #include <sys/uio.h>
 
 #include "fs_bytes.h"
@@ -26,8 +27,9 @@ enum {
 };
 
 #define FS_MAX_CHANNELS 65536u
-#define FS_BATCH 64       /* packets opened or sealed in one call */
-#define FS_DATA_HEADER 9u /* byte CHANNEL_DATA, uint32 channel, uint32 length */
+#define FS_BATCH 64                              /* packets opened or sealed in one call */
+#define FS_DATA_HEADER 9u                        /* byte CHANNEL_DATA, uint32 channel, uint32 length */
+#define FS_EXTENDED_HEADER (FS_DATA_HEADER + 4u) /* byte EXTENDED_DATA, uint32 channel, uint32 type, uint32 length */
 
 _Static_assert(sizeof(off_t) == 8, "files past 2 GiB need a 64-bit off_t: define _FILE_OFFSET_BITS=64");
 
@@ -53,6 +55,7 @@ static inline void fs_buffer_drop(fs_buffer *b, size_t count)
 
 typedef struct fs_sftp fs_sftp;
 typedef struct fs_serve fs_serve;
+typedef struct fs_relay fs_relay;
 typedef struct fs_zlib fs_zlib;
 
 enum { FS_CHANNEL_OPENING = 1, FS_CHANNEL_OPEN, FS_CHANNEL_FAILED };
@@ -67,11 +70,13 @@ typedef struct fs_channel {
     uint32_t remote_window, remote_max_packet;                 /* what we may still send */
     fs_buffer queue, queue_stderr;
     fs_sftp *sftp;   /* a client's endpoint: replies come in */
-    fs_serve *serve; /* a server's: requests come in. Both NULL: data become events */
+    fs_serve *serve; /* a server's: requests come in */
+    fs_relay *relay; /* bytes for descriptors come in. All of them NULL: data become events */
 } fs_channel;
 
 /* File bytes that arrived, gathered over packets and written with one pwritev: pieces of one file without gaps between
- * them, of DATA replies to a transfer's requests or of WRITE requests that a channel serves. */
+ * them, of DATA replies to a transfer's requests or of WRITE requests that a channel serves; or bytes for a descriptor
+ * that a channel is joined to, where the offset means nothing. */
 #define FS_GATHER 256
 typedef struct fs_gather {
     struct fs_transfer *transfer; /* whose bytes these are: one of the two */
@@ -124,6 +129,7 @@ struct fs_plane {
     uint32_t transfer_slots;
     uint32_t active_transfers; /* not yet ended */
     fs_gather gather;
+    uint32_t relays; /* channels that have one */
 };
 
 uint64_t fs_now_ns(void);
@@ -158,6 +164,8 @@ int fs_dispatch(fs_plane *p, uint32_t sequence, uint8_t *payload, size_t len);
 /* channel.c */
 int fs_channel_fill(fs_plane *p, fs_channel *c); /* credit, queue, EOF, CLOSE */
 int fs_channel_consume(fs_channel *c, uint32_t count);
+/* Of CHANNEL_DATA or EXTENDED_DATA, as the header's size says. */
+void fs_channel_put_header(uint8_t *payload, const fs_channel *c, size_t header, uint32_t len);
 void fs_channel_free(fs_plane *p, fs_channel *c);
 static inline int fs_channel_can_send(const fs_channel *c)
 {
@@ -185,6 +193,7 @@ void fs_gather_flush(fs_plane *p);
 typedef struct fs_layout {
     uint8_t *base;
     size_t width, stride;
+    size_t header; /* of CHANNEL_DATA, or of EXTENDED_DATA */
     size_t length; /* of the stream so far */
 } fs_layout;
 
@@ -192,7 +201,7 @@ typedef struct fs_layout {
 /* Of the gaps of one layout: each ends with a packet or with a message. */
 #define FS_MOST_SEGMENTS (FS_BATCH + FS_MOST_MESSAGES)
 
-void fs_layout_of(const fs_plane *p, const fs_channel *c, fs_layout *l);
+void fs_layout_of(const fs_plane *p, const fs_channel *c, int extended, fs_layout *l);
 size_t fs_layout_room(const fs_plane *p, const fs_layout *l);  /* bytes of stream that may be laid out now */
 size_t fs_layout_most(const fs_plane *p, const fs_layout *l);  /* ... with nothing waiting to be sent */
 int fs_layout_begin(fs_plane *p, fs_layout *l, size_t stream); /* slots for so many */
@@ -207,5 +216,17 @@ int fs_serve_fill(fs_plane *p, fs_channel *c); /* FS_AGAIN when there was nothin
 void fs_serve_flush(fs_plane *p, fs_gather *g);
 void fs_serve_channel_closed(fs_plane *p, fs_channel *c); /* no request is answered any more */
 void fs_serve_free(fs_plane *p, fs_channel *c);
+
+/* relay.c */
+int fs_relay_receive(fs_plane *p, fs_channel *c, uint32_t stream, uint8_t *data,
+                     uint32_t len); /* gives credit by itself */
+void fs_relay_flush(fs_plane *p, fs_gather *g);
+int fs_relays_drain(fs_plane *p); /* what was kept, into sinks that are ready; tells of those that have all */
+int fs_relay_fill(fs_plane *p, fs_channel *c);
+void fs_relay_free(fs_plane *p, fs_channel *c);
+/* The descriptors that the plane's relays wait for, at most so many; returns how many there are. */
+size_t fs_relay_polled(const fs_plane *p, struct pollfd *polled, size_t most);
+/* The same after poll(): whether one of them is ready. Nothing may have happened to the plane in between. */
+int fs_relay_polled_ready(fs_plane *p, const struct pollfd *polled, size_t count);
 
 #endif

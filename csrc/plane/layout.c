@@ -3,12 +3,10 @@
 
 #include "internal.h"
 
-#define SLOT_DATA (FS_PACKET_HEADER + FS_DATA_HEADER) /* where channel data starts in a slot */
-
-void fs_layout_of(const fs_plane *p, const fs_channel *c, fs_layout *l)
+void fs_layout_of(const fs_plane *p, const fs_channel *c, int extended, fs_layout *l)
 {
-    *l = (fs_layout){.width = c->remote_max_packet};
-    l->stride = fs_out_slot_size(p, FS_DATA_HEADER + l->width);
+    *l = (fs_layout){.width = c->remote_max_packet, .header = extended ? FS_EXTENDED_HEADER : FS_DATA_HEADER};
+    l->stride = fs_out_slot_size(p, l->header + l->width);
 }
 
 static size_t stream_of(const fs_layout *l, size_t bytes)
@@ -37,7 +35,7 @@ static uint8_t *place(const fs_layout *l, size_t at, size_t *contiguous)
 {
     size_t packet = at / l->width, offset = at % l->width;
     *contiguous = l->width - offset;
-    return l->base + packet * l->stride + SLOT_DATA + offset;
+    return l->base + packet * l->stride + FS_PACKET_HEADER + l->header + offset;
 }
 
 void fs_layout_put(fs_layout *l, const uint8_t *bytes, size_t len)
@@ -77,10 +75,8 @@ int fs_layout_seal(fs_plane *p, fs_channel *c, const fs_layout *l)
     for (size_t i = 0; i < packets; i++) {
         size_t bytes = i + 1 < packets ? l->width : l->length - i * l->width;
         uint8_t *payload = l->base + i * l->stride + FS_PACKET_HEADER;
-        payload[0] = SSH_MSG_CHANNEL_DATA;
-        fs_put_u32(payload + 1, c->remote);
-        fs_put_u32(payload + 5, (uint32_t)bytes);
-        sealed[i] = (fs_packet){.start = payload - FS_PACKET_HEADER, .payload_len = FS_DATA_HEADER + bytes};
+        fs_channel_put_header(payload, c, l->header, (uint32_t)bytes);
+        sealed[i] = (fs_packet){.start = payload - FS_PACKET_HEADER, .payload_len = l->header + bytes};
     }
     c->remote_window -= (uint32_t)l->length;
     return fs_out_seal(p, sealed, packets);

@@ -265,10 +265,8 @@ static int advance(fs_plane *p)
 
 /* --- sending ----------------------------------------------------------------------------------------------------- */
 
-int fs_plane_fill(fs_plane *p)
+static int fill(fs_plane *p)
 {
-    if (p->failed != FS_OK)
-        return p->failed;
     p->wait_until = 0;
     /* A packet boundary: bulk goes on by itself after our new keys. */
     if (p->sending_kex || p->disconnected)
@@ -285,6 +283,8 @@ int fs_plane_fill(fs_plane *p)
         status = fs_channel_fill(p, c);
         if (status == FS_OK && c->sftp != NULL)
             status = fs_sftp_fill(p, c);
+        if (status == FS_OK && c->relay != NULL)
+            status = fs_relay_fill(p, c);
         while (status == FS_OK && c->serve != NULL && (status = fs_serve_fill(p, c)) == FS_OK)
             status = fs_channel_fill(p, c); /* the replies, and credit for the requests */
         if (status == FS_AGAIN)
@@ -296,9 +296,16 @@ int fs_plane_fill(fs_plane *p)
         p->fill_next = first + 1;
     if (status == FS_OK)
         status = fs_sftp_settle(p);
-    if (status != FS_OK)
-        p->failed = status;
     return status;
+}
+
+int fs_plane_fill(fs_plane *p)
+{
+    if (p->failed == FS_OK)
+        p->failed = fs_relays_drain(p);
+    if (p->failed == FS_OK)
+        p->failed = fill(p);
+    return p->failed;
 }
 
 /* Sends until the socket is full, filling as long as everything goes out. */
@@ -307,7 +314,7 @@ static int send_all(fs_plane *p, int fd, int *flags)
     size_t moved = 0;
     for (;;) {
         if (fs_buffer_len(&p->out) == 0) {
-            int status = fs_plane_fill(p);
+            int status = fill(p);
             if (status != FS_OK)
                 return status;
             if (fs_buffer_len(&p->out) == 0)
@@ -385,6 +392,8 @@ int fs_plane_step(fs_plane *p, int fd, int readable, int *flags)
         if ((size_t)n < room || moved > STEP_BUDGET || fs_plane_has_events(p))
             break;
     }
+    if (status == FS_OK)
+        status = fs_relays_drain(p); /* whether or not anything can be sent */
     if (status == FS_OK)
         status = send_all(p, fd, flags);
     return finish(p, status, flags);

@@ -55,11 +55,14 @@ enum {
     FS_EVENT_TRANSFER,
     FS_EVENT_WRITABLE,
     FS_EVENT_SFTP_END,
+    FS_EVENT_RELAY,
+    FS_EVENT_RELAY_WAITS,
 };
 
 typedef struct fs_event {
     uint32_t kind;
-    /* MESSAGE: sequence; DATA: channel, stream; SFTP, WRITABLE, SFTP_END: channel; TRANSFER: channel, transfer */
+    /* MESSAGE: sequence; DATA: channel, stream; SFTP, WRITABLE, SFTP_END: channel; TRANSFER: channel, transfer;
+     * RELAY: channel, the end's bit | errno << FS_RELAY_ENDS; RELAY_WAITS: channel, bits of ends */
     uint32_t a, b;
     uint32_t length; /* of the bytes */
     const uint8_t *bytes;
@@ -86,7 +89,8 @@ void fs_plane_drop(fs_plane *p, size_t count);
 
 /* linger.c: turns of several planes, while none of them needs anything but its socket. */
 #define FS_MAX_LINGERING 64
-#define FS_MAX_LINGER 500000000u /* ns */
+#define FS_MAX_LINGER UINT64_C(60000000000) /* ns */
+#define FS_MAX_WAITING 64 /* descriptors that relays of one plane wait for; with more of them it is not content */
 
 typedef struct fs_lingering {
     fs_plane *plane;
@@ -96,11 +100,13 @@ typedef struct fs_lingering {
     int sys_errno;
 } fs_lingering;
 
-/* Waits for the sockets and gives a turn to each plane whose socket is ready, over and over, until one of them has
- * something for the control plane, `wakeup` (a descriptor, -1 for none) is readable, or ns have passed. Once at least.
+/* Waits for the sockets, and for the descriptors that relays wait for, and gives a turn to each plane of which one is
+ * ready, over and over, until one of them has something for the control plane, `wakeup` (a descriptor, -1 for none) is
+ * readable, or ns have passed. Once at least.
  */
 void fs_planes_linger(fs_lingering *lingering, size_t count, int wakeup, uint64_t ns);
-/* Nothing but its socket is needed for the plane to go on with transfers, or with serving files. */
+/* Nothing but its socket, and the descriptors of its relays, is needed for the plane to go on with transfers, with
+ * serving files, or with relaying. */
 int fs_plane_content(const fs_plane *p, int flags);
 
 /* --- channels ---------------------------------------------------------------------------------------------------- */
@@ -190,5 +196,43 @@ int fs_plane_serve_forget(fs_plane *p, uint32_t channel, uint32_t handle);
 /* The message that was an event is answered, or its answer is queued: on with what waits, at the next turn. */
 int fs_plane_serve_resume(fs_plane *p, uint32_t channel);
 int fs_plane_serve_counters(const fs_plane *p, uint32_t channel, uint64_t *bytes_read, uint64_t *bytes_written);
+
+/* --- descriptors relayed ----------------------------------------------------------------------------------------- */
+
+/* Descriptors joined to a channel's streams (0: CHANNEL_DATA, 1: EXTENDED_DATA of stderr): what a source gives is sent,
+ * what arrives is written to the sink. They are non-blocking, or regular files, and stay the caller's.
+ *
+ * RELAY tells that an end is done with, and not touched any more: a source at its end of file or with an error; a sink
+ * that has taken all that came before the peer's EOF, or that failed. What that means for the channel is the caller's
+ * to say. What arrives for a stream without a sink is dropped. */
+enum {
+    FS_RELAY_SOURCE = 1,
+    FS_RELAY_SOURCE_STDERR = 2,
+    FS_RELAY_SINK = 4,
+    FS_RELAY_SINK_STDERR = 8,
+    FS_RELAY_STREAMS = 2,
+    FS_RELAY_ENDS = 4,
+};
+
+/* fds in the order of the bits, -1 for none; one descriptor may be several ends. Before the channel is open as well. */
+int fs_plane_relay_attach(fs_plane *p, uint32_t channel, const int fds[FS_RELAY_ENDS]);
+/* What came as FS_EVENT_DATA before the channel was attached, and was not consumed; before the next turn. */
+int fs_plane_relay_feed(fs_plane *p, uint32_t channel, uint32_t stream, const uint8_t *data, size_t len);
+/* What the caller should watch for reading (sources) and writing (sinks): iterates over the relays of which it changed
+ * since it was last asked; *cursor starts at 0. Returns 0 at the end. Not watching: nothing has to be, since linger()
+ * does it. */
+int fs_plane_relay_waits(fs_plane *p, int watching, size_t *cursor, fs_event *event);
+/* Descriptors that were watched are ready: on with them, at the next turn. */
+int fs_plane_relay_ready(fs_plane *p, uint32_t channel, uint32_t ends);
+/* The descriptors are not touched any more. What waits for a sink is dropped, and the peer may send as much again. */
+int fs_plane_relay_release(fs_plane *p, uint32_t channel, uint32_t ends);
+
+typedef struct fs_relay_kept {
+    const uint8_t *bytes[2];
+    size_t lengths[2];
+} fs_relay_kept;
+
+/* What arrived and its sink has not taken yet, in two pieces; valid until the next turn. */
+int fs_plane_relay_kept(const fs_plane *p, uint32_t channel, uint32_t stream, fs_relay_kept *kept);
 
 #endif

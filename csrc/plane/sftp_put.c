@@ -85,7 +85,7 @@ int fs_put_fill(fs_plane *p, fs_channel *c, fs_transfer *t, uint64_t now)
     fs_request *requests[FS_MOST_MESSAGES];
     int segments;
     fs_layout l;
-    fs_layout_of(p, c, &l);
+    fs_layout_of(p, c, 0, &l);
     size_t count = plan(p, c, t, &l, now, lengths);
     if (count == 0)
         return FS_AGAIN;

@@ -153,7 +153,7 @@ int fs_serve_answer_reads(fs_plane *p, fs_channel *c)
 {
     fs_serve *s = c->serve;
     fs_layout l;
-    fs_layout_of(p, c, &l);
+    fs_layout_of(p, c, 0, &l);
     size_t left = fs_layout_room(p, &l), stream = 0, length;
     uint32_t count = 0;
     if (left > c->remote_window)

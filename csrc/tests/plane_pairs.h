@@ -86,7 +86,7 @@ static fs_plane *join(fs_plane **client, const fs_cipher_info *cipher, const fs_
     return server;
 }
 
-static int temporary_file(void)
+static inline int temporary_file(void)
 {
     char name[] = "/tmp/fastssh-test-plane-XXXXXX";
     int fd = mkstemp(name);
@@ -104,7 +104,7 @@ static uint8_t *random_bytes(size_t size)
     return bytes;
 }
 
-static int file_of(const uint8_t *bytes, size_t size)
+static inline int file_of(const uint8_t *bytes, size_t size)
 {
     int fd = temporary_file();
     CHECK(pwrite(fd, bytes, size, 0) == (ssize_t)size);

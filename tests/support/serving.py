@@ -82,7 +82,10 @@ class Server:
             random=os.urandom,
             now=time.monotonic,
         )
-        self.driver = Driver(sock, self.transport, self.plane, settle=self.settle, lost=self.lost, peer="client")
+        self.driver = Driver(
+            sock, self.transport, self.plane, settle=self.settle, lost=self.lost, watch=lambda event: None,
+            peer="client",
+        )
         self.connection = Connection(
             self.transport, self.plane, wake=self.driver.wake, acceptors={"session": self.accept}
         )

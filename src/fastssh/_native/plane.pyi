@@ -14,6 +14,8 @@ EVENT_SFTP: Final = 2  # (2, channel, message)          a whole SFTP message wit
 EVENT_TRANSFER: Final = 3  # (3, channel, transfer)     a bulk transfer ended: see transfer_result
 EVENT_WRITABLE: Final = 4  # (4, channel)               the channel's queue fell below the low-water mark (64 KiB)
 EVENT_SFTP_END: Final = 5  # (5, channel)               served: all that came before the client's EOF is worked off
+EVENT_RELAY: Final = 6  # (6, channel, end, errno)      relayed: this end is done with, by itself (0) or by an error
+EVENT_RELAY_WAITS: Final = 7  # (7, channel, ends)      of relay_waits(): what is to be watched now
 
 Event: TypeAlias = (
     tuple[Literal[0], int, bytes]
@@ -22,7 +24,15 @@ Event: TypeAlias = (
     | tuple[Literal[3], int, int]
     | tuple[Literal[4], int]
     | tuple[Literal[5], int]
+    | tuple[Literal[6], int, int, int]
+    | tuple[Literal[7], int, int]
 )
+
+# the ends of a relay: bits
+RELAY_SOURCE: Final = 1  # read; sent as CHANNEL_DATA
+RELAY_SOURCE_STDERR: Final = 2  # read; sent as EXTENDED_DATA
+RELAY_SINK: Final = 4  # written with CHANNEL_DATA
+RELAY_SINK_STDERR: Final = 8  # written with EXTENDED_DATA
 
 # step(): flags
 STEP_EVENTS: Final = 1  # events() has something
@@ -142,7 +152,8 @@ class Plane:
     @property
     def wait_seconds(self) -> float: ...  # > 0: the rate limit paused sending; call step again after it
     def content(self, flags: int) -> bool:
-        """After a step that returned ``flags``: nothing but its socket is needed for the plane's transfers to go on."""
+        """After a step that returned ``flags``: to move bytes on, the plane needs nothing but its socket and the
+        descriptors that it relays."""
 
     # -- SFTP served -----------------------------------------------------------------------------------------------
     # The other side of the above. READ and WRITE of registered files never reach Python; any other request is an
@@ -180,9 +191,36 @@ class Plane:
         there was none."""
     def sftp_serve_counters(self, channel: int) -> tuple[int, int]: ...  # bytes read, bytes written
 
+    # -- descriptors relayed ---------------------------------------------------------------------------------------
+    # Descriptors joined to a channel's streams: of a program, a terminal or a socket, without an object a packet. A
+    # source is read while the peer's window and the send buffer have room, the peer gets credit for what a sink has
+    # taken. A descriptor that is not ready parks its direction until relay_ready. Data of a stream without a sink is
+    # dropped. What an end means for the channel (EOF, CLOSE) is Python's to say.
+
+    def relay_attach(
+        self, channel: int, *, source: int = -1, source_stderr: int = -1, sink: int = -1, sink_stderr: int = -1
+    ) -> None:
+        """Joins descriptors to a channel that is open, or being opened: non-blocking ones, or regular files. One may be
+        several ends. They must stay open until EVENT_RELAY says that they are done with, relay_release, or
+        channel_remove."""
+    def relay_feed(self, channel: int, data: bytes, stream: int = 0) -> None:
+        """What had come as EVENT_DATA before the channel was attached, in order, and before the next turn; it is not to
+        be consumed then."""
+    def relay_waits(self, watching: bool) -> list[Event]:
+        """An EVENT_RELAY_WAITS for each relay whose ends are to be watched otherwise than it was said last: sources for
+        reading, sinks for writing. With ``watching`` False none are, since linger() waits for them."""
+    def relay_ready(self, channel: int, ends: int) -> None:
+        """They are ready: on with them, at the next turn (step or take)."""
+    def relay_release(self, channel: int, ends: int) -> None:
+        """Their descriptors are not touched any more. What waits for a sink is dropped, and the peer may send on."""
+    def relay_kept(self, channel: int, stream: int = 0) -> bytes:
+        """What arrived and the sink has not taken yet: a window at most."""
+    def relay_pending(self, channel: int, stream: int = 0) -> int: ...  # how many bytes that are
+
 def linger(planes: list[Plane], fds: list[int], flags: list[int], wakeup: int, seconds: float) -> list[int | Exception]:
-    """Turns of several contented planes (MAX_LINGERING at most) whenever their sockets are ready, without the GIL.
+    """Turns of several contented planes (MAX_LINGERING at most) whenever their sockets, or descriptors that they relay,
+    are ready, without the GIL.
 
     ``flags`` are those of each plane's last step. Returns as soon as one of them is no longer content, the descriptor
-    ``wakeup`` (-1: none) is readable, or ``seconds`` (0.5 at most) have passed; for each plane with the flags of its
+    ``wakeup`` (-1: none) is readable, or ``seconds`` (60 at most) have passed; for each plane with the flags of its
     last turn, or with what step would have raised."""

@@ -41,6 +41,8 @@ cdef extern from "plane.h":
         int to_end
     enum:
         FS_EVENT_MESSAGE, FS_EVENT_DATA, FS_EVENT_SFTP, FS_EVENT_TRANSFER, FS_EVENT_WRITABLE, FS_EVENT_SFTP_END
+        FS_EVENT_RELAY, FS_EVENT_RELAY_WAITS
+        FS_RELAY_SOURCE, FS_RELAY_SOURCE_STDERR, FS_RELAY_SINK, FS_RELAY_SINK_STDERR, FS_RELAY_ENDS
         FS_STEP_EVENTS, FS_STEP_WANT_WRITE, FS_STEP_EOF, FS_STEP_MORE, FS_STEP_BLOCKED
         FS_TRANSFER_GET, FS_TRANSFER_PUT
         FS_OK, FS_E_ARGUMENT, FS_E_CHANNEL, FS_E_STATE, FS_E_SYSTEM, FS_E_QUEUE
@@ -100,6 +102,15 @@ cdef extern from "plane.h":
     int fs_plane_serve_forget(fs_plane *p, uint32_t channel, uint32_t handle) nogil
     int fs_plane_serve_resume(fs_plane *p, uint32_t channel) nogil
     int fs_plane_serve_counters(const fs_plane *p, uint32_t channel, uint64_t *bytes_read, uint64_t *bytes_written) nogil
+    ctypedef struct fs_relay_kept:
+        const uint8_t *bytes[2]
+        size_t lengths[2]
+    int fs_plane_relay_attach(fs_plane *p, uint32_t channel, const int fds[4]) nogil
+    int fs_plane_relay_feed(fs_plane *p, uint32_t channel, uint32_t stream, const uint8_t *data, size_t len) nogil
+    int fs_plane_relay_waits(fs_plane *p, int watching, size_t *cursor, fs_event *event) nogil
+    int fs_plane_relay_ready(fs_plane *p, uint32_t channel, uint32_t ends) nogil
+    int fs_plane_relay_release(fs_plane *p, uint32_t channel, uint32_t ends) nogil
+    int fs_plane_relay_kept(const fs_plane *p, uint32_t channel, uint32_t stream, fs_relay_kept *kept) nogil
 
 EVENT_MESSAGE = FS_EVENT_MESSAGE
 EVENT_DATA = FS_EVENT_DATA
@@ -107,6 +118,12 @@ EVENT_SFTP = FS_EVENT_SFTP
 EVENT_TRANSFER = FS_EVENT_TRANSFER
 EVENT_WRITABLE = FS_EVENT_WRITABLE
 EVENT_SFTP_END = FS_EVENT_SFTP_END
+EVENT_RELAY = FS_EVENT_RELAY
+EVENT_RELAY_WAITS = FS_EVENT_RELAY_WAITS
+RELAY_SOURCE = FS_RELAY_SOURCE
+RELAY_SOURCE_STDERR = FS_RELAY_SOURCE_STDERR
+RELAY_SINK = FS_RELAY_SINK
+RELAY_SINK_STDERR = FS_RELAY_SINK_STDERR
 STEP_EVENTS = FS_STEP_EVENTS
 STEP_WANT_WRITE = FS_STEP_WANT_WRITE
 STEP_EOF = FS_STEP_EOF
@@ -225,6 +242,8 @@ cdef class Plane:
                 found.append((event.kind, event.a, event.b, (<const char *>event.bytes)[:event.length]))
             elif event.kind == FS_EVENT_TRANSFER:
                 found.append((event.kind, event.a, event.b))
+            elif event.kind == FS_EVENT_RELAY:
+                found.append((event.kind, event.a, event.b & ((1 << FS_RELAY_ENDS) - 1), event.b >> FS_RELAY_ENDS))
             else:
                 found.append((event.kind, event.a))
         fs_plane_clear_events(self.plane)
@@ -412,11 +431,55 @@ cdef class Plane:
         check(fs_plane_serve_counters(self.plane, channel, &bytes_read, &bytes_written))
         return bytes_read, bytes_written
 
+    # -- descriptors relayed ---------------------------------------------------------------------------------------
+
+    def relay_attach(self, uint32_t channel, *, int source=-1, int source_stderr=-1, int sink=-1, int sink_stderr=-1):
+        cdef int[4] fds
+        self.enter()
+        fds[0], fds[1], fds[2], fds[3] = source, source_stderr, sink, sink_stderr
+        check(fs_plane_relay_attach(self.plane, channel, fds))
+
+    def relay_feed(self, uint32_t channel, const uint8_t[::1] data not None, uint32_t stream=0):
+        cdef const uint8_t *start = &data[0] if data.shape[0] else <const uint8_t *>b""
+        self.enter()
+        check(fs_plane_relay_feed(self.plane, channel, stream, start, data.shape[0]))
+
+    def relay_waits(self, bint watching):
+        cdef size_t cursor = 0
+        cdef fs_event event
+        cdef list found = []
+        self.enter()
+        while fs_plane_relay_waits(self.plane, watching, &cursor, &event):
+            found.append((event.kind, event.a, event.b))
+        return found
+
+    def relay_ready(self, uint32_t channel, uint32_t ends):
+        self.enter()
+        check(fs_plane_relay_ready(self.plane, channel, ends))
+
+    def relay_release(self, uint32_t channel, uint32_t ends):
+        self.enter()
+        check(fs_plane_relay_release(self.plane, channel, ends))
+
+    cdef fs_relay_kept kept(self, uint32_t channel, uint32_t stream) except *:
+        cdef fs_relay_kept kept
+        self.enter()
+        check(fs_plane_relay_kept(self.plane, channel, stream, &kept))
+        return kept
+
+    def relay_kept(self, uint32_t channel, uint32_t stream=0):
+        cdef fs_relay_kept kept = self.kept(channel, stream)
+        return b"".join([(<const char *>kept.bytes[i])[:kept.lengths[i]] for i in range(2) if kept.lengths[i]])
+
+    def relay_pending(self, uint32_t channel, uint32_t stream=0):
+        cdef fs_relay_kept kept = self.kept(channel, stream)
+        return kept.lengths[0] + kept.lengths[1]
+
 
 def linger(list planes, list fds, list flags, int wakeup, double seconds):
     cdef fs_lingering waiting[FS_MAX_LINGERING]
     cdef size_t i, count = len(planes)
-    cdef uint64_t nanoseconds = <uint64_t>(min(max(seconds, 0.0), 1.0) * 1e9)
+    cdef uint64_t nanoseconds = <uint64_t>(min(max(seconds, 0.0), 60.0) * 1e9)
     cdef Plane plane
     cdef list results = []
     if count > FS_MAX_LINGERING or len(fds) != count or len(flags) != count or len(set(map(id, planes))) != count:

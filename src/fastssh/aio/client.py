@@ -71,9 +71,10 @@ class ClientConnection:
             self.plane,
             settle=self._settle,
             lost=self._lost,
+            watch=self.channel_event,
             peer=peer,
         )
-        self._connection = Connection(self._transport, self.plane, wake=self._driver.wake)
+        self._connection = Connection(self._transport, self.plane, wake=self._driver.wake, turn=self._driver.turn)
         self._login: Login | None = None
         self._ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._patience: Patience | None = None

@@ -17,7 +17,7 @@ from fastssh.errors import ConnectionLostError, DisconnectedError, SSHError
 from fastssh.wire.messages import DisconnectReason
 
 if TYPE_CHECKING:
-    from fastssh._native.plane import Plane
+    from fastssh._native.plane import Event, Plane
     from fastssh.transport.transport import Transport
 
 T = TypeVar("T")
@@ -32,7 +32,8 @@ QUICK_RECEIVES: Final = 64  # of a connection's first ones, see _acknowledge
 class Driver:
     """Runs ``transport`` over the connected, non-blocking ``sock``, which it owns from here on.
 
-    ``settle`` is called after each turn of the plane, ``lost`` once at the end. ``peer`` names the other side in
+    ``settle`` is called after each turn of the plane, ``watch`` with events that say which descriptors of relays the
+    loop has to watch now, ``lost`` once at the end. ``peer`` names the other side in
     errors. To be made in the running loop; :meth:`start` begins.
     """
 
@@ -44,6 +45,7 @@ class Driver:
         *,
         settle: Callable[[], None],
         lost: Callable[[SSHError], None],
+        watch: Callable[[Event], None],
         peer: str,
     ) -> None:
         self._loop = asyncio.get_running_loop()
@@ -53,6 +55,7 @@ class Driver:
         self.plane = plane
         self._settle = settle
         self._lost = lost
+        self._watch = watch
         self.peer = peer
         self.error: SSHError | None = None  # why the connection ended
         self._linger = selector_of(self._loop)
@@ -84,6 +87,10 @@ class Driver:
         if not self._scheduled and not self._pumping and self.error is None:
             self._scheduled = True
             self._loop.call_soon(self._scheduled_pump)
+
+    def turn(self) -> None:
+        """Something can go on at once: a turn of the plane, unless one is under way."""
+        self._pump(False)
 
     def fail(self, error: SSHError) -> None:
         """The connection ends with ``error``, unless it ended already. The peer is told why, as far as it may know."""
@@ -228,6 +235,8 @@ class Driver:
         lingers = self._linger is not None and self.plane.content(flags) and self._linger.adopt(self, flags)
         if self._linger is not None and not lingers:
             self._linger.release(self)
+        for event in self.plane.relay_waits(not lingers):
+            self._watch(event)
         self._want_read(not lingers and (not flags & STEP_BLOCKED or bool(flags & STEP_EVENTS)))
         self._want_write(not lingers and bool(flags & STEP_WANT_WRITE))
         if flags & STEP_MORE and not lingers and not self._scheduled:

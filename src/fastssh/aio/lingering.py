@@ -15,16 +15,16 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-FOREVER: Final = 1.0  # seconds; the native call returns before that, and the loop comes back
+FOREVER: Final = 60.0  # seconds; the native call returns then, and the loop comes back
 
 
 class LingeringSelector(selectors.DefaultSelector):
     """The selector of :func:`new_event_loop`.
 
     Each answer of a server costs a round through the event loop, and during a transfer there are tens of thousands.
-    Where the loop would wait, :meth:`select` waits in one native call for the sockets of all connections that have a
-    transfer and nothing else to do, gives their planes turns, and returns when the loop itself has something to do: a
-    timer, another descriptor, a signal, or an event of one of the connections.
+    Where the loop would wait, :meth:`select` waits in one native call for the sockets of all connections that move
+    bytes and have nothing else to do, and for the descriptors that they relay, gives their planes turns, and returns
+    when the loop itself has something to do: a timer, another descriptor, a signal, or an event of a connection.
     """
 
     def __init__(self) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Sequence
 from enum import Enum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from fastssh.errors import ChannelClosedError, ChannelOpenError, ProtocolError, SSHError
 from fastssh.wire.messages import (
@@ -68,6 +68,17 @@ class ChannelHandler:
         """The end. None: the channel was closed in order; else the reason why the connection or opening failed."""
 
 
+class RelayOwner(Protocol):
+    """Who joined descriptors to a channel with :meth:`Channel.relay`. Ends are the RELAY_ bits of _native/plane.pyi."""
+
+    def relay_ended(self, end: int, error: int) -> None:
+        """The plane is done with this end: a source has ended, a sink has all that came before the peer's EOF, or
+        ``error`` (errno) happened to it."""
+
+    def relay_waits(self, ends: int) -> None:
+        """From now on these are to be watched, and :meth:`Channel.relay_ready` called."""
+
+
 class State(Enum):
     OPENING = "opening"  # we sent CHANNEL_OPEN
     OPEN = "open"
@@ -91,6 +102,7 @@ class Channel:
         self.remote_id = -1  # the peer's number, once open
         self.eof_sent = self.close_sent = self.eof_received = False
         self._replies: deque[Callable[[bool], None] | None] = deque()
+        self._relay: RelayOwner | None = None
 
     def __repr__(self) -> str:
         return f"<Channel {self.id} {self.kind} {self.state.value}>"
@@ -225,7 +237,57 @@ class Channel:
             self.plane.sftp_serve_resume(self.id)
             self.connection.wake()
 
+    # -- relaying: descriptors joined to the channel, see _native/plane.pyi ------------------------------------------
+
+    def relay(
+        self, owner: RelayOwner, *, source: int = -1, source_stderr: int = -1, sink: int = -1, sink_stderr: int = -1
+    ) -> None:
+        """From now on data goes from and to these descriptors natively; before the channel is open as well. They stay
+        the owner's."""
+        if self.state is not State.OPENING or self.close_sent:
+            self._check_open()
+        self.plane.relay_attach(
+            self.id, source=source, source_stderr=source_stderr, sink=sink, sink_stderr=sink_stderr
+        )
+        self._relay = owner
+        self.connection.wake()
+
+    def relay_feed(self, data: bytes, stream: int = 0) -> None:
+        """``handler.data`` that came before the descriptors were there; it is credited when the sink takes it."""
+        if self.state is State.OPEN:
+            self.plane.relay_feed(self.id, data, stream)
+            self.connection.wake()
+
+    def relay_ready(self, ends: int) -> None:
+        """Descriptors that are watched are ready."""
+        if self.state is not State.CLOSED:
+            self.plane.relay_ready(self.id, ends)
+            self.connection.turn()
+
+    def relay_release(self, ends: int) -> None:
+        """Their descriptors are not touched any more. To be called before they are closed, in ``handler.closed`` at the
+        latest."""
+        self.plane.relay_release(self.id, ends)
+        self.connection.wake()
+
+    def relay_kept(self, stream: int = 0) -> bytes:
+        """What the sink of the stream has not taken yet; in ``handler.closed`` for the last time."""
+        return self.plane.relay_kept(self.id, stream)
+
+    @property
+    def relay_pending(self) -> int:
+        """How many bytes that are, of stream 0."""
+        return self.plane.relay_pending(self.id) if self._relay is not None and self.state is State.OPEN else 0
+
     # -- what the connection tells us ------------------------------------------------------------------------------
+
+    def relay_ended(self, end: int, error: int) -> None:
+        if self._relay is not None:
+            self._relay.relay_ended(end, error)
+
+    def relay_waits(self, ends: int) -> None:
+        if self._relay is not None:
+            self._relay.relay_waits(ends)
 
     def confirmed(self, message: ChannelOpenConfirmation) -> None:
         if self.state is not State.OPENING:

@@ -12,7 +12,15 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
-from fastssh._native.plane import EVENT_DATA, EVENT_SFTP, EVENT_SFTP_END, EVENT_TRANSFER, EVENT_WRITABLE
+from fastssh._native.plane import (
+    EVENT_DATA,
+    EVENT_RELAY,
+    EVENT_RELAY_WAITS,
+    EVENT_SFTP,
+    EVENT_SFTP_END,
+    EVENT_TRANSFER,
+    EVENT_WRITABLE,
+)
 from fastssh.connection.channel import Channel, ChannelHandler
 from fastssh.errors import ProtocolError, SSHError
 from fastssh.wire.messages import (
@@ -78,7 +86,8 @@ class IncomingOpen:
 class Connection:
     """Channels and global requests of one transport connection.
 
-    ``wake`` is called after anything that the plane may now want to send. ``acceptors`` answer CHANNEL_OPEN by channel
+    ``wake`` is called after anything that the plane may now want to send, ``turn`` when it can go on at once (the same,
+    if nobody says how). ``acceptors`` answer CHANNEL_OPEN by channel
     type; other types are refused. At most ``max_peer_channels`` channels of the peer live at a time, and of a type in
     ``channel_limits`` at most as many as that says. What stands in ``on_lost`` is called once, when the connection has
     ended and its channels have heard of it.
@@ -90,13 +99,14 @@ class Connection:
         plane: Plane,
         *,
         wake: Callable[[], None],
+        turn: Callable[[], None] | None = None,
         acceptors: Mapping[str, Acceptor] | None = None,
         global_handlers: Mapping[str, GlobalHandler] | None = None,
         max_peer_channels: int = 10,
         channel_limits: Mapping[str, int] | None = None,
     ) -> None:
         self.plane = plane
-        self.wake = wake
+        self.wake, self.turn = wake, turn or wake
         self.acceptors = dict(acceptors or {})
         self.global_handlers = dict(global_handlers or {})
         self.max_peer_channels = max_peer_channels
@@ -225,13 +235,18 @@ class Connection:
         elif event[0] == EVENT_SFTP:
             self._channel(event[1]).received_sftp(event[2])
         elif event[1] in self._channels:  # the others are the plane's own, and may be late
-            handler = self._channels[event[1]].handler
+            channel = self._channels[event[1]]
+            handler = channel.handler
             if event[0] == EVENT_TRANSFER:
                 handler.transfer_done(event[2])
             elif event[0] == EVENT_WRITABLE:
                 handler.writable()
             elif event[0] == EVENT_SFTP_END:
                 handler.sftp_end()
+            elif event[0] == EVENT_RELAY:
+                channel.relay_ended(event[2], event[3])
+            elif event[0] == EVENT_RELAY_WAITS:
+                channel.relay_waits(event[2])
 
     def _channel(self, number: int) -> Channel:
         channel = self._channels.get(number)

@@ -69,7 +69,7 @@ class TransportObserver(Protocol):
         """
 
     def channel_event(self, event: Event) -> None:
-        """One of the plane's events 1 to 4: channel data, SFTP messages, ended transfers, writable channels."""
+        """One of the plane's events that is no message: channel data, ended transfers, writable channels and so on."""
 
     def debug(self, text: str) -> None:
         """A line for a log, in OpenSSH's words where it has some; safe for a terminal."""

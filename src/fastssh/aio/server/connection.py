@@ -48,11 +48,11 @@ class ServerConnection:
         )
         self._driver = Driver(
             sock, self._transport, self.plane, settle=self._settle, lost=self._lost,
-            peer=f"{self.peer[0]} port {self.peer[1]}",
+            watch=self.channel_event, peer=f"{self.peer[0]} port {self.peer[1]}",
         )  # fmt: skip
         self.connection = Connection(
-            self._transport, self.plane, wake=self._driver.wake, max_peer_channels=options.max_sessions,
-            channel_limits={"session": options.max_sessions},
+            self._transport, self.plane, wake=self._driver.wake, turn=self._driver.turn,
+            max_peer_channels=options.max_sessions, channel_limits={"session": options.max_sessions},
         )  # fmt: skip
         self.user = ""
         self.attempt: Attempt | None = None

@@ -14,10 +14,11 @@ import termios
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Self
 
+from fastssh._native.plane import RELAY_SINK, RELAY_SOURCE
+from fastssh.aio.relay import SOURCES, DescriptorRelay
 from fastssh.aio.server.child import SIGNALS, Child, start
 from fastssh.aio.server.program import Launch, Program, WindowSize
 from fastssh.aio.server.pty import set_size
-from fastssh.aio.server.relay import Relay
 from fastssh.aio.server.streams import pipes, terminal_streams
 
 if TYPE_CHECKING:
@@ -122,26 +123,27 @@ class RunningProcess(Program):
             streams.close_theirs()
         self._control = streams.control
         self._child = Child(pid, self._exited)
-        self._relay = Relay(
-            session.channel, source=streams.source, outputs=streams.outputs,
-            ended=self._output_over, refused=self._input_refused,
-        )  # fmt: skip
+        self._open = {RELAY_SINK: streams.source, **{SOURCES[stream]: fd for stream, fd in streams.outputs.items()}}
+        self._relay = DescriptorRelay(
+            session.channel, sources=streams.outputs, sinks={0: streams.source}, ended=self._stream_ended
+        )
         if complaint:
             session.channel.write(complaint, 0 if streams.tty else 1)
 
     # -- Program ---------------------------------------------------------------------------------------------------
 
     def data(self, data: bytes) -> None:
-        self._relay.data(data)
+        """What came before the process was there."""
+        self._relay.feed(data)
 
     def eof(self) -> None:
-        self._relay.eof()
+        """The plane closes the process's input behind what waits for it: see ``_stream_ended``."""
 
     def writable(self) -> None:
-        self._relay.writable()
+        """The plane reads the process's output while there is room for it."""
 
     def output_unwanted(self) -> None:
-        self._relay.close_output(0)
+        self._close(RELAY_SOURCE)
 
     def signal(self, name: str) -> bool:
         number = SIGNALS.get(name)
@@ -164,12 +166,30 @@ class RunningProcess(Program):
 
     def closed(self, error: SSHError | None) -> None:
         """As sshd: a terminal is hung up, pipes are closed and no more; the process is waited for in any case."""
-        self._relay.close()
+        for end in list(self._open):
+            self._close(end, told=False)
         if self._control >= 0:
             self._child.signal(signal.SIGHUP)
         self._release()
 
     # -- the end ---------------------------------------------------------------------------------------------------
+
+    def _close(self, end: int, *, told: bool = True) -> None:
+        """Closes one of our ends of the process's streams, once; what waits for its input is dropped."""
+        fd = self._open.pop(end, -1)
+        if fd < 0:
+            return
+        self._relay.release(end)
+        os.close(fd)
+        if told and end != RELAY_SINK and not self._open.keys() - {RELAY_SINK}:
+            self._output_over()
+
+    def _stream_ended(self, end: int, error: int) -> None:
+        """Output at its end: a terminal that nobody has open any more says EIO. Input that has everything, or that
+        nobody reads: a pipe says EPIPE, a terminal EIO."""
+        self._close(end)
+        if end == RELAY_SINK and error:
+            self._input_refused()
 
     def _input_refused(self) -> None:
         """Tells a client that knows it to send no more; others drop the connection over requests that they do not
@@ -179,7 +199,7 @@ class RunningProcess(Program):
 
     def _exited(self, how: Exit) -> None:
         self._how = how
-        self._relay.close_input()
+        self._close(RELAY_SINK)
         self._end()
 
     def _output_over(self) -> None:

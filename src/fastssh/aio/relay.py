@@ -1,0 +1,102 @@
+"""Descriptors joined to a channel: the plane moves the bytes, the event loop says when a descriptor is ready.
+
+Pipes of a program, a terminal, or a socket: :class:`DescriptorRelay` is what all of them need of asyncio. In a loop of
+:func:`fastssh.new_event_loop` the plane waits for the descriptors itself, and nothing here is called between a relay's
+beginning and its ends.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Final
+
+from fastssh._native.plane import RELAY_SINK, RELAY_SINK_STDERR, RELAY_SOURCE, RELAY_SOURCE_STDERR
+from fastssh.connection.channel import Channel
+
+SOURCES: Final = (RELAY_SOURCE, RELAY_SOURCE_STDERR)  # by stream
+SINKS: Final = (RELAY_SINK, RELAY_SINK_STDERR)
+
+
+class DescriptorRelay:
+    """Joins ``channel``, open or being opened, to descriptors by stream (0: data, 1: stderr): what ``sources`` give is
+    sent, what arrives is written to ``sinks``. One descriptor may be both. Works from the moment it is made, in the
+    running loop.
+
+    The descriptors become non-blocking and stay the caller's: none is to be closed while it is one of ``ends``.
+    ``ended(end, error)`` is called when one of them is done with: a source at its end, a sink that has taken all that
+    came before the peer's end of file, or with the errno of what failed. Then, and after :meth:`release`, it is no end
+    any more.
+    """
+
+    def __init__(
+        self,
+        channel: Channel,
+        *,
+        sources: Mapping[int, int],
+        sinks: Mapping[int, int],
+        ended: Callable[[int, int], None],
+    ) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._channel = channel
+        self._ended = ended
+        self._watched = 0
+        self.ends = {SOURCES[stream]: fd for stream, fd in sources.items()}
+        self.ends |= {SINKS[stream]: fd for stream, fd in sinks.items()}
+        for fd in set(self.ends.values()):
+            os.set_blocking(fd, False)
+        get = self.ends.get
+        channel.relay(
+            self,
+            source=get(RELAY_SOURCE, -1),
+            source_stderr=get(RELAY_SOURCE_STDERR, -1),
+            sink=get(RELAY_SINK, -1),
+            sink_stderr=get(RELAY_SINK_STDERR, -1),
+        )
+
+    def feed(self, data: bytes) -> None:
+        """Data of stream 0 that the channel's owner got before there was a relay."""
+        self._channel.relay_feed(data)
+
+    def release(self, end: int) -> None:
+        """This end's descriptor may be closed now; what waits for a sink is dropped, and the peer may send on. Nobody
+        is told. Harmless when it is no end any more."""
+        if end in self.ends:
+            self._forget(end)
+            self._channel.relay_release(end)
+
+    def release_all(self) -> None:
+        for end in list(self.ends):
+            self.release(end)
+
+    # -- what the channel tells us -------------------------------------------------------------------------------------
+
+    def relay_ended(self, end: int, error: int) -> None:
+        if end in self.ends:
+            self._forget(end)
+            self._ended(end, error)
+
+    def relay_waits(self, ends: int) -> None:
+        for end in self.ends:
+            self._watch(end, bool(ends & end))
+
+    # -- the loop ------------------------------------------------------------------------------------------------------
+
+    def _forget(self, end: int) -> None:
+        self._watch(end, False)
+        del self.ends[end]
+
+    def _watch(self, end: int, on: bool) -> None:
+        if on == bool(self._watched & end):
+            return
+        self._watched ^= end
+        fd = self.ends[end]
+        if on:
+            add = self._loop.add_reader if end in SOURCES else self._loop.add_writer
+            add(fd, partial(self._channel.relay_ready, end))
+        elif end in SOURCES:
+            self._loop.remove_reader(fd)
+        else:
+            self._loop.remove_writer(fd)
