@@ -8,6 +8,7 @@ beginning and its ends.
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -43,6 +44,7 @@ class DescriptorRelay:
         self._channel = channel
         self._ended = ended
         self._watched = 0
+        self._last: set[_LastBytes] = set()
         self.ends = {SOURCES[stream]: fd for stream, fd in sources.items()}
         self.ends |= {SINKS[stream]: fd for stream, fd in sinks.items()}
         for fd in set(self.ends.values()):
@@ -67,9 +69,33 @@ class DescriptorRelay:
             self._forget(end)
             self._channel.relay_release(end)
 
-    def release_all(self) -> None:
+    def close(self) -> None:
+        """Releases all ends, at once."""
         for end in list(self.ends):
             self.release(end)
+        for last in self._last:
+            last.cancel()
+        self._last.clear()
+
+    def finish(self, seconds: float) -> None:
+        """The peer has closed the channel, and the plane will forget it: sources are released, and each sink that has
+        not ended gets the last bytes that came, and ends; with ETIMEDOUT if it does not take them in time."""
+        for end, fd in list(self.ends.items()):
+            data = b"" if end in SOURCES else self._channel.relay_kept(SINKS.index(end))
+            self.release(end)
+            if end in SINKS:
+                self._last.add(_LastBytes(fd, data, seconds, partial(self._last_written, end)))
+        for last in list(self._last):
+            last.write()
+
+    @property
+    def pending(self) -> int:
+        """Bytes of stream 0 that its sink has not taken yet."""
+        return sum(len(last.data) for last in self._last) or self._channel.relay_pending
+
+    def _last_written(self, end: int, last: _LastBytes, error: int) -> None:
+        self._last.discard(last)
+        self._ended(end, error)
 
     # -- what the channel tells us -------------------------------------------------------------------------------------
 
@@ -100,3 +126,39 @@ class DescriptorRelay:
             self._loop.remove_reader(fd)
         else:
             self._loop.remove_writer(fd)
+
+
+class _LastBytes:
+    """What a closed channel left for a sink, written by the loop. ``done(self, errno)`` is called once."""
+
+    def __init__(self, fd: int, data: bytes, seconds: float, done: Callable[[_LastBytes, int], None]) -> None:
+        self.data = data
+        self._fd, self._done = fd, done
+        self._loop = asyncio.get_running_loop()
+        self._deadline = self._loop.call_later(seconds, self._end, errno.ETIMEDOUT)
+        self._waits = False
+
+    def write(self) -> None:
+        try:
+            self.data = self.data[os.write(self._fd, self.data) :] if self.data else b""
+        except (BlockingIOError, InterruptedError):
+            pass
+        except OSError as error:
+            self._end(error.errno or errno.EIO)
+            return
+        if not self.data:
+            self._end(0)
+        elif not self._waits:
+            self._waits = True
+            self._loop.add_writer(self._fd, self.write)
+
+    def cancel(self) -> None:
+        """Nothing is written any more, and nobody is told."""
+        self._deadline.cancel()
+        if self._waits:
+            self._waits = False
+            self._loop.remove_writer(self._fd)
+
+    def _end(self, error: int) -> None:
+        self.cancel()
+        self._done(self, error)

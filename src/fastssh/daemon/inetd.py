@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
 import selectors
 import socket
 import stat
+import threading
 
 from fastssh.daemon.connection import serve
 from fastssh.daemon.endings import Ending
@@ -14,7 +16,8 @@ from fastssh.daemon.listening import Listeners
 from fastssh.daemon.log import Log
 from fastssh.daemon.prepare import Prepared
 
-PIECE = 64 * 1024
+PIECE = 64 * 1024  # bytes
+LAST_SECONDS = 10.0  # for a client to take the server's last words
 
 
 def serve_one(listeners: Listeners, prepared: Prepared, log: Log) -> int:
@@ -68,21 +71,37 @@ def _same_socket(source: int, sink: int) -> bool:
 
 
 def _relay(source: int, sink: int, sock: socket.socket) -> None:
-    """Copies between two pipes and a socket until the server closes, in a process of its own: a pipe can block."""
-    upward = True
-    while True:
-        ready, _, _ = select.select([sock.fileno(), *([source] if upward else [])], [], [])
-        if source in ready:
-            data = os.read(source, PIECE)
-            if data:
-                sock.sendall(data)
-            else:
-                upward = False
-                sock.shutdown(socket.SHUT_WR)
-        if sock.fileno() in ready:
-            data = sock.recv(PIECE)
-            if not data:
-                return
+    """Copies between two pipes and a socket, in a process of its own: a pipe can block.
+
+    Each way has a thread, since a client that writes before it reads may wait for the one while the other one waits for
+    it. When the server closes, or nobody can be written to any more, a client has LAST_SECONDS to take what is left.
+    """
+    threading.Thread(target=_upward, args=(source, sock), daemon=True).start()
+    down = threading.Thread(target=_downward, args=(sock, sink), daemon=True)
+    down.start()
+    poll = select.poll()
+    poll.register(sock, 0)  # its end, and nothing else
+    while not poll.poll():
+        pass
+    down.join(LAST_SECONDS)
+
+
+def _upward(source: int, sock: socket.socket) -> None:
+    try:
+        while data := os.read(source, PIECE):
+            sock.sendall(data)
+        sock.shutdown(socket.SHUT_WR)
+    except OSError:  # the server has closed
+        return
+
+
+def _downward(sock: socket.socket, sink: int) -> None:
+    try:
+        while data := sock.recv(PIECE):
             view = memoryview(data)
             while view:
                 view = view[os.write(sink, view) :]
+    except OSError:  # the client has gone, or the server with words of the client unread
+        pass
+    with contextlib.suppress(OSError):  # it is closed at its other end as well
+        sock.shutdown(socket.SHUT_RDWR)

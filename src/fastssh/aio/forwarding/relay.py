@@ -6,7 +6,6 @@ read while the peer's window has room, and the peer gets window back only for wh
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import socket
 from collections.abc import Callable
@@ -39,14 +38,11 @@ class Relay(ChannelHandler):
     def __init__(
         self, sock: socket.socket, ended: Callable[[Relay], None], refused: Callable[[SSHError], None] = _nobody
     ) -> None:
-        self._loop = asyncio.get_running_loop()
         sock.setblocking(False)
         self._sock = sock
         self._ended, self._refused = ended, refused
         self.channel: Channel | None = None
         self._relay: DescriptorRelay | None = None
-        self._last = b""  # what came before the peer's CLOSE and is not yet written
-        self._deadline: asyncio.TimerHandle | None = None
         self._read_done = self._write_done = False
         self._channel_over = self._over = False
 
@@ -67,12 +63,11 @@ class Relay(ChannelHandler):
     @property
     def waiting(self) -> int:
         """Bytes of the channel that the socket has not taken yet."""
-        return len(self._last) if self.channel is None or self._channel_over else self.channel.relay_pending
+        return 0 if self._relay is None else self._relay.pending
 
     # -- ends ----------------------------------------------------------------------------------------------------------
 
     def _end(self, end: int, error: int) -> None:
-        assert self.channel is not None
         if end == RELAY_SINK:
             self._write_done = True
             if not error:
@@ -81,7 +76,7 @@ class Relay(ChannelHandler):
             self._read_done = True
             if error:  # reset by its other end, say
                 self._write_done = True
-            else:
+            elif self.channel is not None:
                 self.channel.eof()
         self._close_if_done()
 
@@ -90,34 +85,22 @@ class Relay(ChannelHandler):
             self._sock.shutdown(socket.SHUT_WR)
 
     def _close_if_done(self) -> None:
-        if self._read_done and self._write_done:
-            self._close_socket()
-            assert self.channel is not None
+        if not (self._read_done and self._write_done):
+            return
+        self._close_socket()
+        if self._channel_over:
+            self._finish()
+        elif self.channel is not None:
             self.channel.close()
 
     def open_failed(self, error: SSHError) -> None:
         self._refused(error)
 
     def closed(self, error: SSHError | None) -> None:
-        self._channel_over = True
-        if error is None and self._relay is not None and RELAY_SINK in self._relay.ends:
-            assert self.channel is not None
-            self._last = self.channel.relay_kept()
-            self._relay.release_all()
-        if self._last:
-            self._deadline = self._loop.call_later(LAST_BYTES_SECONDS, self.abort)
-            self._loop.add_writer(self._sock.fileno(), self._write_last)
-        else:
-            self.abort()
-
-    def _write_last(self) -> None:
-        try:
-            self._last = self._last[self._sock.send(self._last) :]
-        except (BlockingIOError, InterruptedError):
-            return
-        except OSError:
-            self._last = b""
-        if not self._last:
+        self._channel_over = self._read_done = True
+        if error is None and self._relay is not None:
+            self._relay.finish(LAST_BYTES_SECONDS)
+        if error is not None or self._write_done or self._relay is None:
             self.abort()
 
     def _close_socket(self) -> None:
@@ -125,11 +108,7 @@ class Relay(ChannelHandler):
             return
         self._read_done = self._write_done = True
         if self._relay is not None:
-            self._relay.release_all()
-        if self._deadline is not None:
-            self._deadline.cancel()
-            self._loop.remove_writer(self._sock.fileno())
-        self._last = b""
+            self._relay.close()
         self._sock.close()
 
     def _finish(self) -> None:
