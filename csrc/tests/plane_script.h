@@ -3,7 +3,8 @@
  * clear (cipher "none").
  *
  * A model beside the plane knows what each side may do, and everything that the plane sends is held against it:
- * windows, packet sizes, states, key exchange, file content. As long as the script only does what is allowed
+ * windows, packet sizes, states, key exchange, what files and pipes hold. As long as the script only does what is
+ * allowed
  * (`trusted`) the plane must not fail, and at the end, when the peer has answered everything, every transfer must have
  * ended. */
 #ifndef FS_PLANE_SCRIPT_H
@@ -11,6 +12,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -43,9 +45,17 @@ typedef struct script_files {
     uint32_t uses;
 } script_files;
 
+/* A channel joined to four pipes, by end. Of each stream the n-th byte is content(n). */
+typedef struct script_relay {
+    int theirs[FS_RELAY_ENDS], ours[FS_RELAY_ENDS]; /* the plane's, and the other side of each; -1: closed */
+    uint64_t in[FS_RELAY_ENDS];                     /* bytes given to a source, or sent by the peer for a sink */
+    uint64_t out[FS_RELAY_ENDS];                    /* bytes sent by the plane, or found behind a sink */
+    uint32_t done, left;                            /* ends: told of; broken or released by the script */
+} script_relay;
+
 typedef struct script_channel {
-    uint8_t added, open, attached, serving, stalled, end, eof_sent, close_sent, peer_eof, peer_closed, eof_asked,
-        close_asked;
+    uint8_t added, open, attached, serving, relayed, stalled, end, eof_sent, close_sent, peer_eof, peer_closed,
+        eof_asked, close_asked;
     uint32_t credit, max_packet; /* what the plane may send */
     uint64_t window;             /* what the peer may send */
     uint32_t window_max, unread; /* unread: events not yet consumed */
@@ -55,6 +65,7 @@ typedef struct script_channel {
     script_asked asked[ASKED]; /* a ring: not yet answered */
     uint32_t asked_next, asked_count, ids, stalled_id;
     script_files files;
+    script_relay relay;
 } script_channel;
 
 typedef struct script_transfer {
@@ -93,6 +104,7 @@ static void open_files(void)
     static uint8_t bytes[FILE_SIZE];
     int ends[2];
     if (script_fds[FD_FILE] < 0) {
+        signal(SIGPIPE, SIG_IGN); /* as Python does */
         script_fds[FD_FILE] = memfd_create("script", MFD_CLOEXEC);
         script_fds[FD_FULL] = open("/dev/full", O_RDWR | O_CLOEXEC);
         script_fds[FD_NULL] = open("/dev/null", O_RDWR | O_CLOEXEC);
@@ -215,6 +227,15 @@ static void plane_replies(script *s, uint32_t number)
     }
 }
 
+/* What the sources gave, in order. */
+static void relay_sent(script_relay *r, int end, const uint8_t *bytes, size_t len)
+{
+    for (size_t i = 0; i < len; i++)
+        CHECK(bytes[i] == content(r->out[end] + i));
+    r->out[end] += len;
+    CHECK(r->out[end] <= r->in[end]);
+}
+
 static void plane_channel_message(script *s, const uint8_t *m, size_t len)
 {
     CHECK(len >= 5);
@@ -239,6 +260,8 @@ static void plane_channel_message(script *s, const uint8_t *m, size_t len)
             append(&c->received, m + header, len - header);
             plane_replies(s, number);
         }
+        if (c->relayed)
+            relay_sent(&c->relay, m[0] == SSH_MSG_CHANNEL_EXTENDED_DATA, m + header, len - header);
     } else if (m[0] == SSH_MSG_CHANNEL_EOF) {
         CHECK(len == 5 && !c->eof_sent && c->eof_asked);
         c->eof_sent = 1;
@@ -497,6 +520,158 @@ static void serve_channel(script *s, uint32_t number)
     s->channels[number].serving = 1;
 }
 
+static void relay_event(const script *s, script_channel *c, uint32_t what)
+{
+    script_relay *r = &c->relay;
+    uint32_t bit = what & ((1u << FS_RELAY_ENDS) - 1), error = what >> FS_RELAY_ENDS;
+    CHECK(c->relayed && bit != 0 && (bit & (bit - 1)) == 0 && !(r->done & bit));
+    r->done |= bit;
+    if (bit < FS_RELAY_SINK)
+        CHECK(error == 0 && r->ours[bit / 2] < 0); /* ends 0 and 1 */
+    else
+        CHECK((error == 0 ? c->peer_eof : error == EPIPE && r->left & bit) || !s->trusted);
+}
+
+static void relay_channel(script *s, uint32_t number)
+{
+    script_channel *c = &s->channels[number];
+    c->relayed = 1;
+    c->relay = (script_relay){0};
+    for (int end = 0; end < FS_RELAY_ENDS; end++) {
+        int ends[2], writes = end >= FS_RELAY_ENDS / 2;
+        CHECK(pipe(ends) == 0);
+        for (int i = 0; i < 2; i++)
+            CHECK(fcntl(ends[i], F_SETFL, O_NONBLOCK) == 0);
+        CHECK(fcntl(ends[1], F_SETPIPE_SZ, 4096) > 0); /* soon full */
+        c->relay.theirs[end] = ends[writes];
+        c->relay.ours[end] = ends[!writes];
+    }
+    CHECK(fs_plane_relay_attach(s->plane, number, c->relay.theirs) == FS_OK);
+}
+
+static void relay_close_end(script_relay *r, int end)
+{
+    if (r->ours[end] >= 0)
+        close(r->ours[end]);
+    r->ours[end] = -1;
+}
+
+/* The plane knows nothing of the channel any more. */
+static void relay_over(script_channel *c)
+{
+    for (int end = 0; c->relayed && end < FS_RELAY_ENDS; end++) {
+        relay_close_end(&c->relay, end);
+        close(c->relay.theirs[end]);
+    }
+    c->relayed = 0;
+}
+
+static void relay_give(script_relay *r, int end, uint32_t most)
+{
+    static uint8_t bytes[100000];
+    if (r->ours[end] < 0)
+        return;
+    for (uint32_t i = 0; i < most; i++)
+        bytes[i] = content(r->in[end] + i);
+    ssize_t n = write(r->ours[end], bytes, most);
+    if (n > 0)
+        r->in[end] += (uint64_t)n;
+}
+
+/* Returns how many bytes were found behind a sink. */
+static size_t relay_find(const script *s, script_relay *r, int end, uint32_t most)
+{
+    static uint8_t bytes[100000];
+    ssize_t n = r->ours[end] < 0 ? 0 : read(r->ours[end], bytes, most);
+    for (ssize_t i = 0; s->trusted && i < n; i++)
+        CHECK(bytes[i] == content(r->out[end] + (uint64_t)i));
+    r->out[end] += n > 0 ? (uint64_t)n : 0;
+    CHECK(r->out[end] <= r->in[end] || !s->trusted);
+    return n > 0 ? (size_t)n : 0;
+}
+
+static void relay_call(script *s, uint32_t number)
+{
+    script_channel *c = &s->channels[number];
+    script_relay *r = &c->relay;
+    uint32_t how = script_byte(s), end = script_byte(s) % 2, sink = 2 + end;
+    fs_relay_kept kept;
+    size_t cursor = 0;
+    fs_event event;
+    if (how < 80) {
+        relay_give(r, (int)end, script_number(s, 100000));
+    } else if (how < 140) {
+        relay_find(s, r, (int)sink, script_number(s, 100000));
+    } else if (how < 146) {
+        relay_close_end(r, (int)end);
+    } else if (how < 150) {
+        relay_close_end(r, (int)sink);
+        r->left |= 1u << sink;
+    } else if (how < 230) {
+        CHECK(fs_plane_relay_ready(s->plane, number, script_byte(s)) == FS_OK || !s->trusted);
+    } else if (how < 234) {
+        CHECK(fs_plane_relay_release(s->plane, number, 1u << end) == FS_OK || !s->trusted);
+        r->left |= 1u << end;
+    } else if (how < 238) {
+        CHECK(fs_plane_relay_release(s->plane, number, 1u << sink) == FS_OK || !s->trusted);
+        r->left |= 1u << sink;
+    } else if (how < 246) {
+        while (fs_plane_relay_waits(s->plane, how & 1, &cursor, &event))
+            CHECK(event.kind == FS_EVENT_RELAY_WAITS && event.a < CHANNELS && event.b < 1u << FS_RELAY_ENDS);
+    } else if (s->trusted) {
+        CHECK(fs_plane_relay_kept(s->plane, number, end, &kept) == FS_OK);
+        CHECK(kept.lengths[0] + kept.lengths[1] <= c->window_max);
+        CHECK(kept.lengths[0] + kept.lengths[1] <= r->in[sink] - r->out[sink]);
+    }
+}
+
+/* Everything is ready; returns whether anything came of it. */
+static int relay_settle(script *s, uint32_t number)
+{
+    script_relay *r = &s->channels[number].relay;
+    size_t found = 0;
+    if (!s->channels[number].relayed)
+        return 0;
+    CHECK(fs_plane_relay_ready(s->plane, number, 15) == FS_OK || !s->trusted);
+    for (int end = 2; end < FS_RELAY_ENDS; end++)
+        found += relay_find(s, r, end, 100000);
+    return found > 0;
+}
+
+/* Nothing moves any more, and the peer gave all the window that was asked for. */
+static void relay_check_settled(const script_channel *c)
+{
+    const script_relay *r = &c->relay;
+    if (!c->relayed || !c->open || c->close_asked || c->peer_closed)
+        return;
+    if (!c->peer_eof) /* all was taken, or dropped: there is credit for it, less than a quarter of the window being owed
+                       */
+        CHECK(c->window + c->window_max / 4 >= c->window_max);
+    for (int end = 0; end < FS_RELAY_ENDS; end++) {
+        uint32_t bit = 1u << end;
+        if (r->left & bit || (bit < FS_RELAY_SINK && c->eof_asked))
+            continue;
+        CHECK_INT(r->out[end], r->in[end]);
+        CHECK_INT((r->done & bit) != 0, bit < FS_RELAY_SINK ? r->ours[end] < 0 : c->peer_eof);
+    }
+}
+
+/* The peer's bytes for a sink; of an unknown kind (2), which nobody gets. */
+static void peer_relay_data(script *s, uint32_t number, uint32_t kind, uint32_t len)
+{
+    static uint8_t bytes[LOCAL_PACKET];
+    script_channel *c = &s->channels[number];
+    if (!peer_may_send(s, c) || c->peer_eof)
+        return;
+    if (len > c->window)
+        len = (uint32_t)c->window;
+    for (uint32_t i = 0; i < len; i++)
+        bytes[i] = kind > 1 ? 0 : content(c->relay.in[2 + kind] + i);
+    if (kind <= 1)
+        c->relay.in[2 + kind] += len;
+    peer_data(s, number, bytes, len, kind);
+}
+
 static void read_events(script *s)
 {
     size_t cursor = 0;
@@ -509,6 +684,8 @@ static void read_events(script *s)
             s->channels[event.a].unread += event.length;
         if (event.kind == FS_EVENT_SFTP && event.a < CHANNELS && s->channels[event.a].serving)
             served_event(s, event.a, event.bytes, event.length);
+        if (event.kind == FS_EVENT_RELAY && event.a < CHANNELS)
+            relay_event(s, &s->channels[event.a], event.b);
         if (event.kind == FS_EVENT_SFTP_END) {
             CHECK(event.a < CHANNELS && s->channels[event.a].peer_eof && !s->channels[event.a].end);
             s->channels[event.a].end = 1;
@@ -594,7 +771,9 @@ static void local_call(script *s, uint32_t number)
     size_t pending;
     switch (script_byte(s) % 12) {
     case 0: /* a request of the caller's own, or any bytes */
-        if (c->serving) {
+        if (c->relayed) {
+            relay_call(s, number);
+        } else if (c->serving) {
             served_answer(s, number); /* anything else is none of the peer's business */
         } else if (c->attached) {
             uint8_t message[9] = {0, 0, 0, 5, 5, 0, 0, 0, 1};
@@ -621,7 +800,7 @@ static void local_call(script *s, uint32_t number)
         break;
     }
     case 4:
-        if (c->added && !c->open && !c->attached && !c->serving)
+        if (c->added && !c->open && !c->attached && !c->serving && !c->relayed)
             c->attached = fs_plane_sftp_attach(s->plane, number) == FS_OK;
         break;
     case 5:
@@ -653,6 +832,7 @@ static void local_call(script *s, uint32_t number)
         if (c->close_sent && c->peer_closed && fs_buffer_len(&s->wire) == 0) {
             read_events(s);
             fs_plane_channel_remove(s->plane, number);
+            relay_over(c);
             fs_buffer_free(&c->stream);
             fs_buffer_free(&c->received);
             *c = (script_channel){0};
@@ -721,12 +901,16 @@ static void add_channel(script *s, uint32_t number)
     uint32_t window = script_number(s, 4000000);
     if (c->added)
         return;
+    uint32_t how = script_byte(s) & 7;
+    if (how == 4)
+        window = 500 + window % 60000; /* soon used up */
     CHECK(fs_plane_channel_add(s->plane, number, window, LOCAL_PACKET) == FS_OK);
     *c = (script_channel){.added = 1, .window = window, .window_max = window};
-    uint32_t how = script_byte(s) & 3;
-    if (how == 3)
+    if (how == 4)
+        relay_channel(s, number);
+    else if ((how & 3) == 3)
         serve_channel(s, number);
-    else if (how > 0)
+    else if ((how & 3) > 0)
         c->attached = fs_plane_sftp_attach(s->plane, number) == FS_OK;
 }
 
@@ -824,11 +1008,18 @@ static void operation(script *s)
         }
         break;
     case 14:
-        for (uint32_t n = 1 + script_number(s, 64), most = 1 + script_number(s, LOCAL_PACKET); n > 0; n--)
-            peer_stream(s, number, most);
+        for (uint32_t n = 1 + script_number(s, 64), most = 1 + script_number(s, LOCAL_PACKET); n > 0; n--) {
+            if (c->relayed)
+                peer_relay_data(s, number, n & 1, most);
+            else
+                peer_stream(s, number, most);
+        }
         break;
     case 15:
-        if (peer_may_send(s, c) && !c->peer_eof) {
+        if (c->relayed) {
+            uint32_t kind = script_byte(s) % 3;
+            peer_relay_data(s, number, kind, script_number(s, LOCAL_PACKET + 1));
+        } else if (peer_may_send(s, c) && !c->peer_eof) {
             uint32_t extended = c->attached || c->serving ? 1 : script_byte(s) % 3,
                      n = script_number(s, LOCAL_PACKET + 1);
             peer_data(s, number, zeros, n < c->window ? n : (size_t)c->window, extended);
@@ -854,12 +1045,18 @@ static void operation(script *s)
         break;
     case 20:
     case 21:
-        for (uint32_t n = 1 + script_number(s, 64); n > 0; n--)
-            peer_request(s, number);
+        if (c->relayed)
+            relay_call(s, number);
+        else
+            for (uint32_t n = 1 + script_number(s, 64); n > 0; n--)
+                peer_request(s, number);
         break;
     case 22:
     case 23:
-        served_call(s, number);
+        if (c->relayed)
+            relay_call(s, number);
+        else
+            served_call(s, number);
         break;
     }
 }
@@ -891,7 +1088,7 @@ static void settle_all(script *s)
                 peer_adjust(s, i, 1000000);
             while (peer_stream(s, i, LOCAL_PACKET))
                 quiet = 0;
-            if (s->channels[i].stalled)
+            if (s->channels[i].stalled || relay_settle(s, i))
                 quiet = 0;
             served_answer(s, i);
         }
@@ -910,6 +1107,7 @@ static void settle_all(script *s)
     CHECK_INT(s->plane->active_transfers, 0);
     for (uint32_t i = 0; i < CHANNELS; i++) {
         const script_channel *c = &s->channels[i];
+        relay_check_settled(c);
         if (!c->serving || !c->open || c->eof_asked || c->close_asked || c->peer_closed)
             continue;
         if (!c->peer_eof || fs_buffer_len(&c->stream) == 0)
@@ -950,6 +1148,8 @@ static void run_script(const uint8_t *data, size_t len)
         fs_buffer_free(&s->channels[i].received);
     }
     fs_plane_free(s->plane);
+    for (uint32_t i = 0; i < CHANNELS; i++)
+        relay_over(&s->channels[i]);
     fs_sealer_free(s->sealer);
     fs_opener_free(s->opener);
     fs_zlib_free(s->deflate);

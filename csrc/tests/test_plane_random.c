@@ -16,8 +16,8 @@ static void scripts_of_both_sides_break_no_rule(void)
             state ^= state << 17;
             bytes[k] = (uint8_t)(state >> 16);
         }
-        /* Both sides begin with a channel, as everything else is about one. */
-        memcpy(bytes, (const uint8_t[]){0, 255, 1, 3, 255, 255, 21}, 7);
+        /* Both sides begin with a channel of each kind in turn, as everything else is about one. */
+        memcpy(bytes, (const uint8_t[]){0, 255, (uint8_t)(i % 3 ? i % 8 : 4), 3, 255, 255, 21}, 7);
         run_script(bytes, len);
     }
 }
