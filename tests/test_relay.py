@@ -32,9 +32,10 @@ from tests.support.serving_fastssh import SECONDS, FastsshServer, start_fastssh
 
 def through(peer: Peer, command: str, path: Path, *options: str) -> str:
     """The SHA-256 of what ``command`` gives for the file as its input."""
-    line = [program("ssh", "openssh-client"), "-F", "/dev/null", "-o", "BatchMode=yes", "-o", "LogLevel=ERROR", *options]
+    line = [program("ssh", "openssh-client"), "-F", "/dev/null", *options, *peer.options()]
     with path.open("rb") as source, subprocess.Popen(
-        [*line, *peer.options(), peer.host, command], stdin=source, stdout=subprocess.PIPE,
+        [*line, "-o", "BatchMode=yes", "-o", "LogLevel=ERROR", peer.host, command],
+        stdin=source, stdout=subprocess.PIPE,
         env=clean_environment(peer.directory),
     ) as process:  # fmt: skip
         assert process.stdout is not None
@@ -197,9 +198,12 @@ def test_in_a_loop_of_ours_python_hears_of_ends_alone(tmp_path: Path, keys: Keys
         def __init__(self) -> None:
             self.over = asyncio.get_running_loop().create_future()
 
+        def ended(self, end: int, error: int) -> None:
+            ends.append((end, error))
+            self.over.set_result(None)
+
         def closed(self, error: fastssh.SSHError | None) -> None:
             self.relay.finish(SECONDS)
-            self.over.set_result(None)
 
         def request(self, name: str, want_reply: bool, data: bytes) -> bool:
             return name == "exit-status"
@@ -226,9 +230,7 @@ def test_in_a_loop_of_ours_python_hears_of_ends_alone(tmp_path: Path, keys: Keys
                 sink = Sink()
                 channel = connection._connection.open_channel("session", b"", sink)
                 await until(lambda: channel.remote_id >= 0, "the channel")
-                sink.relay = DescriptorRelay(
-                    channel, sources={}, sinks={0: writing}, ended=lambda end, error: ends.append((end, error))
-                )
+                sink.relay = DescriptorRelay(channel, sources={}, sinks={0: writing}, ended=sink.ended)
                 patch.setattr(Driver, "_turns", counted)
                 patch.setattr(DescriptorRelay, "relay_waits", watched)
                 count = loop.run_in_executor(None, lambda: sum(map(len, iter(lambda: os.read(reading, MIB), b""))))

@@ -19,10 +19,12 @@ void fs_ring_free(fs_ring *r)
 
 int fs_ring_spans(const fs_ring *r, struct iovec spans[2])
 {
+    if (r->len == 0)
+        return 0;
     size_t first = r->capacity - r->head < r->len ? r->capacity - r->head : r->len;
     spans[0] = (struct iovec){r->data + r->head, first};
     spans[1] = (struct iovec){r->data, r->len - first};
-    return first == 0 ? 0 : first == r->len ? 1 : 2;
+    return first == r->len ? 1 : 2;
 }
 
 static int grow(fs_ring *r, size_t needed)
