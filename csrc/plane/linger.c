@@ -28,6 +28,7 @@ void fs_planes_linger(fs_lingering *lingering, size_t count, int wakeup, uint64_
     struct pollfd polled[FS_MAX_LINGERING * (1 + FS_MAX_WAITING) + 1];
     size_t waiting[FS_MAX_LINGERING];
     uint64_t now = fs_now_ns(), end = now + (ns < FS_MAX_LINGER ? ns : FS_MAX_LINGER);
+    int busy = 0;
 
     if (count > FS_MAX_LINGERING)
         count = FS_MAX_LINGERING;
@@ -51,15 +52,21 @@ void fs_planes_linger(fs_lingering *lingering, size_t count, int wakeup, uint64_
         int ready = poll(polled, filled, more ? 0 : (int)((end - now + 999999) / 1000000));
         if (ready < 0)
             return; /* a signal that Python should see */
+        now = fs_now_ns();
+        if (!busy && (ready > 0 || more)) {
+            busy = 1;
+            if (end > now + FS_MAX_BUSY)
+                end = now + FS_MAX_BUSY;
+        }
         int told = woken->revents != 0;
         for (size_t i = 0; i < count; i++) {
             fs_lingering *l = &lingering[i];
-            short socket = at->revents;
+            short events = at->revents;
             int relays = fs_relay_polled_ready(l->plane, at + 1, waiting[i]);
             at += 1 + waiting[i];
-            if (socket == 0 && !relays && !(l->flags & FS_STEP_MORE))
+            if (events == 0 && !relays && !(l->flags & FS_STEP_MORE))
                 continue;
-            l->status = fs_plane_step(l->plane, l->fd, socket & ~POLLOUT, &l->flags);
+            l->status = fs_plane_step(l->plane, l->fd, events & ~POLLOUT, &l->flags);
             l->sys_errno = l->status == FS_E_SYSTEM ? errno : 0;
             told |= l->status != FS_OK || !fs_plane_content(l->plane, l->flags);
         }

@@ -89,7 +89,8 @@ void fs_plane_drop(fs_plane *p, size_t count);
 
 /* linger.c: turns of several planes, while none of them needs anything but its socket. */
 #define FS_MAX_LINGERING 64
-#define FS_MAX_LINGER UINT64_C(60000000000) /* ns */
+#define FS_MAX_LINGER UINT64_C(60000000000) /* ns, for something to happen */
+#define FS_MAX_BUSY 500000000u              /* ns, from then on: signals are the control plane's */
 #define FS_MAX_WAITING 64 /* descriptors that relays of one plane wait for; with more of them it is not content */
 
 typedef struct fs_lingering {
@@ -102,7 +103,7 @@ typedef struct fs_lingering {
 
 /* Waits for the sockets, and for the descriptors that relays wait for, and gives a turn to each plane of which one is
  * ready, over and over, until one of them has something for the control plane, `wakeup` (a descriptor, -1 for none) is
- * readable, or ns have passed. Once at least.
+ * readable, ns have passed, or half a second since the first turn. Once at least.
  */
 void fs_planes_linger(fs_lingering *lingering, size_t count, int wakeup, uint64_t ns);
 /* Nothing but its socket, and the descriptors of its relays, is needed for the plane to go on with transfers, with

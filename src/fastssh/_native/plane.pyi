@@ -222,5 +222,6 @@ def linger(planes: list[Plane], fds: list[int], flags: list[int], wakeup: int, s
     are ready, without the GIL.
 
     ``flags`` are those of each plane's last step. Returns as soon as one of them is no longer content, the descriptor
-    ``wakeup`` (-1: none) is readable, or ``seconds`` (60 at most) have passed; for each plane with the flags of its
-    last turn, or with what step would have raised."""
+    ``wakeup`` (-1: none) is readable, ``seconds`` (60 at most) have passed, or half a second since the first turn, for
+    Python has to look for signals; for each plane with the flags of its last turn, or with what step would have
+    raised."""

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-FOREVER: Final = 60.0  # seconds; the native call returns then, and the loop comes back
+FOREVER: Final = 60.0  # seconds; the native call returns then at the latest, and the loop comes back
 
 
 class LingeringSelector(selectors.DefaultSelector):
