@@ -74,7 +74,7 @@ def test_100_mib_of_a_program_arrive_whole(fastsshd: Peer, big: tuple[Path, str]
     assert through(fastsshd, f"cat {path}", Path("/dev/null")) == digest
 
 
-def test_row05_a_relay_goes_on_over_many_key_exchanges(fastsshd: Peer, tmp_path: Path) -> None:
+def test_a_relay_goes_on_over_many_key_exchanges(fastsshd: Peer, tmp_path: Path) -> None:
     content = os.urandom(12 * MIB)
     path = tmp_path / "file"
     path.write_bytes(content)
@@ -154,7 +154,7 @@ async def until(condition: Callable[[], object], what: str) -> None:
         raise AssertionError(f"timed out waiting for {what}") from None
 
 
-async def test_a_socket_that_never_reads_is_given_up_after_its_channels_close(
+async def test_row12_a_socket_that_never_reads_is_given_up_after_its_channels_close(
     tmp_path: Path, keys: Keys, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(forwarding_relay, "LAST_BYTES_SECONDS", 0.2)
