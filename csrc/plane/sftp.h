@@ -14,10 +14,10 @@ enum { SSH_FX_OK = 0, SSH_FX_EOF = 1 };
 #define FS_SFTP_REQUESTS 1024u  /* outstanding at once; a power of two */
 #define FS_SFTP_OWN_ID 0x80000000u
 
-#define FS_DEPTH_MIN (1024 * 1024)       /* bytes in flight of a channel */
-#define FS_DEPTH_START (4 * 1024 * 1024) /* before anything is known: on a long link each doubling costs a round trip \
-                                          */
-#define FS_DEPTH_MAX (15 * 1024 * 1024)  /* OpenSSH senders degrade near 16 MiB */
+/* Bytes in flight of a channel. START: before anything is known, as each doubling costs a long link a round trip. */
+#define FS_DEPTH_MIN (1024 * 1024)
+#define FS_DEPTH_START (4 * 1024 * 1024)
+#define FS_DEPTH_MAX (15 * 1024 * 1024) /* OpenSSH senders degrade near 16 MiB */
 
 typedef struct fs_transfer {
     uint32_t number, channel;
