@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 
 from fastssh.errors import ConfigError
 
+_TOKEN = re.compile(r"%(.?)|\$\{([A-Za-z0-9_]*)(\}?)", re.DOTALL | re.ASCII)
 _SHELL_HOST = frozenset("'`\"$\\;&<>|(){}")
 _SHELL_USER = frozenset("'`\";&<>|(){}")
 
@@ -94,7 +95,7 @@ def expand(text: str, tokens: Mapping[str, Callable[[], str]], environment: Mapp
             raise ConfigError(f"{text!r}: environment variable {name} is not set")
         return environment[name]
 
-    return re.sub(r"%(.?)|\$\{([A-Za-z0-9_]*)(\}?)", replace, text, flags=re.DOTALL | re.ASCII)
+    return _TOKEN.sub(replace, text)
 
 
 def expand_home(path: str, home: str) -> str:

@@ -8,6 +8,7 @@ import os
 import pwd
 import time
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any, Final, Protocol
 
 SHELL: Final = "/bin/sh"
@@ -99,13 +100,18 @@ class _Spwd(ctypes.Structure):
     )
 
 
+@cache
+def _getspnam() -> Any:
+    function: Any = getattr(ctypes.CDLL(None), "getspnam", None)
+    if function is not None:
+        function.restype, function.argtypes = ctypes.POINTER(_Spwd), [ctypes.c_char_p]
+    return function
+
+
 def shadow_of(name: str) -> Shadow | None:
     """The shadow entry of an account; None without one, and where there is no such thing. (Python's spwd is gone.)"""
-    function: Any = getattr(ctypes.CDLL(None), "getspnam", None)
-    if function is None:
-        return None
-    function.restype, function.argtypes = ctypes.POINTER(_Spwd), [ctypes.c_char_p]
-    found = function(os.fsencode(name))
+    getspnam = _getspnam()
+    found = getspnam(os.fsencode(name)) if getspnam is not None else None
     if not found:
         return None
     return Shadow(os.fsdecode(found.contents.sp_pwdp or b""), found.contents.expire)

@@ -13,6 +13,7 @@ Path: TypeAlias = str | os.PathLike[str]
 
 #: OpenSSH's bound for key files (MAX_KEY_FILE_SIZE), bytes.
 MAX_KEY_FILE = 1024 * 1024
+_PIECE = 16 * 1024  # bytes read at once: most files are one, and no memory is asked for that is not needed
 
 
 class KeyFileError(KeyFormatError):
@@ -64,11 +65,16 @@ def open_regular(path: Path, flags: int, mode: int = 0o600) -> tuple[int, os.sta
 def read_regular(path: Path, limit: int) -> tuple[bytes, os.stat_result]:
     """Contents and status of a regular file of at most ``limit`` bytes, else :class:`KeyFileError`; OSError as is."""
     descriptor, status = open_regular(path, os.O_RDONLY)
-    with open(descriptor, "rb") as file:
-        data = file.read(limit + 1)  # what is read counts, not what the status said
-    if len(data) > limit:
-        raise KeyFileError(f"{shown(path)}: larger than {limit} bytes")
-    return data, status
+    pieces, length = [], 0
+    try:
+        while piece := os.read(descriptor, _PIECE):  # what is read counts, not what the status said
+            pieces.append(piece)
+            length += len(piece)
+            if length > limit:
+                raise KeyFileError(f"{shown(path)}: larger than {limit} bytes")
+    finally:
+        os.close(descriptor)
+    return b"".join(pieces), status
 
 
 def check_private(path: Path, status: os.stat_result) -> None:

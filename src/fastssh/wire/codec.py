@@ -66,9 +66,10 @@ class Reader:
     def ascii(self) -> str:
         """A name: printable US-ASCII (RFC 4251 section 6)."""
         value = self.string()
-        if not all(0x20 < byte < 0x7F for byte in value):
+        text = value.decode("latin-1")
+        if not (value.isascii() and text.isprintable()) or " " in text:  # str.isprintable: 0x20 to 0x7E are
             raise ProtocolError("name is not printable US-ASCII")
-        return value.decode("ascii")
+        return text
 
     def name_list(self) -> tuple[str, ...]:
         """A comma-separated list of names; empty for the empty string."""

@@ -143,8 +143,9 @@ class Structure:
         Raises ProtocolError naming the structure for anything short, superfluous or out of its type.
         """
         reader = Reader(data, offset)
+        value = cls.__new__(cls)  # every field is read: nothing of __init__ is left to check
         try:
-            value = cls(*[field.read(reader) for _, field in cls._layout])
+            value.__dict__.update((name, field.read(reader)) for name, field in cls._layout)
             reader.end()
         except ProtocolError as error:
             raise ProtocolError(f"{cls.label()}: {error}", error.reason) from None

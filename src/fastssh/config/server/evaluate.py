@@ -67,6 +67,8 @@ class ServerConfig:
         Reads no file. ConfigError, which ends the connection, when the blocks that apply contradict each other.
         """
         given = _gathered(section for section in self._sections if section.holds(facts))
+        if not given:
+            return self.settings
         values = {name: _combined(name, entries) for name, entries in given.items() if BY_FIELD[name].match}
         for name in values:
             if BY_FIELD[name].adds:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from importlib import import_module
 from typing import cast
 
@@ -32,6 +33,7 @@ def usable(names: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(name for name in names if _MODULES[name] != "mlkem" or _mlkem_supported())
 
 
+@cache  # asking makes a key
 def _mlkem_supported() -> bool:
     try:
         from fastssh.transport.kex import mlkem
