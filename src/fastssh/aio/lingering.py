@@ -6,7 +6,6 @@ import asyncio
 import selectors
 from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Any, Final, TypeVar
-from weakref import WeakKeyDictionary
 
 from fastssh._native.plane import MAX_LINGERING, linger
 
@@ -65,7 +64,12 @@ class LingeringSelector(selectors.DefaultSelector):
                 asyncio.get_running_loop().call_soon(driver.turned, result)
 
 
-_SELECTORS: Final[WeakKeyDictionary[asyncio.AbstractEventLoop, LingeringSelector]] = WeakKeyDictionary()
+class LingeringLoop(asyncio.SelectorEventLoop):
+    """asyncio's own event loop with a selector of ours, by which connections find it."""
+
+    def __init__(self) -> None:
+        self.lingering = LingeringSelector()
+        super().__init__(self.lingering)
 
 
 def new_event_loop() -> asyncio.SelectorEventLoop:
@@ -73,15 +77,24 @@ def new_event_loop() -> asyncio.SelectorEventLoop:
 
     It does what every other does. Connections in it find its selector by themselves, and transfers cost less CPU time.
     """
-    selector = LingeringSelector()
-    loop = asyncio.SelectorEventLoop(selector)
-    _SELECTORS[loop] = selector
-    return loop
+    return LingeringLoop()
 
 
 def selector_of(loop: asyncio.AbstractEventLoop) -> LingeringSelector | None:
     """The selector of a loop that :func:`new_event_loop` made; None for any other."""
-    return _SELECTORS.get(loop)
+    return loop.lingering if isinstance(loop, LingeringLoop) else None
+
+
+def run_last(main: Coroutine[Any, Any, T]) -> T:
+    """As :func:`run`, for the last thing that a process does: other tasks are cancelled, nothing else is tidied up."""
+    loop = new_event_loop()
+    try:
+        return loop.run_until_complete(main)
+    finally:
+        if left := asyncio.all_tasks(loop):
+            for task in left:
+                task.cancel()
+            loop.run_until_complete(asyncio.wait(left))
 
 
 def run(main: Coroutine[Any, Any, T]) -> T:
