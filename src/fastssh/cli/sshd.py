@@ -169,7 +169,7 @@ def _serve(asked: Arguments, prepared: Prepared, log: Log, messages: Messages, *
         _daemonise()
     pid_file = PidFile(log)
     pid_file.write(settings.pid_file)
-    rehearse(prepared.host_keys, settings.kex_algorithms)
+    rehearse(prepared)
     return Parent(plan(prepared), listeners, log, reload, pid_file).run()
 
 

@@ -11,10 +11,11 @@ from typing import Any
 
 from fastssh.aio import lingering
 from fastssh.aio.server.connection import ServerConnection
-from fastssh.aio.server.options import ServerOptions
+from fastssh.aio.server.options import FAILURE_SECONDS, ServerOptions
 from fastssh.aio.server.session import ServerSession
 from fastssh.auth.server import Attempt
 from fastssh.config.server.settings import ServerSettings
+from fastssh.daemon.accounts import User
 from fastssh.daemon.endings import Ending
 from fastssh.daemon.farewell import log_end
 from fastssh.daemon.forwarding import forward
@@ -22,6 +23,7 @@ from fastssh.daemon.gate import Gate
 from fastssh.daemon.log import Log
 from fastssh.daemon.prepare import Prepared
 from fastssh.daemon.session import sessions, take_over
+from fastssh.daemon.signals import HEARD, Signals
 from fastssh.errors import ConfigError, SSHError, SSHTimeoutError
 from fastssh.keys.key_options import KeyOptions
 
@@ -34,20 +36,33 @@ def serve(
     sock: socket.socket, prepared: Prepared, log: Log, *, logged_in: Callable[[], None] = _nobody
 ) -> Ending:
     """Serves a connected socket to its end, in a process of its own: at the end it may be another user's."""
-    return lingering.run(_Service(prepared, log, logged_in).run(sock))
+    return lingering.run_last(Service(prepared, log, logged_in, take_over).run(sock, Signals()))
 
 
-class _Service:
-    def __init__(self, prepared: Prepared, log: Log, logged_in: Callable[[], None]) -> None:
-        self._prepared, self._log, self._logged_in = prepared, log, logged_in
+class Service:
+    """One connection. ``take_over`` makes the process the user's: see :func:`fastssh.daemon.session.take_over`;
+    ``failure_seconds`` are those of :class:`ServerOptions`."""
+
+    def __init__(
+        self,
+        prepared: Prepared,
+        log: Log,
+        logged_in: Callable[[], None],
+        take_over: Callable[[User, ServerSettings], None],
+        failure_seconds: float = FAILURE_SECONDS,
+    ) -> None:
+        self._prepared, self._log, self._logged_in, self._take_over = prepared, log, logged_in, take_over
+        self._failure_seconds = failure_seconds
         self._gate = Gate(prepared, log)
         self._sessions: Callable[[ServerConnection], ServerSession] = _none_yet
         self._crashed = False
 
-    async def run(self, sock: socket.socket) -> Ending:
+    async def run(self, sock: socket.socket, signals: Signals) -> Ending:
+        """Serves the connection to its end, or until a signal ends it."""
         loop = asyncio.get_running_loop()
         loop.set_exception_handler(self._stray)
         options = server_options(self._prepared, self._prepared.config.settings, self._log)
+        options.failure_seconds = self._failure_seconds
         try:
             connection = ServerConnection(options, sock)
         except OSError as error:
@@ -65,8 +80,8 @@ class _Service:
         self._log.verbose(f"Connection from {address} port {port} on {here} port {here_port}")
         if settings.tcp_keep_alive:
             _keep_alive(sock)
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-            loop.add_signal_handler(number, connection.close)
+        loop.add_reader(signals.fileno, _signalled, signals, connection)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, HEARD)  # of a process that was forked for the connection
         connection.start()
         await connection.wait_closed()
         log_end(connection, self._gate.candidate, self._log, loop.time() - connection.started)
@@ -79,7 +94,7 @@ class _Service:
         user, settings = candidate.user, candidate.settings
         self._logged_in()
         try:
-            take_over(user, settings)
+            self._take_over(user, settings)
         except SSHError as error:
             self._log.fatal(str(error))
             raise
@@ -132,6 +147,12 @@ def server_options(prepared: Prepared, settings: ServerSettings, log: Log) -> Se
         log=log.info,
         debug=log.debug,
     )
+
+
+def _signalled(signals: Signals, connection: ServerConnection) -> None:
+    """All but the end of a program of the client's ends the connection."""
+    if any(number != signal.SIGCHLD for number in signals.take()):
+        connection.close()
 
 
 def _none_yet(connection: ServerConnection) -> ServerSession:

@@ -15,6 +15,7 @@ from fastssh.daemon.endings import Ending
 from fastssh.daemon.listening import Listeners
 from fastssh.daemon.log import Log
 from fastssh.daemon.prepare import Prepared
+from fastssh.daemon.signals import install
 
 PIECE = 64 * 1024  # bytes
 LAST_SECONDS = 10.0  # for a client to take the server's last words
@@ -33,7 +34,7 @@ def serve_one(listeners: Listeners, prepared: Prepared, log: Log) -> int:
                     log.error(f"accept: {error.strerror}")
                     continue
                 listeners.close()
-                return _status(serve(sock, prepared, log))
+                return _serve(sock, prepared, log)
 
 
 def serve_standard_streams(prepared: Prepared, log: Log) -> int:
@@ -45,7 +46,7 @@ def serve_standard_streams(prepared: Prepared, log: Log) -> int:
     os.close(null)
     if _same_socket(source, sink):
         os.close(sink)
-        return _status(serve(socket.socket(fileno=source), prepared, log))
+        return _serve(socket.socket(fileno=source), prepared, log)
     ours, theirs = socket.socketpair()
     if os.fork() == 0:
         status = 1
@@ -58,11 +59,12 @@ def serve_standard_streams(prepared: Prepared, log: Log) -> int:
     theirs.close()
     os.close(source)
     os.close(sink)
-    return _status(serve(ours, prepared, log))
+    return _serve(ours, prepared, log)
 
 
-def _status(ending: Ending) -> int:
-    return 0 if ending is Ending.LOGGED_IN else 255
+def _serve(sock: socket.socket, prepared: Prepared, log: Log) -> int:
+    install()
+    return 0 if serve(sock, prepared, log) is Ending.LOGGED_IN else 255
 
 
 def _same_socket(source: int, sink: int) -> bool:

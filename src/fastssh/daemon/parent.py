@@ -1,14 +1,13 @@
 """fastsshd's parent: it listens, limits, and forks a process for each connection; it speaks no SSH itself.
 
-It is one thread and one selector, so that a fork copies nothing that runs. Signals only write their number to a socket
-(signal.set_wakeup_fd), and are acted upon between two events: no work is done in a handler (CVE-2024-6387). What a
-connection's process has to tell are two things: a byte when somebody has logged in, and its exit status.
+It is one thread and one selector, so that a fork copies nothing that runs. Signals only write their number to a pipe,
+and are acted upon between two events (daemon/signals.py). What a connection's process has to tell are two things: a
+byte when somebody has logged in, and its exit status.
 """
 
 from __future__ import annotations
 
 import contextlib
-import gc
 import os
 import selectors
 import signal
@@ -27,6 +26,8 @@ from fastssh.daemon.listening import Listeners
 from fastssh.daemon.log import Log
 from fastssh.daemon.penalties import SourcePenalties
 from fastssh.daemon.pid_file import PidFile
+from fastssh.daemon.sharing import share_memory
+from fastssh.daemon.signals import HEARD, Signals, install
 from fastssh.daemon.sources import source_of
 from fastssh.daemon.startups import over_limit
 
@@ -36,7 +37,6 @@ GRACE_MARGIN: Final = 5.0  # seconds after LoginGraceTime in which a process may
 REFUSED: Final = b"Not allowed at this time\r\n"  # in place of an identification
 TOO_MANY: Final = b"Exceeded MaxStartups\r\n"
 NEVER: Final = float("inf")
-_SIGNALS: Final = (signal.SIGCHLD, signal.SIGHUP, signal.SIGINT, signal.SIGTERM, signal.SIGQUIT)
 
 #: Serves a connected socket in the process that was forked for it; calls back when somebody has logged in.
 Serve = Callable[[socket.socket, Callable[[], None]], Ending]
@@ -70,7 +70,7 @@ class Parent:
     ) -> None:
         self._plan, self._listeners, self._log, self._reload, self._pid_file = plan, listeners, log, reload, pid_file
         self._selector = selectors.DefaultSelector()
-        self._wake_in, self._wake_out = socket.socketpair()
+        self._signals = Signals()
         self._watched: list[socket.socket] = []
         self._children: dict[int, _Child] = {}
         self._penalties = self._new_penalties()
@@ -89,15 +89,10 @@ class Parent:
 
     def run(self) -> int:
         """Serves; returns the exit status."""
-        for end in (self._wake_in, self._wake_out):
-            end.setblocking(False)
-        signal.set_wakeup_fd(self._wake_out.fileno(), warn_on_full_buffer=False)
-        for number in _SIGNALS:
-            signal.signal(number, _heard)
-        self._selector.register(self._wake_in, selectors.EVENT_READ, self._signalled)
+        install()
+        self._selector.register(self._signals.fileno, selectors.EVENT_READ, self._signalled)
         self._watch()
-        gc.collect()
-        gc.freeze()  # what is shared with the children stays shared: their collections do not touch it
+        share_memory()
         while self._ended_by is None:
             for key, _ in self._selector.select(self._timeout()):
                 key.data()
@@ -141,14 +136,12 @@ class Parent:
     # -- signals ---------------------------------------------------------------------------------------------------
 
     def _signalled(self) -> None:
-        with contextlib.suppress(BlockingIOError):
-            numbers = self._wake_in.recv(4096)
-            for number in dict.fromkeys(numbers):
-                if number == signal.SIGHUP:
-                    self._restart()
-                elif number != signal.SIGCHLD:
-                    self._ended_by = signal.Signals(number)
-        self._reap()  # whatever was heard: the socket may have been full
+        for number in self._signals.take():
+            if number == signal.SIGHUP:
+                self._restart()
+            elif number != signal.SIGCHLD:
+                self._ended_by = signal.Signals(number)
+        self._reap()  # whatever was heard: the pipe may have been full
 
     def _reap(self) -> None:
         while self._children:
@@ -193,7 +186,7 @@ class Parent:
             if changed:
                 self._penalties = self._new_penalties()
             self._pid_file.write(plan.settings.pid_file)
-            gc.freeze()
+            share_memory()
         self._watch()
         self._paused_until = 0.0
 
@@ -264,7 +257,7 @@ class Parent:
         except OSError as error:
             self._pause(f"pipe: {error.strerror}")
             return
-        blocked = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+        blocked = signal.pthread_sigmask(signal.SIG_BLOCK, HEARD)
         try:
             pid = os.fork()
             if pid == 0:
@@ -299,13 +292,8 @@ class Parent:
         """Leaves all that is the parent's, serves, and never returns."""
         ending = Ending.CRASH
         try:
-            signal.set_wakeup_fd(-1)
-            for number in _SIGNALS:
-                signal.signal(number, signal.SIG_DFL)
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
+            self._signals.close()
             self._selector.close()
-            self._wake_in.close()
-            self._wake_out.close()
             self._listeners.close()
             for child in self._children.values():
                 if child.startup >= 0:
@@ -321,10 +309,6 @@ class Parent:
             self._log.fatal(f"internal error: {type(error).__name__}: {error}")
         finally:
             os._exit(ending)
-
-
-def _heard(number: int, frame: object) -> None:
-    """A signal's handler: what is to be done was written to the wake-up socket before this was called."""
 
 
 def _say(sock: socket.socket, text: bytes) -> None:
