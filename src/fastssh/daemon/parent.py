@@ -53,10 +53,10 @@ class Plan:
 
 @dataclass
 class _Child:
-    """A connection's process. ``startup`` is the pipe from it, -1 when somebody has logged in, or it has ended."""
+    """A connection's process. ``startup`` is the pipe from it, closed when somebody has logged in, or it has ended."""
 
+    pid: int
     address: str
-    port: int
     startup: int
     deadline: float
     logged_in: bool = False
@@ -73,6 +73,7 @@ class Parent:
         self._signals = Signals()
         self._watched: list[socket.socket] = []
         self._children: dict[int, _Child] = {}
+        self._waiting: dict[int, _Child] = {}  # those of them in which nobody has logged in
         self._penalties = self._new_penalties()
         self._random = SystemRandom()
         self._ended_by: signal.Signals | None = None
@@ -111,7 +112,7 @@ class Parent:
         self._watched = []
 
     def _timeout(self) -> float | None:
-        times = [child.deadline for child in self._children.values() if child.startup >= 0]
+        times = [child.deadline for child in self._waiting.values()]
         soonest = min([*times, self._paused_until or NEVER])
         return None if soonest == NEVER else max(0.0, soonest - time.monotonic())
 
@@ -120,8 +121,8 @@ class Parent:
         if self._paused_until and now >= self._paused_until:
             self._paused_until = 0.0
             self._watch()
-        for pid, child in self._children.items():
-            if child.startup >= 0 and now >= child.deadline:
+        for pid, child in self._waiting.items():
+            if now >= child.deadline:
                 child.deadline = NEVER
                 self._log.error(f"pid {pid} did not end after LoginGraceTime: killed")
                 _kill(pid, signal.SIGKILL)
@@ -153,12 +154,12 @@ class Parent:
                 return
             child = self._children.pop(pid, None)
             if child is not None:
-                self._ended(pid, child, status)
+                self._ended(child, status)
 
-    def _ended(self, pid: int, child: _Child, status: int) -> None:
+    def _ended(self, child: _Child, status: int) -> None:
         self._startup_over(child)
         if os.WIFSIGNALED(status):
-            self._log.info(f"Connection process {pid} ended by {_signal_name(os.WTERMSIG(status))}")
+            self._log.info(f"Connection process {child.pid} ended by {_signal_name(os.WTERMSIG(status))}")
         if child.logged_in:  # the process was the user's, who may end it as they like: that is nobody else's penalty
             return
         ending = ending_of(status)
@@ -195,9 +196,8 @@ class Parent:
         self._log.info(f"Received signal {int(number)}; terminating.")
         self._listeners.close()
         self._pid_file.remove()
-        for pid, child in self._children.items():
-            if child.startup >= 0:
-                _kill(pid, signal.SIGTERM)
+        for pid in self._waiting:
+            _kill(pid, signal.SIGTERM)
 
     # -- connections -----------------------------------------------------------------------------------------------
 
@@ -231,27 +231,27 @@ class Parent:
             _say(sock, REFUSED)
             self._log.verbose(f"drop connection from [{address}]:{port} on [{here}] penalty: {penalty}")
             return
-        waiting = [child for child in self._children.values() if child.startup >= 0]
-        block = settings.per_source_net_block_size
-        source = source_of(address, block)
-        over = over_limit(
-            len(waiting),
-            sum(source_of(child.address, block) == source for child in waiting),
-            settings.max_startups,
-            settings.per_source_max_startups,
-            self._random.randrange(100),
-        )
+        waiting, limit_here = len(self._waiting), settings.per_source_max_startups
+        waiting_here = 0 if limit_here is None else self._waiting_from(address)
+        draw = self._random.randrange(100)
+        over = over_limit(waiting, waiting_here, settings.max_startups, limit_here, draw)
         if (over is not None) != self._throttled:
             self._throttled = over is not None
             if over is not None:
                 self._log.error(f"beginning {over} throttling")
         if over is not None:
             _say(sock, TOO_MANY)
-            self._log.verbose(f"drop connection #{len(waiting)} from [{address}]:{port} on [{here}] past {over}")
+            self._log.verbose(f"drop connection #{waiting} from [{address}]:{port} on [{here}] past {over}")
             return
-        self._fork(sock, address, port, now)
+        self._fork(sock, address, now)
 
-    def _fork(self, sock: socket.socket, address: str, port: int, now: float) -> None:
+    def _waiting_from(self, address: str) -> int:
+        """How many of those that wait come from the same source."""
+        block = self._plan.settings.per_source_net_block_size
+        source = source_of(address, block)
+        return sum(source_of(child.address, block) == source for child in self._waiting.values())
+
+    def _fork(self, sock: socket.socket, address: str, now: float) -> None:
         try:
             startup, told = os.pipe()
         except OSError as error:
@@ -271,20 +271,19 @@ class Parent:
             signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
             os.close(told)
         grace = self._plan.settings.login_grace_time
-        child = _Child(address, port, startup, now + grace + GRACE_MARGIN if grace else NEVER)
-        self._children[pid] = child
+        child = _Child(pid, address, startup, now + grace + GRACE_MARGIN if grace else NEVER)
+        self._children[pid] = self._waiting[pid] = child
         self._selector.register(startup, selectors.EVENT_READ, lambda: self._startup_told(child))
 
     def _startup_told(self, child: _Child) -> None:
-        if child.startup >= 0:  # it may have been reaped in the same turn
+        if child.pid in self._waiting:  # it may have been reaped in the same turn
             child.logged_in = os.read(child.startup, 1) == b"+"
             self._startup_over(child)
 
     def _startup_over(self, child: _Child) -> None:
-        if child.startup >= 0:
+        if self._waiting.pop(child.pid, None) is not None:
             self._selector.unregister(child.startup)
             os.close(child.startup)
-            child.startup = -1
 
     # -- in the child ----------------------------------------------------------------------------------------------
 
@@ -295,10 +294,8 @@ class Parent:
             self._signals.close()
             self._selector.close()
             self._listeners.close()
-            for child in self._children.values():
-                if child.startup >= 0:
-                    os.close(child.startup)
-            self._children = {}
+            for child in self._waiting.values():
+                os.close(child.startup)
 
             def logged_in() -> None:
                 os.write(told, b"+")

@@ -36,7 +36,7 @@ class SourcePenalties:
 
     def __init__(self, limits: Penalties, block: NetBlock, exempt: tuple[str, ...] = ()) -> None:
         self._limits, self._block, self._exempt = limits, block, exempt
-        self._by_version: dict[int, dict[Source, _Penalty]] = {4: {}, 6: {}}
+        self._by_version: dict[int, dict[str, _Penalty]] = {4: {}, 6: {}}
 
     def refused(self, address: str, now: float) -> str | None:
         """Why nothing is accepted from ``address`` now, in words; None if it is."""
@@ -77,13 +77,13 @@ class SourcePenalties:
         penalty.enforced = True
         return f"new {source} penalty of {penalty.until - now:.0f} seconds for penalty: {reason}"
 
-    def _table(self, address: str) -> tuple[dict[Source, _Penalty], int, Overflow, Source]:
+    def _table(self, address: str) -> tuple[dict[str, _Penalty], int, Overflow, Source]:
         limits, source = self._limits, source_of(address, self._block)
-        if source is not None and source.version == 6:
+        if source is not None and ":" in source:
             return self._by_version[6], limits.max_sources6, limits.overflow6, source
         return self._by_version[4], limits.max_sources4, limits.overflow, source
 
     @staticmethod
-    def _expire(table: dict[Source, _Penalty], now: float) -> None:
+    def _expire(table: dict[str, _Penalty], now: float) -> None:
         for source in [source for source, penalty in table.items() if penalty.until <= now]:
             del table[source]
