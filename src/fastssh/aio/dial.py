@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
+from contextlib import suppress
 from typing import Any, Final
 
 from fastssh.aio.options import LOG_DEBUG1, ClientOptions
@@ -50,12 +51,12 @@ def reason_of(error: OSError) -> str:
 
 
 async def _resolve(host: str, port: int, options: ClientOptions) -> list[Address]:
+    family, kind, protocol = _FAMILIES[options.address_family], socket.SOCK_STREAM, socket.IPPROTO_TCP
+    with suppress(OSError, UnicodeError):  # an address needs no resolver, and no thread that waits for one
+        return list(socket.getaddrinfo(host, port, family, kind, protocol, socket.AI_NUMERICHOST))
     loop = asyncio.get_running_loop()
     try:
-        found = await loop.getaddrinfo(
-            host, port, family=_FAMILIES[options.address_family], type=socket.SOCK_STREAM, proto=socket.IPPROTO_TCP
-        )
-        return list(found)
+        return list(await loop.getaddrinfo(host, port, family=family, type=kind, proto=protocol))
     except (OSError, UnicodeError) as error:
         reason = getattr(error, "strerror", None) or "not a host name"
         raise ConnectionLostError(f"Could not resolve hostname {printable(host)}: {reason}") from error
