@@ -303,6 +303,15 @@ async def test_a_name_that_does_not_resolve_says_so() -> None:
             await fastssh.connect("no.such.host.invalid", user="ann")
 
 
+async def test_an_address_needs_no_resolver(sshd: Peer, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def resolver(*asked: object, **more: object) -> None:
+        raise AssertionError(f"asked for {asked}")
+
+    monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", resolver)
+    async with asyncio.timeout(SECONDS), fastssh.connect(**to(sshd)):
+        pass
+
+
 async def test_a_wrong_bind_address_says_so(sshd: Peer) -> None:
     with pytest.raises(ConfigError, match="bind address"):
         async with asyncio.timeout(SECONDS):

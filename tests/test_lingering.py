@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import os
 import signal
 import socket
 import time
+import weakref
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from pathlib import Path
 from typing import Any
@@ -143,6 +145,42 @@ def run(work: Callable[[LingeringSelector], Coroutine[Any, Any, None]]) -> None:
         await asyncio.wait_for(work(selector), SECONDS)
 
     lingering.run(main())
+
+
+def test_a_loop_that_nobody_has_is_gone() -> None:
+    async def wait_with_a_reader() -> None:
+        ours, theirs = socket.socketpair()
+        asyncio.get_running_loop().add_reader(ours, theirs.close)
+
+    loop = lingering.new_event_loop()
+    loop.run_until_complete(wait_with_a_reader())
+    gone = weakref.ref(loop)
+    with pytest.warns(ResourceWarning, match="unclosed"):  # as a program deserves that does not close it
+        del loop
+        gc.collect()
+    assert gone() is None
+
+
+def test_the_last_run_of_a_process_cancels_what_is_left() -> None:
+    ended: list[str] = []
+
+    async def forever() -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.append("cancelled")
+
+    async def main() -> int:
+        tasks.append(asyncio.ensure_future(forever()))
+        await asyncio.sleep(0)
+        return 7
+
+    tasks: list[asyncio.Future[None]] = []
+    assert lingering.run_last(main()) == 7
+    assert ended == ["cancelled"] and tasks[0].cancelled()
+    tasks.clear()
+    with pytest.warns(ResourceWarning, match="unclosed"):
+        gc.collect()
 
 
 async def test_other_loops_have_no_such_selector() -> None:
