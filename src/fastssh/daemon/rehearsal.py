@@ -32,7 +32,7 @@ from fastssh.keys.private import PrivateKey, generate_private_key
 from fastssh.keys.public import PublicKey
 from fastssh.transport.kex.registry import usable
 
-USUAL: Final = 16  # logins with the method most wanted: CPython 3.11 specialises what has run eight times and more
+USUAL: Final = 6  # more logins with the method most wanted: CPython 3.11 specialises what has run eight times
 SLOW: Final = ("diffie-hellman-",)  # methods that take long and that hardly any client asks for: once is enough
 NAME: Final = "rehearsal"
 CLIENT_SECONDS: Final = 30.0  # for all its logins; the server's own limit is LoginGraceTime
