@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fastssh.algorithms import HOST_KEYS
+from fastssh.algorithms import HOST_CERTIFICATES, HOST_KEYS
 from fastssh.errors import HostKeyError
 from fastssh.keys.known_hosts import (
     MAX_KNOWN_HOSTS_FILE,
@@ -228,7 +228,9 @@ def test_algorithms_are_ordered_so_that_a_known_key_is_shown() -> None:
     assert offer(f"host {RSA_LINE}\nhost {ED_LINE}\n") == HOST_KEYS  # the best is known: the rest does not matter
     assert offer(f"host {RSA_LINE}\n", 2222)[0] == "rsa-sha2-512"
     assert offer(f"host {RSA_LINE}\n[host]:2222 {EC_LINE}\n", 2222)[0] == "ecdsa-sha2-nistp256"
-    assert offer(f"@cert-authority host {RSA_LINE}\n@revoked host {EC_LINE}\n") == HOST_KEYS
+    assert offer(f"@cert-authority other {RSA_LINE}\n@revoked host {EC_LINE}\n") == HOST_KEYS
+    assert offer(f"@cert-authority host {RSA_LINE}\n@revoked host {EC_LINE}\n") == (*HOST_CERTIFICATES, *HOST_KEYS)
+    assert offer(f"@cert-authority host {RSA_LINE}\n", 2222) == (*HOST_CERTIFICATES, *HOST_KEYS)
     assert sorted(offer(f"host {RSA_LINE}\n")) == sorted(HOST_KEYS)
     assert KnownHosts.parse(f"host {RSA_LINE}\n").algorithms_for("host", 22, ("ssh-ed25519", "rsa-sha2-256")) == (
         "rsa-sha2-256",

@@ -588,7 +588,7 @@ def test_row23_limits_before_authentication_are_on_by_default(read: Load) -> Non
     ("Ciphers ^aes256-ctr", "ciphers",
      tuple(dict.fromkeys(("aes256-ctr", *algorithms.default_ciphers())))),
     ("KexAlgorithms -ecdh-*,diffie-*,mlkem*", "kex_algorithms", ("curve25519-sha256", "curve25519-sha256@libssh.org")),
-    ("HostKeyAlgorithms +ssh-rsa", "host_key_algorithms", algorithms.HOST_KEYS),
+    ("HostKeyAlgorithms +ssh-rsa", "host_key_algorithms", algorithms.SERVER_KEYS),
 ])
 def test_values_have_their_types(text: str, field: str, expected: object, read: Load) -> None:
     found = read(f"{text}\n").settings

@@ -35,6 +35,20 @@ HOST_KEYS: tuple[str, ...] = (
     "rsa-sha2-256",
 )
 
+
+def certificate_algorithm(name: str) -> str:
+    """What the certificate of a key type, or of keys with a signature algorithm, is called (PROTOCOL.certkeys)."""
+    return f"{name.removesuffix('@openssh.com')}-cert-v01@openssh.com"
+
+
+#: The same for certificates of host keys.
+HOST_CERTIFICATES: tuple[str, ...] = tuple(map(certificate_algorithm, HOST_KEYS))
+#: What a server offers of the algorithms that its keys make.
+SERVER_KEYS: tuple[str, ...] = (*HOST_CERTIFICATES, *HOST_KEYS)
+#: What a server accepts from users, and what it accepts from authorities in certificates.
+USER_KEYS: tuple[str, ...] = (*HOST_CERTIFICATES, *HOST_KEYS)
+CA_SIGNATURES: tuple[str, ...] = HOST_KEYS
+
 CIPHERS: tuple[str, ...] = (
     "aes128-gcm@openssh.com",
     "aes256-gcm@openssh.com",
@@ -56,13 +70,21 @@ COMPRESSION: tuple[str, ...] = ("none", "zlib@openssh.com")
 #: What is offered with ``Compression yes``. Plain ``zlib``, which starts before authentication, is never spoken.
 COMPRESSION_WANTED: tuple[str, ...] = ("zlib@openssh.com", "none")
 
+#: The signature algorithm of the key that is behind each certificate.
+_SIGNATURES = {certificate_algorithm(name): name for name in HOST_KEYS}
 #: The type of the key that makes each signature, where the two names differ (RFC 8332 section 3).
 _KEY_TYPES = {"rsa-sha2-256": "ssh-rsa", "rsa-sha2-512": "ssh-rsa"}
 
 
-def key_type(signature_algorithm: str) -> str:
+def signature_algorithm(algorithm: str) -> str:
+    """What a signature is made with: ``rsa-sha2-512`` for ``rsa-sha2-512-cert-v01@openssh.com``, else the same."""
+    return _SIGNATURES.get(algorithm, algorithm)
+
+
+def key_type(algorithm: str) -> str:
     """The wire name of the key type behind a signature algorithm: ``ssh-rsa`` for ``rsa-sha2-512``."""
-    return _KEY_TYPES.get(signature_algorithm, signature_algorithm)
+    name = signature_algorithm(algorithm)
+    return _KEY_TYPES.get(name, name)
 
 
 @functools.cache

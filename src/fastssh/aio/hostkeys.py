@@ -5,8 +5,10 @@ Everything that cannot be decided is refused: an unreadable file, a question nob
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, NamedTuple
 
+from fastssh import algorithms
 from fastssh.aio.options import LOG_DEBUG1, LOG_WARNING, ClientOptions
 from fastssh.errors import (
     HostKeyChangedError,
@@ -14,6 +16,7 @@ from fastssh.errors import (
     HostKeyRevokedError,
     HostKeyUnknownError,
 )
+from fastssh.keys.certificate import Certificate
 from fastssh.keys.known_hosts import HostEntry, HostStatus, KnownHosts, add_known_host, host_name
 from fastssh.wire.text import printable
 
@@ -52,12 +55,12 @@ class HostKeyPolicy:
     def algorithms(self, default: tuple[str, ...]) -> tuple[str, ...]:
         """The host key algorithms to offer: those of known keys first, so that a known key is shown."""
         if self._pinned is not None:
-            return tuple(name for name in default if name in self._pinned.signature_algorithms)
+            return tuple(name for name in algorithms.SERVER_KEYS if name in self._pinned.signature_algorithms)
         return self._known.algorithms_for(self._host, self._port, default)
 
     def check(self, key: PublicKey) -> HostKeyQuestion | None:
         """None: accepted. A question: accepted if :meth:`confirmed` gets True. Raises HostKeyError otherwise."""
-        if key.algorithm == "ssh-rsa" and key.bits < self._options.required_rsa_size:
+        if key.plain.algorithm == "ssh-rsa" and key.bits < self._options.required_rsa_size:
             raise HostKeyError(
                 f"RSA host key of {self.name} has {key.bits} bits, but {self._options.required_rsa_size} are required. "
                 + _FAILED
@@ -65,6 +68,10 @@ class HostKeyPolicy:
         if self._pinned is not None:
             self._check_pinned(key, self._pinned)
             return None
+        if isinstance(key, Certificate):
+            if self._certified(key):
+                return None
+            key = key.plain  # as OpenSSH: without an authority to trust, the key has to be known itself
         match = self._known.check(self._host, self._port, key)
         if match.status is HostStatus.MATCH:
             self._log(LOG_DEBUG1, f"Host '{self.name}' is known and matches the {key.family} host key.")
@@ -88,11 +95,29 @@ class HostKeyPolicy:
             )
         self._log(LOG_DEBUG1, f"Host '{self.name}' showed the {key.family} host key that is required.")
 
+    def _certified(self, certificate: Certificate) -> bool:
+        """Whether an authority that is trusted for this host vouches for it. Raises HostKeyError if one was revoked."""
+        match = self._known.check_certificate(self._host, self._port, certificate)
+        if match.status is HostStatus.REVOKED:
+            raise self._revoked(certificate)
+        reason: str | None = "no trusted authority of the host made it"
+        if match.status is HostStatus.MATCH:
+            reason = certificate.host_refusal(self._host, time.time(), algorithms.CA_SIGNATURES)
+        if reason is not None:
+            self._log(LOG_DEBUG1, f"Host certificate of '{self.name}' is not used: {reason}")
+            return False
+        self._log(
+            LOG_DEBUG1,
+            f"Host '{self.name}' is known and matches the {certificate.family} host certificate "
+            f"\"{printable(certificate.key_id)}\" (serial {certificate.serial}), CA in {match.entries[0].where}.",
+        )
+        return True
+
     def confirmed(self, key: PublicKey, yes: bool) -> None:
         """The answer to the question. Raises HostKeyUnknownError for no."""
         if not yes:
             raise HostKeyUnknownError(_FAILED)
-        self._add(key)
+        self._add(key.plain)
 
     def _warn(self, *lines: str) -> None:
         for line in lines:

@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Final
 from fastssh.auth.client import USERAUTH
 from fastssh.auth.publickey import HOSTBOUND, PUBLICKEY, SERVICE, SignedRequest
 from fastssh.errors import KeyFormatError, ProtocolError, SignatureError
-from fastssh.keys.public import PublicKey, decode_public_key
+from fastssh.keys.certificate import decode_key
+from fastssh.keys.public import PublicKey
 from fastssh.wire.codec import Reader
 from fastssh.wire.messages import (
     DisconnectReason,
@@ -39,6 +40,7 @@ from fastssh.wire.requests import (
     PublickeyHostboundQuery,
     PublickeyQuery,
 )
+from fastssh.wire.text import printable
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -56,7 +58,11 @@ class Verdict(Enum):
 @dataclass(frozen=True)
 class Attempt:
     """What a client offers. ``verified``: its signature was checked; without it the question is only whether the key
-    would do, and the answer changes nothing. ``passed``: methods that were partial successes for this user."""
+    would do, and the answer changes nothing. ``passed``: methods that were partial successes for this user.
+
+    ``key`` may be a :class:`~fastssh.keys.certificate.Certificate`: a key that whoever judges must ask about its
+    authority, its names and its times. ``problem`` is why an attempt was refused without a question, for a log.
+    """
 
     user: str
     method: str
@@ -64,6 +70,7 @@ class Attempt:
     password: str | None = None
     verified: bool = False
     passed: tuple[str, ...] = ()
+    problem: str = ""
 
 
 Authorise = Callable[[Attempt], Verdict]
@@ -207,17 +214,23 @@ class AuthServer:
         else:
             request = (PublickeyHostboundQuery if bound else PublickeyQuery).parse(message.method_data)
         host_key = request.host_key if isinstance(request, PublickeyHostbound | PublickeyHostboundQuery) else None
-        key = self._key(request.algorithm, request.blob)
-        attempt = Attempt(message.user, PUBLICKEY, key=key, passed=self._passed)
-        for_another = host_key is not None and host_key != self._host_key  # signed for another server
-        if key is None or for_another or key.blob in self._used_keys:
-            self._fail(attempt)
+        attempt = Attempt(message.user, PUBLICKEY, passed=self._passed)
+        try:
+            key = self._key(request.algorithm, request.blob)
+        except KeyFormatError as error:
+            self._fail(replace(attempt, problem=str(error)))
+            return
+        attempt = replace(attempt, key=key)
+        if host_key is not None and host_key != self._host_key:
+            self._fail(replace(attempt, problem="the request is meant for a server with another host key"))
+        elif key.plain.blob in self._used_keys:  # the same key twice, be it once with a certificate
+            self._fail(replace(attempt, problem="this key was used before"))
         elif isinstance(request, Publickey | PublickeyHostbound):
             to_verify = SignedRequest(message.user, message.service, request.algorithm, request.blob, host_key)
             try:
                 key.verify(request.signature, to_verify.to_sign(self._session_id), (request.algorithm,))
-            except SignatureError:
-                self._fail(attempt)
+            except SignatureError as error:
+                self._fail(replace(attempt, problem=str(error)))
                 return
             self._judge(replace(attempt, verified=True), counts=True)
         elif self._authorise(attempt) is Verdict.REFUSE:
@@ -225,15 +238,14 @@ class AuthServer:
         else:
             self._send(UserauthPkOk(request.algorithm, request.blob))
 
-    def _key(self, algorithm: str, blob: bytes) -> PublicKey | None:
+    def _key(self, algorithm: str, blob: bytes) -> PublicKey:
         accepted = self._rules.signature_algorithms
         if algorithm not in (self._signature_algorithms if accepted is None else accepted):
-            return None
-        try:
-            key = decode_public_key(blob)
-        except KeyFormatError:
-            return None
-        return key if algorithm in key.signature_algorithms else None
+            raise KeyFormatError(f"signature algorithm {printable(algorithm[:64])} is not accepted")
+        key = decode_key(blob)
+        if algorithm not in key.signature_algorithms:
+            raise KeyFormatError(f"a key of the type {key.algorithm} does not sign with {algorithm}")
+        return key
 
     # -- answers ---------------------------------------------------------------------------------------------------
 
@@ -255,7 +267,7 @@ class AuthServer:
         self._passed = (*self._passed, attempt.method)
         self._lists = tuple(methods for methods in left if methods)
         if attempt.key is not None:
-            self._used_keys.add(attempt.key.blob)
+            self._used_keys.add(attempt.key.plain.blob)
         self._send(UserauthFailure(self._next, True))
 
     def _fail(self, attempt: Attempt, *, counts: bool = True) -> None:

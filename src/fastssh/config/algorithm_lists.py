@@ -8,7 +8,10 @@ from typing import Final, NamedTuple
 from fastssh import algorithms
 from fastssh.keys.patterns import match_pattern_list
 
-_FOREIGN_KEYS: Final = ("*-cert-v0?@openssh.com", "sk-*", "webauthn-*", "ssh-dss", "ssh-rsa", "ssh-xmss*")
+_FOREIGN_KEYS: Final = (
+    "sk-*", "webauthn-*", "ssh-dss*", "ssh-rsa", "ssh-rsa-cert-*", "ssh-xmss*", "*-cert-v00@openssh.com"
+)  # fmt: skip
+_FOREIGN_CA: Final = (*_FOREIGN_KEYS, "*-cert-v0?@openssh.com")
 
 
 class AlgorithmList(NamedTuple):
@@ -60,7 +63,7 @@ LISTS: Final = {
     "KexAlgorithms": AlgorithmList(
         "key exchange method", lambda: algorithms.KEX, ("*-sha1", "gss-*", "sntrup*")
     ),
-    "HostKeyAlgorithms": AlgorithmList("host key algorithm", lambda: algorithms.HOST_KEYS, _FOREIGN_KEYS),
-    "PubkeyAcceptedAlgorithms": AlgorithmList("signature algorithm", lambda: algorithms.HOST_KEYS, _FOREIGN_KEYS),
-    "CASignatureAlgorithms": AlgorithmList("signature algorithm", lambda: algorithms.HOST_KEYS, _FOREIGN_KEYS),
+    "HostKeyAlgorithms": AlgorithmList("host key algorithm", lambda: algorithms.SERVER_KEYS, _FOREIGN_KEYS),
+    "PubkeyAcceptedAlgorithms": AlgorithmList("signature algorithm", lambda: algorithms.USER_KEYS, _FOREIGN_KEYS),
+    "CASignatureAlgorithms": AlgorithmList("signature algorithm", lambda: algorithms.CA_SIGNATURES, _FOREIGN_CA),
 }

@@ -15,15 +15,18 @@ from fastssh.daemon.log import Log
 from fastssh.daemon.prepare import Prepared
 from fastssh.daemon.user_keys import options_of
 from fastssh.errors import ConfigError, KeyFormatError
+from fastssh.keys.certificate import Certificate
 from fastssh.keys.files import read_regular, shown
 from fastssh.keys.key_options import KeyOptions
 from fastssh.keys.public import PublicKey
+from fastssh.wire.text import printable
 
 if TYPE_CHECKING:
     from fastssh.aio.server.connection import ServerConnection
 
 BANNER_LIMIT: Final = 64 * 1024  # bytes; well below a packet
 LONGEST_NAME: Final = 100  # characters of a user's name in the log, as sshd
+LONGEST_ID: Final = 256  # characters of a certificate's id in the log, where the rest of the line must be seen
 
 
 @dataclass
@@ -114,7 +117,7 @@ class Gate:
         user, settings = candidate.user, candidate.settings
         if user is None or candidate.refused is not None:
             return False
-        if key.family == "RSA" and key.bits < settings.required_rsa_size:
+        if key.plain.algorithm == "ssh-rsa" and key.bits < settings.required_rsa_size:
             self._log.info(f"refusing RSA key of {key.bits} bits: RequiredRSASize is {settings.required_rsa_size}")
             return False
         if settings.revoked_keys:
@@ -162,12 +165,22 @@ class Gate:
             self._failures += attempt.method != "none"
             loud = attempt.method == "password" or self._failures >= candidate.settings.max_auth_tries // 2
             level = LogLevel.INFO if loud and attempt.method != "none" else LogLevel.VERBOSE
+        if attempt.problem:
+            self._log.verbose(f"Authentication of {candidate.described}: {attempt.problem}")
         address, port = connection.peer
         line = f"{word} {attempt.method[:LONGEST_NAME]} for {candidate.described} from {address} port {port} ssh2"
         if attempt.key is not None:
-            hash_name = candidate.settings.fingerprint_hash.value
-            line += f": {attempt.key.family} {attempt.key.fingerprint(hash_name)}"
+            line += f": {_described(attempt.key, candidate.settings.fingerprint_hash.value)}"
         self._log(level, line)
+
+
+def _described(key: PublicKey, hash_name: str) -> str:
+    """A key for the log, as sshd has it."""
+    text = f"{key.family} {key.fingerprint(hash_name)}"
+    if not isinstance(key, Certificate):
+        return text
+    authority = f"CA {key.authority.family} {key.authority.fingerprint(hash_name)}"
+    return f"{text} ID {printable(key.key_id[:LONGEST_ID])} (serial {key.serial}) {authority}"
 
 
 def _banner(path: str | None, log: Log) -> str:

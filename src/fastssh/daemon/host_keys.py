@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import os
+import time
+from collections.abc import Iterator
 from pathlib import Path
 
 from fastssh.config.server.settings import ServerSettings
 from fastssh.daemon.log import Log
 from fastssh.errors import ConfigError, SSHError
+from fastssh.keys.certificate import CertificateType, load_certificate
 from fastssh.keys.files import create_file, shown
 from fastssh.keys.private import PrivateKey, generate_private_key, load_private_key, serialize_private_key
 
 
 def load_host_keys(settings: ServerSettings, log: Log) -> tuple[PrivateKey, ...]:
-    """The first key of each kind. One that cannot be used is logged; ConfigError when none is left."""
+    """The first key of each kind, and after them those that have a HostCertificate, with it.
+
+    What cannot be used is logged; ConfigError when no key is left.
+    """
     found: dict[str, PrivateKey] = {}
     chosen = "host_keys" in settings.given
     for path in settings.host_keys:
@@ -32,7 +38,29 @@ def load_host_keys(settings: ServerSettings, log: Log) -> tuple[PrivateKey, ...]
         found.setdefault(key.public.algorithm, key)
     if not found:
         raise ConfigError("no hostkeys available -- exiting.")
-    return tuple(found.values())
+    return (*found.values(), *_certified(tuple(found.values()), settings, log))
+
+
+def _certified(keys: tuple[PrivateKey, ...], settings: ServerSettings, log: Log) -> Iterator[PrivateKey]:
+    for path in settings.host_certificates:
+        try:
+            certificate = load_certificate(path)
+        except OSError as error:
+            log.error(f"Could not load host certificate {shown(path)}: {error.strerror}")
+            continue
+        except SSHError as error:
+            log.error(f"Could not load host certificate: {error}")
+            continue
+        reason = certificate.refusal(CertificateType.HOST, time.time())
+        if reason is not None:  # clients may think otherwise, and time goes on: they are shown it
+            log.error(f"Host certificate {shown(path)}: {reason}")
+        if certificate.type is not CertificateType.HOST:
+            continue
+        key = next((key for key in keys if key.public == certificate.plain), None)
+        if key is None:
+            log.error(f"No matching private key for certificate: {shown(path)}")
+        else:
+            yield key.certified(certificate)
 
 
 def state_folder() -> Path:

@@ -15,7 +15,7 @@ from fastssh.config.lexer import split_arguments
 from fastssh.config.server.settings import ServerSettings
 from fastssh.config.tokens import expand
 from fastssh.daemon.accounts import User
-from fastssh.daemon.user_keys import user_tokens
+from fastssh.daemon.user_tokens import user_tokens
 from fastssh.errors import ConfigError
 from fastssh.sftp.filesystem import LocalFileSystem
 from fastssh.sftp.rooted import RootedFileSystem

@@ -42,8 +42,6 @@ def prepare(config: ServerConfig, log: Log, log_level: LogLevel | None = None) -
     settings = config.settings
     for warning in config.warnings:
         log.info(warning)
-    if settings.host_certificates:
-        log.error("HostCertificate is not supported and ignored")
     internal_sftp.check(settings)
     host_keys = load_host_keys(settings, log)
     users = load_users(settings.users_file) if settings.users_file is not None else None

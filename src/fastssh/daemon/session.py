@@ -16,7 +16,7 @@ from fastssh.daemon import internal_sftp
 from fastssh.daemon.accounts import User
 from fastssh.daemon.internal_sftp import InternalSFTP, SFTPStarter
 from fastssh.daemon.privileges import PrivilegeError, become
-from fastssh.daemon.user_keys import user_tokens
+from fastssh.daemon.user_tokens import user_tokens
 from fastssh.errors import SSHError
 from fastssh.keys.key_options import KeyOptions
 from fastssh.keys.patterns import match_pattern_list

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from fastssh.errors import KeyFormatError
-from fastssh.keys.files import Note, Path, check_owner_and_modes, read_regular, shown
+from fastssh.keys.files import Note, Notes, Path, read_checked, shown
 from fastssh.keys.key_options import KeyOptions, parse_options
 from fastssh.keys.kinds import KINDS
 from fastssh.keys.public import PublicKey, decode_key_fields, decode_public_key
@@ -21,8 +21,6 @@ from fastssh.wire.text import printable
 
 #: Bytes; a hundred thousand Ed25519 keys have room.
 MAX_AUTHORIZED_KEYS_FILE: Final = 16 * 1024 * 1024
-#: A file of nothing but bad lines must not take many times its size, nor fill a log.
-MAX_NOTES: Final = 100
 
 _BLANKS = re.compile(r"[ \t]+")
 
@@ -66,18 +64,10 @@ def load_authorized_keys(
     One that does not exist is empty. ``uid`` and ``home`` are the user's for :func:`check_owner_and_modes`; with
     ``uid=None`` (StrictModes no) anybody's file will do. ``only``: see :func:`parse_authorized_keys`.
     """
-    name = shown(path)
-    try:
-        data, status = read_regular(path, MAX_AUTHORIZED_KEYS_FILE)
-    except FileNotFoundError:
-        return AuthorizedKeys()
-    except OSError as error:
-        return AuthorizedKeys(notes=(Note(name, 0, f"cannot be read: {error.strerror}"),))
-    except KeyFormatError as error:
-        return AuthorizedKeys(notes=(Note(name, 0, str(error).removeprefix(f"{name}: ")),))
-    if uid is not None and (reason := check_owner_and_modes(path, home, uid, status)) is not None:
-        return AuthorizedKeys(notes=(Note(name, 0, reason),))
-    return parse_authorized_keys(data, name, only=only)
+    data = read_checked(path, MAX_AUTHORIZED_KEYS_FILE, home=home, uid=uid)
+    if not isinstance(data, bytes):
+        return AuthorizedKeys(notes=() if data is None else (data,))
+    return parse_authorized_keys(data, shown(path), only=only)
 
 
 def parse_authorized_keys(
@@ -91,7 +81,7 @@ def parse_authorized_keys(
     wanted = base64.b64encode(only.blob).decode("ascii") if only is not None else ""
     keys: list[AuthorizedKey] = []
     authorities: list[AuthorizedKey] = []
-    notes: list[Note] = []
+    notes = Notes(name)
     for number, raw in enumerate(text.split("\n"), 1):  # lines end with a newline and with nothing else
         line = raw.lstrip(" \t").rstrip(" \t\r")
         if not line or line.startswith("#") or wanted not in line:
@@ -99,14 +89,11 @@ def parse_authorized_keys(
         try:
             options, key, comment = _parse(line)
         except ValueError as error:  # KeyFormatError, and characters that no file could have given
-            if len(notes) < MAX_NOTES:
-                notes.append(Note(name, number, printable(str(error))))
-            elif len(notes) == MAX_NOTES:
-                notes.append(Note(name, number, "ignored, and perhaps others after it"))
+            notes.add(number, printable(str(error)))
             continue
         entry = AuthorizedKey(key, options, comment, f"{name}:{number}")
         (authorities if options.cert_authority else keys).append(entry)
-    return AuthorizedKeys(tuple(keys), tuple(authorities), tuple(notes))
+    return AuthorizedKeys(tuple(keys), tuple(authorities), tuple(notes.all))
 
 
 def _parse(line: str) -> tuple[KeyOptions, PublicKey, str]:

@@ -14,6 +14,8 @@ Path: TypeAlias = str | os.PathLike[str]
 #: OpenSSH's bound for key files (MAX_KEY_FILE_SIZE), bytes.
 MAX_KEY_FILE = 1024 * 1024
 _PIECE = 16 * 1024  # bytes read at once: most files are one, and no memory is asked for that is not needed
+#: Of one file.
+MAX_NOTES = 100
 
 
 class KeyFileError(KeyFormatError):
@@ -34,6 +36,21 @@ class Note(NamedTuple):
     def __str__(self) -> str:
         where = f"{self.file}:{self.line}" if self.line else self.file
         return f"{where}: {self.reason}"
+
+
+class Notes:
+    """What was ignored in one file, which may consist of bad lines: they must not take many times its size in memory,
+    nor fill a log."""
+
+    def __init__(self, file: str) -> None:
+        self._file = file
+        self.all: list[Note] = []
+
+    def add(self, line: int, reason: str) -> None:
+        if len(self.all) < MAX_NOTES:
+            self.all.append(Note(self._file, line, reason))
+        elif len(self.all) == MAX_NOTES:
+            self.all.append(Note(self._file, line, "ignored, and perhaps others after it"))
 
 
 def shown(path: Path) -> str:
@@ -111,6 +128,26 @@ def check_owner_and_modes(
     except ValueError:  # a NUL byte
         return f"{shown(path)}: not a file name"
     return f"bad ownership or modes: {shown(real)} {wrong}" if wrong else None
+
+
+def read_checked(path: Path, limit: int, *, home: Path | None, uid: int | None) -> bytes | Note | None:
+    """A file that says who may log in: its contents, None if there is none, or a note that says why it is not used.
+
+    It is regular and has at most ``limit`` bytes. ``uid`` and ``home`` are the user's for
+    :func:`check_owner_and_modes`; with ``uid=None`` (StrictModes no) anybody's file will do. Raises nothing.
+    """
+    name = shown(path)
+    try:
+        data, status = read_regular(path, limit)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        return Note(name, 0, f"cannot be read: {error.strerror}")
+    except KeyFormatError as error:
+        return Note(name, 0, str(error).removeprefix(f"{name}: "))
+    if uid is not None and (reason := check_owner_and_modes(path, home, uid, status)) is not None:
+        return Note(name, 0, reason)
+    return data
 
 
 def _open_to_others(status: os.stat_result, uid: int) -> str | None:

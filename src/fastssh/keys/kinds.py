@@ -283,7 +283,7 @@ def kind_named(name: bytes) -> KeyKind[Any, Any]:
         return kind
     shown = text if text.isprintable() and len(text) <= 64 else "?"
     if "-cert-v0" in text:
-        raise KeyFormatError(f"{shown}: certificates are not supported")
+        raise KeyFormatError(f"{shown}: certificates are not accepted in the place of a key")
     if text.startswith(("sk-", "webauthn-sk-")):
         raise KeyFormatError(f"{shown}: security keys are not supported")
     if text == "ssh-dss":

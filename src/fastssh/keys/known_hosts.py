@@ -18,8 +18,9 @@ import stat
 from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
-from fastssh.algorithms import HOST_KEYS, key_type
+from fastssh.algorithms import HOST_CERTIFICATES, HOST_KEYS, key_type
 from fastssh.errors import HostKeyError, KeyFormatError
+from fastssh.keys.certificate import Certificate
 from fastssh.keys.files import Note, Path, open_regular, read_regular, shown
 from fastssh.keys.kinds import KINDS
 from fastssh.keys.patterns import lower, match_pattern_list
@@ -166,16 +167,34 @@ class KnownHosts:
             return Match(HostStatus.MATCH, matching, by_address)
         return Match(HostStatus.UNKNOWN, (), by_address)
 
+    def check_certificate(self, host: str, port: int, certificate: Certificate) -> Match:
+        """Whether an authority that is known for the host made ``certificate``; all else in it is not looked at.
+
+        MATCH, REVOKED when the certified key or the authority is, else UNKNOWN.
+        """
+        found = self.lookup(host, port)
+        for key in (certificate.plain, certificate.authority):
+            if revoked := _with_key(found.revoked, key):
+                return Match(HostStatus.REVOKED, revoked)
+        matching = _with_key(self._authorities(host, port), certificate.authority)
+        return Match(HostStatus.MATCH if matching else HostStatus.UNKNOWN, matching)
+
+    def _authorities(self, host: str, port: int) -> tuple[HostEntry, ...]:
+        named = self._find(host_name(host, port)).authorities
+        return named or (self._find(host_name(host)).authorities if port not in (0, DEFAULT_PORT) else ())
+
     def algorithms_for(self, host: str, port: int, default: tuple[str, ...] = HOST_KEYS) -> tuple[str, ...]:
         """``default`` reordered so that the server shows a key that we know, if it has one.
 
         As OpenSSH does it: when the type most preferred is known nothing changes, else the known types come first.
+        Certificates stand before all else where an authority is known for the host, and are not asked for elsewhere.
         """
+        certificates = HOST_CERTIFICATES if self._authorities(host, port) else ()
         entries = self.lookup(host, port).keys or self._without_port(host, port)
         known = {entry.algorithm for entry in entries}
         if not default or key_type(default[0]) in known:
-            return default
-        return tuple(sorted(default, key=lambda algorithm: key_type(algorithm) not in known))
+            return (*certificates, *default)
+        return (*certificates, *sorted(default, key=lambda algorithm: key_type(algorithm) not in known))
 
     def with_key(self, key: PublicKey) -> tuple[HostEntry, ...]:
         """The trusted lines of any host that have ``key``: other names that a new host may be known by."""

@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
 
+from fastssh.algorithms import signature_algorithm
 from fastssh.errors import KeyFormatError, PassphraseError, SignatureError
 from fastssh.keys import openssh_format
+from fastssh.keys.certificate import Certificate
 from fastssh.keys.files import MAX_KEY_FILE, Path, check_private, create_file, read_regular, shown
 from fastssh.keys.kinds import DECODE_ERRORS, KINDS, KeyKind, kind_named, kind_of
 from fastssh.keys.public import PublicKey, public_from_crypto
@@ -25,7 +27,7 @@ _LEGACY_ENCRYPTED = re.compile(rb"^Proc-Type: *4, *ENCRYPTED", re.MULTILINE)
 
 @dataclass(frozen=True)
 class PrivateKey:
-    """A private key and the comment of its file."""
+    """A private key and the comment of its file. ``public`` is what is shown of it: the key, or a certificate of it."""
 
     public: PublicKey
     comment: str
@@ -37,9 +39,16 @@ class PrivateKey:
 
         ``algorithm`` is one of ``public.signature_algorithms``, else :class:`SignatureError`.
         """
-        if algorithm not in self._kind.signature_algorithms:
-            raise SignatureError(f"an {self._kind.name} key cannot sign with {algorithm}")
-        return string(algorithm.encode("ascii")) + string(self._kind.sign(self._key, data, algorithm))
+        if algorithm not in self.public.signature_algorithms:
+            raise SignatureError(f"an {self.public.algorithm} key cannot sign with {algorithm}")
+        made = signature_algorithm(algorithm)
+        return string(made.encode("ascii")) + string(self._kind.sign(self._key, data, made))
+
+    def certified(self, certificate: Certificate) -> PrivateKey:
+        """The same key, shown with its certificate. Raises :class:`KeyFormatError` for a certificate of another key."""
+        if certificate.plain != self.public.plain:
+            raise KeyFormatError("the certificate is not one of this key")
+        return replace(self, public=certificate)
 
     def fields(self) -> bytes:
         """Type and private fields as PROTOCOL.key and the agent protocol write them: secret bytes."""
@@ -160,14 +169,14 @@ def serialize_private_key(
     """The key as an OpenSSH private key file, encrypted if there is a passphrase (an empty one is refused)."""
     fields = key.fields() + string(key.comment.encode("utf-8", "replace"))
     return openssh_format.seal_container(
-        key.public.blob, fields, passphrase, cipher=cipher, rounds=rounds, random=random
+        key.public.plain.blob, fields, passphrase, cipher=cipher, rounds=rounds, random=random
     )
 
 
 def write_key_pair(path: Path, key: PrivateKey, passphrase: bytes | None = None, *, rounds: int | None = None) -> None:
     """Writes ``path`` (0600 from its first moment) and ``path.pub`` (0644). Neither may exist: FileExistsError."""
     data = serialize_private_key(key, passphrase, rounds=openssh_format.DEFAULT_ROUNDS if rounds is None else rounds)
-    public = f"{key.public.line(key.comment)}\n".encode()
+    public = f"{key.public.plain.line(key.comment)}\n".encode()
     create_file(path, data)
     try:
         create_file(f"{os.fspath(path)}.pub", public, 0o644)

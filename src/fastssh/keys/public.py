@@ -19,7 +19,7 @@ MAX_BLOB = 16384
 
 @dataclass(frozen=True)
 class PublicKey:
-    """A public key. Two are equal when their wire forms are."""
+    """A public key. Two are equal when their wire forms are; a certificate of a key is not equal to it."""
 
     blob: bytes
     _kind: KeyKind[Any, Any] = field(repr=False, compare=False)
@@ -31,13 +31,18 @@ class PublicKey:
         return self._kind.name
 
     @property
+    def plain(self) -> PublicKey:
+        """The key itself: of a certificate the key that it certifies."""
+        return self
+
+    @property
     def signature_algorithms(self) -> tuple[str, ...]:
         """The algorithms it verifies with, best first, e.g. ``("rsa-sha2-512", "rsa-sha2-256")``."""
         return self._kind.signature_algorithms
 
     @property
     def family(self) -> str:
-        """The word people know the type by: ``ED25519``, ``ECDSA`` or ``RSA``."""
+        """The word people know the type by: ``ED25519``, ``ECDSA`` or ``RSA``; ``ED25519-CERT`` for a certificate."""
         return self._kind.family
 
     @property
@@ -46,11 +51,11 @@ class PublicKey:
 
     def fingerprint(self, hash: str = "sha256") -> str:
         """``SHA256:...`` or, with ``"md5"``, ``MD5:aa:bb:...``."""
-        return _fingerprint.fingerprint(self.blob, hash)
+        return _fingerprint.fingerprint(self.plain.blob, hash)
 
     def randomart(self, hash: str = "sha256") -> str:
         """The fingerprint as a picture of eleven lines."""
-        return _fingerprint.randomart(self.blob, self.family, self.bits, hash)
+        return _fingerprint.randomart(self.plain.blob, self.family, self.bits, hash)
 
     def verify(self, signature: bytes, data: bytes, allowed: Collection[str]) -> str:
         """Checks a signature blob (RFC 4253 section 6.6) over ``data`` and returns its algorithm.

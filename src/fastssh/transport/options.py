@@ -30,13 +30,13 @@ class TransportOptions:
     rekey_seconds: float = 0  # 0: never because of time
     exchange_seconds: float = 120  # a rekey that takes longer ends the connection (check_rekey)
     # --- server ---
-    host_keys: Sequence[PrivateKey] = ()
+    host_keys: Sequence[PrivateKey] = ()  # one with a certificate as well is here twice
     groups: Sequence[Group] = ()  # for group exchange, as from a moduli file; none: RFC 3526's
     # --- RFC 8308 extensions we announce to a peer that takes them; a server's default is server_extensions() ---
     extensions: Mapping[str, bytes] | None = None
 
 
-def server_extensions(signature_algorithms: tuple[str, ...] = algorithms.HOST_KEYS) -> dict[str, bytes]:
+def server_extensions(signature_algorithms: tuple[str, ...] = algorithms.USER_KEYS) -> dict[str, bytes]:
     """A server's extensions: RFC 8308 section 3.1, OpenSSH PROTOCOL sections 1.8 and 3.1.
 
     ``signature_algorithms``: those accepted from users' keys.

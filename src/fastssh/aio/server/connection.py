@@ -67,7 +67,7 @@ class ServerConnection:
         return TransportOptions(
             software=f"{SOFTWARE} {options.version_addendum}".rstrip(),
             kex=options.kex or algorithms.KEX,
-            host_key_algorithms=options.host_key_algorithms or algorithms.HOST_KEYS,
+            host_key_algorithms=options.host_key_algorithms or algorithms.SERVER_KEYS,
             ciphers=options.ciphers or algorithms.default_ciphers(),
             macs=options.macs or algorithms.MACS,
             compression=algorithms.COMPRESSION if options.compression else ("none",),

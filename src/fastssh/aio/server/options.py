@@ -109,4 +109,4 @@ class ServerOptions:
     @property
     def signature_algorithms(self) -> tuple[str, ...]:
         """Those accepted from users' keys."""
-        return self.pubkey_accepted_algorithms or algorithms.HOST_KEYS
+        return self.pubkey_accepted_algorithms or algorithms.USER_KEYS

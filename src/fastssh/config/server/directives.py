@@ -144,8 +144,6 @@ def _sentence(arguments: Sequence[str]) -> str:
 
 
 UNSUPPORTED: Final = by_name((
-    _unsupported("AuthorizedPrincipalsCommand", "none"),
-    _meaningless("AuthorizedPrincipalsCommandUser"),
     _unsupported("ChannelTimeout", "none"),
     _unsupported("DebianBanner", "no", match=False),
     _unsupported("ExposeAuthInfo", "no"),

@@ -217,8 +217,10 @@ def _version(host: str) -> int | None:
 
 def _check(settings: ServerSettings, where: Mapping[str, Where]) -> None:
     """ConfigError when settings do not go together."""
-    if settings.authorized_keys_command is not None and settings.authorized_keys_command_user is None:
-        raise where["authorized_keys_command"].error("AuthorizedKeysCommand needs an AuthorizedKeysCommandUser")
+    for name in ("authorized_keys_command", "authorized_principals_command"):
+        if getattr(settings, name) is not None and getattr(settings, f"{name}_user") is None:
+            directive = BY_FIELD[name].name
+            raise where[name].error(f"{directive} needs an {directive}User")
     enabled = {
         "publickey": settings.pubkey_authentication,
         "password": settings.password_authentication,

@@ -87,6 +87,7 @@ from fastssh.config.values import (
 
 USER_TOKENS: Final = "hUu"
 KEY_TOKENS: Final = USER_TOKENS + "fkt"
+CERTIFICATE_TOKENS: Final = KEY_TOKENS + "FiKsT"
 
 _PID_FILE: str | None = "/var/run/sshd.pid"
 _HOST_KEYS: Final = tuple(f"/etc/ssh/ssh_host_{kind}_key" for kind in ("rsa", "ecdsa", "ed25519"))
@@ -203,13 +204,14 @@ class ServerSettings:
         "PubkeyAcceptedAlgorithms", match=True, aliases=("pubkeyacceptedkeytypes",)
     )
     required_rsa_size: int = setting("RequiredRSASize", rsa_size, 1024)
-    trusted_user_ca_keys: str | None = setting(
-        "TrustedUserCAKeys", file, None, remarks=no_effect("TrustedUserCAKeys", "none")
-    )
+    trusted_user_ca_keys: str | None = setting("TrustedUserCAKeys", file, None)
     authorized_principals_file: str | None = setting(
-        "AuthorizedPrincipalsFile", with_tokens(USER_TOKENS, user_file), None,
-        remarks=no_effect("AuthorizedPrincipalsFile", "none"),
+        "AuthorizedPrincipalsFile", with_tokens(USER_TOKENS, user_file), None
     )
+    authorized_principals_command: Command | None = setting(
+        "AuthorizedPrincipalsCommand", with_tokens(CERTIFICATE_TOKENS, command), None, most=-1
+    )
+    authorized_principals_command_user: str | None = setting("AuthorizedPrincipalsCommandUser", account, None)
     ca_signature_algorithms: tuple[str, ...] = algorithm_setting("CASignatureAlgorithms", match=True)
     revoked_keys: tuple[str, ...] = setting("RevokedKeys", absolute_files, (), most=0, show=joined())
 

@@ -15,7 +15,8 @@ from collections.abc import Callable, Generator, Sequence
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias, TypeVar
 
 from fastssh.errors import KeyFormatError, ProtocolError, SignatureError
-from fastssh.keys.public import PublicKey, decode_public_key
+from fastssh.keys.certificate import decode_key
+from fastssh.keys.public import PublicKey
 from fastssh.wire import codec
 from fastssh.wire.messages import DisconnectReason, Message
 
@@ -98,7 +99,7 @@ class Context(NamedTuple):
     def verify(self, host_key: bytes, signature: bytes, values: bytes, k: bytes) -> Agreement:
         """A client's agreement, once the signature of H proved the host key. Raises ProtocolError."""
         try:
-            key = decode_public_key(host_key)
+            key = decode_key(host_key)
             if self.host_key_algorithm not in key.signature_algorithms:
                 raise refused(f"host key is {key.algorithm}, {self.host_key_algorithm} was agreed")
             h = self.exchange_hash(host_key, values, k)

@@ -1,0 +1,91 @@
+"""Certificates of authorities that the server trusts for all users: TrustedUserCAKeys, AuthorizedPrincipals*."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+
+from fastssh.config.server.settings import ServerSettings
+from fastssh.config.tokens import expand
+from fastssh.daemon.accounts import User
+from fastssh.daemon.key_commands import output_of
+from fastssh.daemon.log import Log
+from fastssh.daemon.privileges import rights_of
+from fastssh.daemon.user_tokens import certificate_tokens, user_tokens
+from fastssh.errors import KeyFormatError
+from fastssh.keys.authorized_keys import load_authorized_keys
+from fastssh.keys.certificate import Certificate
+from fastssh.keys.key_options import KeyOptions
+from fastssh.keys.principals import AuthorizedPrincipals, load_principals, parse_principals
+from fastssh.wire.text import printable
+
+
+def trusted_options(
+    user: User, certificate: Certificate, granted: KeyOptions, settings: ServerSettings, address: str,
+    host: str | None, log: Log,
+) -> KeyOptions | None:  # fmt: skip
+    """What a valid certificate that permits ``granted`` is good for; None unless TrustedUserCAKeys trusts its authority
+    and it names ``user``, or whom the principals of ``user`` are. Raises ConfigError."""
+    path = settings.trusted_user_ca_keys
+    if path is None:
+        return None
+    authority = certificate.authority
+    authorities = load_authorized_keys(path, home=None, uid=None, only=authority)
+    for note in authorities.notes:
+        log.error(f"TrustedUserCAKeys: {note}")
+    if not any(entry.options == KeyOptions() for entry in authorities.find(authority)):
+        log.verbose(f"CA {authority.family} {authority.fingerprint()} is not listed in {path}")
+        return None
+    for options, where in _principals(user, certificate, settings, log):
+        try:
+            merged = options.merge(granted)
+            reason = merged.admits(address, host, time.time())
+        except KeyFormatError as error:
+            reason = str(error)
+        if reason is None:
+            log.info(
+                f'Accepted certificate ID "{printable(certificate.key_id)}" (serial {certificate.serial}) signed by '
+                f"{authority.family} CA {authority.fingerprint()} via {where}"
+            )
+            return merged
+        log.info(f"Authentication tried for {user.name} with {where}: {reason}")
+    return None
+
+
+def _principals(
+    user: User, certificate: Certificate, settings: ServerSettings, log: Log
+) -> Iterator[tuple[KeyOptions, str]]:
+    """What is permitted to each of the certificate's names that stands for ``user``, and where that is written."""
+    pattern, command = settings.authorized_principals_file, settings.authorized_principals_command
+    if pattern is None and command is None:
+        if user.name in certificate.principals:
+            yield KeyOptions(), str(settings.trusted_user_ca_keys)
+        else:
+            log.error("Certificate invalid: name is not a listed principal")
+        return
+    found = False
+    for source in _sources(user, certificate, settings, log):
+        for note in source.notes:
+            log.info(f"Authentication of {user.name}: {note}")
+        for line in source.find(certificate.principals):
+            found = True
+            yield line.options, line.where
+    if not found:
+        log.error("Certificate does not contain an authorized principal")
+
+
+def _sources(
+    user: User, certificate: Certificate, settings: ServerSettings, log: Log
+) -> Iterator[AuthorizedPrincipals]:
+    pattern, command = settings.authorized_principals_file, settings.authorized_principals_command
+    if pattern is not None:
+        path = os.path.join(user.home, expand(pattern, user_tokens(user)))
+        with rights_of(user):
+            yield load_principals(path, home=user.home, uid=user.uid if settings.strict_modes else None)
+    if command is not None:
+        name = "AuthorizedPrincipalsCommand"
+        tokens = certificate_tokens(user, certificate)
+        yield parse_principals(
+            output_of(name, command, settings.authorized_principals_command_user, tokens, log), name
+        )
