@@ -13,6 +13,7 @@ from fastssh.daemon import access, internal_sftp
 from fastssh.daemon.accounts import User
 from fastssh.daemon.log import Log
 from fastssh.daemon.prepare import Prepared
+from fastssh.daemon.revocation import revoked
 from fastssh.daemon.user_keys import options_of
 from fastssh.errors import ConfigError, KeyFormatError
 from fastssh.keys.certificate import Certificate
@@ -120,8 +121,9 @@ class Gate:
         if key.plain.algorithm == "ssh-rsa" and key.bits < settings.required_rsa_size:
             self._log.info(f"refusing RSA key of {key.bits} bits: RequiredRSASize is {settings.required_rsa_size}")
             return False
-        if settings.revoked_keys:
-            self._log.error("refusing all keys: RevokedKeys is not supported")
+        reason = revoked(key, settings.revoked_keys, settings.fingerprint_hash.value)
+        if reason is not None:
+            self._log.error(reason)
             return False
         try:
             options = options_of(user, key, settings, connection.peer[0], None, self._log)
