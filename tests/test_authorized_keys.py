@@ -116,7 +116,7 @@ def test_text_that_is_not_utf8_is_read() -> None:
     assert entry.options.environment[0][1].encode("utf-8", "surrogateescape") == b"gr\xfc\xdfe"
 
 
-SK = "sk-ssh-ed25519@openssh.com"
+SK = "webauthn-sk-ssh-ed25519@openssh.com"
 SK_BLOB = base64.b64encode(string(SK.encode()) + string(bytes(32)) + string(b"ssh:")).decode()
 BAD_LINES = {
     "ssh-ed25519": "key type and key",

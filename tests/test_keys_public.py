@@ -74,8 +74,7 @@ def test_a_line_must_name_the_type_of_its_key(every_key: dict[str, PrivateKey]) 
     [
         (b"ssh-ed25519-cert-v01@openssh.com", "certificates"),
         (b"rsa-sha2-512-cert-v01@openssh.com", "certificates"),
-        (b"sk-ssh-ed25519@openssh.com", "security keys"),
-        (b"sk-ecdsa-sha2-nistp256@openssh.com", "security keys"),
+        (b"webauthn-sk-ecdsa-sha2-nistp256@openssh.com", "security keys"),
         (b"sk-ssh-ed25519-cert-v01@openssh.com", "certificates"),
         (b"ssh-dss", "DSA"),
         (b"ssh-nothing", "unknown key type"),

@@ -408,7 +408,7 @@ STRICTER = {
     "tunnel": "PermitTunnel point-to-point\n",
     "GSSAPI": "GSSAPIAuthentication yes\n",
     "principals command": "AuthorizedPrincipalsCommand /x\n",
-    "key options": "PubkeyAuthOptions touch-required\n",
+    "key options": "PubkeyAuthOptions touch-required other\n",
     "moduli": "ModuliFile /etc/ssh/moduli\n",
     "host key agent": "HostKeyAgent SSH_AUTH_SOCK\n",
     "channel timeout": "ChannelTimeout session:*=5m\n",
@@ -451,9 +451,10 @@ SAMPLES = {
     "X11Forwarding": "no", "PubkeyAcceptedAlgorithms": "ssh-ed25519", "HostKeyAlgorithms": "ssh-ed25519",
     "CASignatureAlgorithms": "ssh-ed25519", "Ciphers": "aes128-ctr", "MACs": "hmac-sha2-256",
     "KexAlgorithms": "curve25519-sha256", "ChrootDirectory": "/x",
+    "AuthorizedPrincipalsCommand": "none", "PubkeyAuthOptions": "none",
     # what fastssh does not do
-    "AuthorizedPrincipalsCommand": "none", "ChannelTimeout": "none", "HostKeyAgent": "none", "LogVerbose": "none",
-    "PubkeyAuthOptions": "none", "SecurityKeyProvider": "internal", "UnusedConnectionTimeout": "none",
+    "ChannelTimeout": "none", "HostKeyAgent": "none", "LogVerbose": "none",
+    "SecurityKeyProvider": "internal", "UnusedConnectionTimeout": "none",
     "X11DisplayOffset": "10", "HostbasedAcceptedAlgorithms": "ssh-ed25519",
     "GSSAPIKexAlgorithms": "gss-group16-sha512-", "XAuthLocation": "/x",
 }

@@ -43,11 +43,13 @@ def certificate_algorithm(name: str) -> str:
 
 #: The same for certificates of host keys.
 HOST_CERTIFICATES: tuple[str, ...] = tuple(map(certificate_algorithm, HOST_KEYS))
+#: Keys of FIDO devices, which sign for users and authorities (PROTOCOL.u2f).
+SECURITY_KEYS: tuple[str, ...] = ("sk-ssh-ed25519@openssh.com", "sk-ecdsa-sha2-nistp256@openssh.com")
 #: What a server offers of the algorithms that its keys make.
 SERVER_KEYS: tuple[str, ...] = (*HOST_CERTIFICATES, *HOST_KEYS)
-#: What a server accepts from users, and what it accepts from authorities in certificates.
-USER_KEYS: tuple[str, ...] = (*HOST_CERTIFICATES, *HOST_KEYS)
-CA_SIGNATURES: tuple[str, ...] = HOST_KEYS
+#: What a server accepts from authorities in certificates, and what it accepts from users.
+CA_SIGNATURES: tuple[str, ...] = (*HOST_KEYS, *SECURITY_KEYS)
+USER_KEYS: tuple[str, ...] = (*map(certificate_algorithm, CA_SIGNATURES), *CA_SIGNATURES)
 
 CIPHERS: tuple[str, ...] = (
     "aes128-gcm@openssh.com",
@@ -71,7 +73,7 @@ COMPRESSION: tuple[str, ...] = ("none", "zlib@openssh.com")
 COMPRESSION_WANTED: tuple[str, ...] = ("zlib@openssh.com", "none")
 
 #: The signature algorithm of the key that is behind each certificate.
-_SIGNATURES = {certificate_algorithm(name): name for name in HOST_KEYS}
+_SIGNATURES = {certificate_algorithm(name): name for name in CA_SIGNATURES}
 #: The type of the key that makes each signature, where the two names differ (RFC 8332 section 3).
 _KEY_TYPES = {"rsa-sha2-256": "ssh-rsa", "rsa-sha2-512": "ssh-rsa"}
 

@@ -20,6 +20,7 @@ from fastssh.auth.publickey import HOSTBOUND, PUBLICKEY, SERVICE, SignedRequest
 from fastssh.errors import KeyFormatError, ProtocolError, SignatureError
 from fastssh.keys.certificate import decode_key
 from fastssh.keys.public import PublicKey
+from fastssh.keys.security_keys import Presence, presence_of
 from fastssh.wire.codec import Reader
 from fastssh.wire.messages import (
     DisconnectReason,
@@ -61,7 +62,8 @@ class Attempt:
     would do, and the answer changes nothing. ``passed``: methods that were partial successes for this user.
 
     ``key`` may be a :class:`~fastssh.keys.certificate.Certificate`: a key that whoever judges must ask about its
-    authority, its names and its times. ``problem`` is why an attempt was refused without a question, for a log.
+    authority, its names and its times. ``presence`` is what a security key said when it signed. ``problem`` is why an
+    attempt was refused without a question, for a log.
     """
 
     user: str
@@ -70,6 +72,7 @@ class Attempt:
     password: str | None = None
     verified: bool = False
     passed: tuple[str, ...] = ()
+    presence: Presence | None = None
     problem: str = ""
 
 
@@ -232,7 +235,8 @@ class AuthServer:
             except SignatureError as error:
                 self._fail(replace(attempt, problem=str(error)))
                 return
-            self._judge(replace(attempt, verified=True), counts=True)
+            presence = presence_of(request.signature) if key.is_security_key else None
+            self._judge(replace(attempt, verified=True, presence=presence), counts=True)
         elif self._authorise(attempt) is Verdict.REFUSE:
             self._fail(attempt)
         else:

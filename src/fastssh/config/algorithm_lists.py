@@ -8,10 +8,9 @@ from typing import Final, NamedTuple
 from fastssh import algorithms
 from fastssh.keys.patterns import match_pattern_list
 
-_FOREIGN_KEYS: Final = (
-    "sk-*", "webauthn-*", "ssh-dss*", "ssh-rsa", "ssh-rsa-cert-*", "ssh-xmss*", "*-cert-v00@openssh.com"
-)  # fmt: skip
-_FOREIGN_CA: Final = (*_FOREIGN_KEYS, "*-cert-v0?@openssh.com")
+_FOREIGN_KEYS: Final = ("webauthn-*", "ssh-dss*", "ssh-rsa", "ssh-rsa-cert-*", "ssh-xmss*", "*-cert-v00@openssh.com")
+_FOREIGN_HOST_KEYS: Final = (*_FOREIGN_KEYS, "sk-*")
+_FOREIGN_CA_KEYS: Final = (*_FOREIGN_KEYS, "*-cert-v0?@openssh.com")
 
 
 class AlgorithmList(NamedTuple):
@@ -63,7 +62,9 @@ LISTS: Final = {
     "KexAlgorithms": AlgorithmList(
         "key exchange method", lambda: algorithms.KEX, ("*-sha1", "gss-*", "sntrup*")
     ),
-    "HostKeyAlgorithms": AlgorithmList("host key algorithm", lambda: algorithms.SERVER_KEYS, _FOREIGN_KEYS),
+    "HostKeyAlgorithms": AlgorithmList(
+        "host key algorithm", lambda: algorithms.SERVER_KEYS, _FOREIGN_HOST_KEYS
+    ),
     "PubkeyAcceptedAlgorithms": AlgorithmList("signature algorithm", lambda: algorithms.USER_KEYS, _FOREIGN_KEYS),
-    "CASignatureAlgorithms": AlgorithmList("signature algorithm", lambda: algorithms.CA_SIGNATURES, _FOREIGN_CA),
+    "CASignatureAlgorithms": AlgorithmList("signature algorithm", lambda: algorithms.CA_SIGNATURES, _FOREIGN_CA_KEYS),
 }

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 from fastssh.auth.server import Attempt, AuthRules, Verdict
 from fastssh.config.server.match import ConnectionFacts
 from fastssh.config.server.settings import ServerSettings
+from fastssh.config.server.values import TOUCH_REQUIRED, VERIFY_REQUIRED
 from fastssh.config.values import LogLevel
 from fastssh.daemon import access, internal_sftp
 from fastssh.daemon.accounts import User
@@ -20,6 +21,7 @@ from fastssh.keys.certificate import Certificate
 from fastssh.keys.files import read_regular, shown
 from fastssh.keys.key_options import KeyOptions
 from fastssh.keys.public import PublicKey
+from fastssh.keys.security_keys import Presence
 from fastssh.wire.text import printable
 
 if TYPE_CHECKING:
@@ -101,7 +103,7 @@ class Gate:
         if attempt.method == "password" and attempt.password is not None:
             right = self._password(connection, candidate, attempt.password)
         elif attempt.method == "publickey" and attempt.key is not None:
-            right = self._key(connection, candidate, attempt.key, verified=attempt.verified)
+            right = self._key(connection, candidate, attempt, attempt.key)
         else:
             right = False
         return Verdict.ACCEPT if right else Verdict.REFUSE
@@ -114,7 +116,7 @@ class Gate:
         right = passwords.check(user, password)
         return user is not None and right and self._root_may(connection, candidate, user, "password", forced=False)
 
-    def _key(self, connection: ServerConnection, candidate: Candidate, key: PublicKey, *, verified: bool) -> bool:
+    def _key(self, connection: ServerConnection, candidate: Candidate, attempt: Attempt, key: PublicKey) -> bool:
         user, settings = candidate.user, candidate.settings
         if user is None or candidate.refused is not None:
             return False
@@ -135,7 +137,14 @@ class Gate:
         forced = options.command is not None
         if not self._root_may(connection, candidate, user, "publickey", forced=forced):
             return False
-        if verified:
+        if attempt.verified:
+            if attempt.presence is not None and (missing := _missing(attempt.presence, options, settings)):
+                address, port = connection.peer
+                self._log.error(
+                    f"public key {_described(key, settings.fingerprint_hash.value)} signature for "
+                    f"{candidate.described} from {address} port {port} rejected: {missing} requirement not met"
+                )
+                return False
             try:
                 candidate.options = options if candidate.options is None else candidate.options.merge(options)
             except KeyFormatError as error:
@@ -174,6 +183,16 @@ class Gate:
         if attempt.key is not None:
             line += f": {_described(attempt.key, candidate.settings.fingerprint_hash.value)}"
         self._log(level, line)
+
+
+def _missing(presence: Presence, options: KeyOptions, settings: ServerSettings) -> str:
+    """What a security key did not show and had to, in sshd's words."""
+    asked = settings.pubkey_auth_options
+    if (options.require_touch or TOUCH_REQUIRED in asked) and not presence.touched:
+        return "user presence (authenticator touch)"
+    if (options.require_verify or VERIFY_REQUIRED in asked) and not presence.verified:
+        return "user verification"
+    return ""
 
 
 def _described(key: PublicKey, hash_name: str) -> str:

@@ -15,8 +15,7 @@ from typing import Final
 from fastssh.errors import KeyFormatError
 from fastssh.keys.files import Note, Notes, Path, read_checked, shown
 from fastssh.keys.key_options import KeyOptions, parse_options
-from fastssh.keys.kinds import KINDS
-from fastssh.keys.public import PublicKey, decode_key_fields, decode_public_key
+from fastssh.keys.public import PUBLIC_KINDS, PublicKey, decode_key_fields, decode_public_key
 from fastssh.wire.text import printable
 
 #: Bytes; a hundred thousand Ed25519 keys have room.
@@ -112,7 +111,7 @@ def _parse(line: str) -> tuple[KeyOptions, PublicKey, str]:
 
 def _names_a_key(fields: list[str]) -> bool:
     """Whether a line begins with a key, be it one that we do not speak: then its key is what is wrong with it."""
-    if fields[0] in KINDS:
+    if fields[0] in PUBLIC_KINDS:
         return True
     try:
         return len(fields) > 1 and bool(decode_key_fields(fields[0], fields[1]))

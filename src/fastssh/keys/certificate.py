@@ -15,9 +15,9 @@ from typing import Final
 from fastssh.algorithms import certificate_algorithm, signature_algorithm
 from fastssh.errors import KeyFormatError, SignatureError
 from fastssh.keys.files import MAX_KEY_FILE, Path, read_regular, shown
-from fastssh.keys.kinds import DECODE_ERRORS, KINDS
+from fastssh.keys.kinds import DECODE_ERRORS
 from fastssh.keys.patterns import lower, match_pattern
-from fastssh.keys.public import PublicKey, decode_key_fields, decode_public_key, public_from_crypto
+from fastssh.keys.public import PUBLIC_KINDS, PublicKey, decode_key_fields, decode_public_key, public_from_crypto
 from fastssh.wire.codec import UINT64_MAX, Reader
 
 #: Bytes of a certificate's wire form: two RSA keys of any size, and 256 names of 200 characters.
@@ -26,7 +26,7 @@ MAX_CERTIFICATE: Final = 64 * 1024
 MAX_PRINCIPALS: Final = 256
 MAX_OPTIONS: Final = 256
 
-_KINDS: Final = {certificate_algorithm(name): kind for name, kind in KINDS.items()}
+_KINDS: Final = {certificate_algorithm(name): kind for name, kind in PUBLIC_KINDS.items()}
 
 Options = tuple[tuple[str, bytes], ...]
 

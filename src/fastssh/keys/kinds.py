@@ -7,6 +7,7 @@ is left to ``cryptography``, nonces of ECDSA above all.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from typing import Any, ClassVar, Generic, TypeVar
 
 from cryptography.exceptions import InvalidSignature
@@ -27,21 +28,39 @@ RSA_MAX_BITS = 16384
 RSA_MAX_EXPONENT_BITS = 64
 
 
-class KeyKind(ABC, Generic[Public, Private]):
-    """A key type. Readers take the fields after the type name and raise what :data:`DECODE_ERRORS` lists."""
+class PublicKind(ABC, Generic[Public]):
+    """A key type as far as its public half goes. Readers take the fields after the type name and raise what
+    :data:`DECODE_ERRORS` lists."""
 
     name: str  #: the type on the wire
     family: str  #: the word people know it by, as in ``ssh-keygen -l``
     signature_algorithms: tuple[str, ...]  #: best first
-    sizes: tuple[int, ...]  #: bits that :meth:`generate` takes, the default first; empty where any in range will do
-    public_class: type[Public]
-    private_class: type[Private]
+    signature_tail: int = 0  #: bytes that stand behind a signature and are signed as well
 
     @abstractmethod
     def read_public(self, reader: Reader) -> Public: ...
 
     @abstractmethod
     def write_public(self, key: Public) -> bytes: ...
+
+    @abstractmethod
+    def bits(self, key: Public) -> int: ...
+
+    @abstractmethod
+    def verify(self, key: Public, signature: bytes, data: bytes, algorithm: str) -> None:
+        """Raises InvalidSignature, SignatureError or ProtocolError unless ``signature`` is one of ``data``."""
+
+    def signed(self, key: Public, data: bytes, tail: bytes) -> bytes:
+        """What a signature with ``tail`` behind it is really over."""
+        return data
+
+
+class KeyKind(PublicKind[Public], Generic[Public, Private]):
+    """A key type whose private half is ours to use."""
+
+    sizes: tuple[int, ...]  #: bits that :meth:`generate` takes, the default first; empty where any in range will do
+    public_class: type[Public]
+    private_class: type[Private]
 
     @abstractmethod
     def read_private(self, reader: Reader) -> Private:
@@ -51,18 +70,11 @@ class KeyKind(ABC, Generic[Public, Private]):
     def write_private(self, key: Private) -> bytes: ...
 
     @abstractmethod
-    def bits(self, key: Public) -> int: ...
-
-    @abstractmethod
     def generate(self, bits: int | None) -> Private: ...
 
     @abstractmethod
     def sign(self, key: Private, data: bytes, algorithm: str) -> bytes:
         """The signature without its algorithm name."""
-
-    @abstractmethod
-    def verify(self, key: Public, signature: bytes, data: bytes, algorithm: str) -> None:
-        """Raises InvalidSignature, SignatureError or ProtocolError unless ``signature`` is one of ``data``."""
 
     def accepts(self, key: object) -> bool:
         """Whether a ``cryptography`` private key is of this type."""
@@ -275,17 +287,20 @@ KINDS: dict[str, KeyKind[Any, Any]] = {
 }
 
 
-def kind_named(name: bytes) -> KeyKind[Any, Any]:
-    """The type with that wire name; :class:`KeyFormatError` says why there is none."""
+Kind = TypeVar("Kind", bound=PublicKind[Any])
+
+
+def kind_named(name: bytes, kinds: Mapping[str, Kind]) -> Kind:
+    """The one of ``kinds`` with that wire name; :class:`KeyFormatError` says why there is none."""
     text = name.decode("ascii", "replace")
-    kind = KINDS.get(text)
+    kind = kinds.get(text)
     if kind is not None:
         return kind
     shown = text if text.isprintable() and len(text) <= 64 else "?"
     if "-cert-v0" in text:
         raise KeyFormatError(f"{shown}: certificates are not accepted in the place of a key")
     if text.startswith(("sk-", "webauthn-sk-")):
-        raise KeyFormatError(f"{shown}: security keys are not supported")
+        raise KeyFormatError(f"{shown}: security keys are not supported here")
     if text == "ssh-dss":
         raise KeyFormatError("ssh-dss: DSA is not supported, since it is too weak")
     raise KeyFormatError(f"{shown}: unknown key type")

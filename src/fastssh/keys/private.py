@@ -106,10 +106,10 @@ def _ask(passphrase: Passphrase) -> bytes:
 
 def _parse_openssh(data: bytes, passphrase: Passphrase) -> PrivateKey:
     container = openssh_format.decode_container(data)
-    kind_named(Reader(container.public_blob).string())  # what we do not support is told before a passphrase is asked
+    kind_named(Reader(container.public_blob).string(), KINDS)  # what we do not support is told before a question
     plain = openssh_format.open_container(container, _ask(passphrase) if container.encrypted else b"")
     reader = Reader(plain)
-    kind = kind_named(reader.string())
+    kind = kind_named(reader.string(), KINDS)
     key = kind.read_private(reader)
     comment = reader.text()
     openssh_format.end_of_fields(reader)

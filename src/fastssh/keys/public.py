@@ -10,11 +10,14 @@ from typing import Any
 
 from fastssh.errors import KeyFormatError, SignatureError
 from fastssh.keys import fingerprint as _fingerprint
-from fastssh.keys.kinds import DECODE_ERRORS, VERIFY_ERRORS, KeyKind, kind_named
+from fastssh.keys.kinds import DECODE_ERRORS, KINDS, VERIFY_ERRORS, PublicKind, kind_named
+from fastssh.keys.security_keys import SECURITY_KINDS
 from fastssh.wire.codec import Reader, string
 
 #: A key's wire form is never longer; a 16384-bit RSA key takes about 2 KiB.
 MAX_BLOB = 16384
+
+PUBLIC_KINDS: dict[str, PublicKind[Any]] = {**KINDS, **SECURITY_KINDS}
 
 
 @dataclass(frozen=True)
@@ -22,7 +25,7 @@ class PublicKey:
     """A public key. Two are equal when their wire forms are; a certificate of a key is not equal to it."""
 
     blob: bytes
-    _kind: KeyKind[Any, Any] = field(repr=False, compare=False)
+    _kind: PublicKind[Any] = field(repr=False, compare=False)
     _key: Any = field(repr=False, compare=False)
 
     @property
@@ -46,6 +49,11 @@ class PublicKey:
         return self._kind.family
 
     @property
+    def is_security_key(self) -> bool:
+        """Whether a device signs with it: see :func:`fastssh.keys.security_keys.presence_of`."""
+        return self._kind.name in SECURITY_KINDS
+
+    @property
     def bits(self) -> int:
         return self._kind.bits(self._key)
 
@@ -65,7 +73,7 @@ class PublicKey:
         """
         try:
             reader = Reader(signature)
-            algorithm, value = reader.ascii(), reader.string()
+            algorithm, value, tail = reader.ascii(), reader.string(), reader.raw(self._kind.signature_tail)
             reader.end()
         except DECODE_ERRORS as error:
             raise SignatureError(f"malformed signature: {error}") from None
@@ -74,7 +82,7 @@ class PublicKey:
         if algorithm not in tuple(allowed):
             raise SignatureError(f"signature algorithm {algorithm} is not allowed here")
         try:
-            self._kind.verify(self._key, value, data, algorithm)
+            self._kind.verify(self._key, value, self._kind.signed(self._key, data, tail), algorithm)
         except SignatureError:
             raise
         except VERIFY_ERRORS:
@@ -92,7 +100,7 @@ class PublicKey:
         return f"{text} {comment}" if comment else text
 
 
-def public_from_crypto(kind: KeyKind[Any, Any], key: Any) -> PublicKey:
+def public_from_crypto(kind: PublicKind[Any], key: Any) -> PublicKey:
     """The :class:`PublicKey` of a ``cryptography`` public key of that kind."""
     return PublicKey(string(kind.name.encode("ascii")) + kind.write_public(key), kind, key)
 
@@ -103,7 +111,7 @@ def decode_public_key(blob: bytes) -> PublicKey:
         raise KeyFormatError(f"public key of {len(blob)} bytes: at most {MAX_BLOB} are accepted")
     try:
         reader = Reader(blob)
-        kind = kind_named(reader.string())
+        kind = kind_named(reader.string(), PUBLIC_KINDS)
         key = kind.read_public(reader)
         reader.end()
     except KeyFormatError:

@@ -166,7 +166,6 @@ UNSUPPORTED: Final = by_name((
     _unsupported("LogVerbose", "none"),
     _unsupported("ModuliFile", match=False),
     _unsupported("PermitTunnel", "no"),
-    _unsupported("PubkeyAuthOptions", "none"),
     _unsupported("RDomain", "none"),
     _unsupported("RefuseConnection", "no"),
     _unsupported("SecurityKeyProvider", "internal", "none", match=False),

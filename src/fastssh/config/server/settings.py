@@ -59,6 +59,7 @@ from fastssh.config.server.values import (
     one_file,
     only_no,
     ports,
+    pubkey_auth_options,
     root_directory,
     rsa_size,
     shell_command,
@@ -202,6 +203,9 @@ class ServerSettings:
     authorized_keys_command_user: str | None = setting("AuthorizedKeysCommandUser", account, None)
     pubkey_accepted_algorithms: tuple[str, ...] = algorithm_setting(
         "PubkeyAcceptedAlgorithms", match=True, aliases=("pubkeyacceptedkeytypes",)
+    )
+    pubkey_auth_options: tuple[str, ...] = setting(
+        "PubkeyAuthOptions", pubkey_auth_options, (), most=0, show=joined()
     )
     required_rsa_size: int = setting("RequiredRSASize", rsa_size, 1024)
     trusted_user_ca_keys: str | None = setting("TrustedUserCAKeys", file, None)

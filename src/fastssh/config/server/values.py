@@ -321,6 +321,19 @@ def method_lists(arguments: Sequence[str]) -> tuple[tuple[str, ...], ...]:
     return lists
 
 
+TOUCH_REQUIRED: Final = "touch-required"
+VERIFY_REQUIRED: Final = "verify-required"
+
+
+def pubkey_auth_options(arguments: Sequence[str]) -> tuple[str, ...]:
+    """PubkeyAuthOptions: what is asked of every security key; ``none`` asks for nothing."""
+    names = {name.lower() for name in words(arguments)}
+    known = (TOUCH_REQUIRED, VERIFY_REQUIRED)
+    if unknown := names - {"none", *known}:
+        raise ValueError(f"{min(unknown)!r} is not one of none, {', '.join(known)}")
+    return tuple(name for name in known if name in names)
+
+
 # -- the environment ---------------------------------------------------------------------------------------------------
 
 
