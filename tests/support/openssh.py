@@ -24,6 +24,7 @@ def run(
         askpass.chmod(0o700)
         environment |= {"SSH_ASKPASS": str(askpass), "SSH_ASKPASS_REQUIRE": "force", "DISPLAY": "none"}
         usual += ["-o", "PubkeyAuthentication=no", "-o", "NumberOfPasswordPrompts=1"]
+        usual += ["-o", "KbdInteractiveAuthentication=no"]
     else:
         usual += ["-o", "BatchMode=yes"]
     command = [program(name, "openssh-client"), "-F", "/dev/null", *options, *usual, *map(os.fspath, arguments)]

@@ -1,4 +1,4 @@
-"""Authentication, the server's side (RFC 4252): publickey, its host-bound form, and password.
+"""Authentication, the server's side (RFC 4252): publickey, its host-bound form, password and keyboard-interactive.
 
 Policy is the caller's: :data:`Authorise` judges one attempt, :class:`AuthRules` say for a user which methods it takes,
 in which order. This machine guarantees what it asks about: a verified publickey attempt is one whose signature was
@@ -16,6 +16,7 @@ from enum import Enum
 from typing import TYPE_CHECKING, Final
 
 from fastssh.auth.client import USERAUTH
+from fastssh.auth.interactive import KEYBOARD_INTERACTIVE, Conversation
 from fastssh.auth.publickey import HOSTBOUND, PUBLICKEY, SERVICE, SignedRequest
 from fastssh.errors import KeyFormatError, ProtocolError, SignatureError
 from fastssh.keys.certificate import decode_key
@@ -29,12 +30,15 @@ from fastssh.wire.messages import (
     ServiceRequest,
     UserauthBanner,
     UserauthFailure,
+    UserauthInfoRequest,
+    UserauthInfoResponse,
     UserauthPkOk,
     UserauthRequest,
     UserauthSuccess,
     decode,
 )
 from fastssh.wire.requests import (
+    KeyboardInteractive,
     Password,
     Publickey,
     PublickeyHostbound,
@@ -62,8 +66,9 @@ class Attempt:
     would do, and the answer changes nothing. ``passed``: methods that were partial successes for this user.
 
     ``key`` may be a :class:`~fastssh.keys.certificate.Certificate`: a key that whoever judges must ask about its
-    authority, its names and its times. ``presence`` is what a security key said when it signed. ``problem`` is why an
-    attempt was refused without a question, for a log.
+    authority, its names and its times. ``presence`` is what a security key said when it signed. ``submethods``
+    are what a client would like of keyboard-interactive. ``problem`` is why an attempt was refused without a question,
+    for a log.
     """
 
     user: str
@@ -72,11 +77,13 @@ class Attempt:
     password: str | None = None
     verified: bool = False
     passed: tuple[str, ...] = ()
+    submethods: str = ""
     presence: Presence | None = None
     problem: str = ""
 
 
 Authorise = Callable[[Attempt], Verdict]
+Converse = Callable[[Attempt], Conversation | None]
 
 
 @dataclass(frozen=True)
@@ -102,11 +109,16 @@ def _not_told(attempt: Attempt, verdict: Verdict) -> None:
     """The default for outcomes: nobody listens."""
 
 
+def _no_questions(attempt: Attempt) -> None:
+    """The default for keyboard-interactive: there is nothing to ask."""
+
+
 class AuthServer:
-    """Runs over messages: :meth:`message` takes SERVICE_REQUEST and USERAUTH_REQUEST payloads.
+    """Runs over messages: :meth:`message` takes SERVICE_REQUEST, USERAUTH_REQUEST and INFO_RESPONSE payloads.
 
     ``authenticated`` is called once, after USERAUTH_SUCCESS was sent, with the attempt that did it. ``outcome`` hears
-    of every attempt that is answered, but for keys that were only asked about and would do. Without ``rules`` each of
+    of every attempt that is answered, but for keys that were only asked about and would do. ``converse`` gives the
+    questions of keyboard-interactive, None where there are none for this attempt. Without ``rules`` each of
     ``methods`` is enough for everybody.
     """
 
@@ -118,6 +130,7 @@ class AuthServer:
         host_key: bytes,
         authorise: Authorise,
         authenticated: Callable[[Attempt], None],
+        converse: Converse = _no_questions,
         signature_algorithms: Collection[str],
         methods: Sequence[str] = (PUBLICKEY, "password"),
         max_tries: int = MAX_AUTH_TRIES,
@@ -127,7 +140,7 @@ class AuthServer:
     ) -> None:
         self._send = send
         self._session_id, self._host_key = session_id, host_key
-        self._authorise, self._authenticated = authorise, authenticated
+        self._authorise, self._authenticated, self._converse = authorise, authenticated, converse
         self._signature_algorithms = tuple(signature_algorithms)
         always = AuthRules(tuple((method,) for method in methods), max_tries)
         self._rules_for = rules or (lambda user: always)
@@ -141,6 +154,8 @@ class AuthServer:
         self._who: tuple[str, str] | None = None
         self._passed: tuple[str, ...] = ()
         self._answering = False
+        self._talk: tuple[Attempt, Conversation] | None = None
+        self._asked = 0  # questions that wait for answers
         self._waiting: deque[UserauthRequest] = deque()
 
     # -- messages --------------------------------------------------------------------------------------------------
@@ -150,7 +165,10 @@ class AuthServer:
         if payload[:1] == bytes((ServiceRequest.number,)):
             self._service(ServiceRequest.decode(payload))
             return
-        message = decode("auth", payload)
+        message = decode("auth" if self._talk is None else "auth-kbdint", payload)
+        if isinstance(message, UserauthInfoResponse):
+            self._answers(message)
+            return
         if not isinstance(message, UserauthRequest) or not self._service_accepted:
             raise ProtocolError(f"{message.label()} out of place during authentication")
         if self._done:
@@ -171,6 +189,7 @@ class AuthServer:
     def _request(self, message: UserauthRequest) -> None:
         if message.service != SERVICE:
             raise ProtocolError(f"service {message.service} is not available", DisconnectReason.SERVICE_NOT_AVAILABLE)
+        self._give_up()
         who = (message.user, message.service)
         if who != self._who:
             self._begin(who)
@@ -182,6 +201,8 @@ class AuthServer:
             self._publickey(message)
         elif message.method == "password" and "password" in self._next:
             self._password(message)
+        elif message.method == KEYBOARD_INTERACTIVE and KEYBOARD_INTERACTIVE in self._next:
+            self._interactive(message)
         else:
             self._fail(Attempt(message.user, message.method, passed=self._passed))
 
@@ -207,6 +228,42 @@ class AuthServer:
             return
         password = Password.parse(message.method_data).password
         self._judge(Attempt(message.user, "password", password=password, passed=self._passed), counts=True)
+
+    def _interactive(self, message: UserauthRequest) -> None:
+        submethods = KeyboardInteractive.parse(message.method_data).submethods
+        attempt = Attempt(message.user, KEYBOARD_INTERACTIVE, passed=self._passed, submethods=submethods)
+        conversation = self._converse(attempt)
+        if conversation is None:
+            self._fail(attempt)
+            return
+        self._go_on(attempt, conversation, None)
+
+    def _answers(self, message: UserauthInfoResponse) -> None:
+        assert self._talk is not None  # nobody else has messages of that name
+        attempt, conversation = self._talk
+        self._talk = None
+        if len(message.responses) != self._asked:  # RFC 4256 section 3.4
+            conversation.close()
+            self._fail(replace(attempt, problem=f"{len(message.responses)} answers to {self._asked} questions"))
+        else:
+            self._go_on(attempt, conversation, message.responses)
+
+    def _go_on(self, attempt: Attempt, conversation: Conversation, answers: tuple[str, ...] | None) -> None:
+        try:
+            questions = next(conversation) if answers is None else conversation.send(answers)
+        except StopIteration as done:
+            self._conclude(attempt, Verdict.ACCEPT if done.value else Verdict.REFUSE)
+            return
+        self._talk, self._asked = (attempt, conversation), len(questions.prompts)
+        self._send(UserauthInfoRequest(questions.name, questions.instruction, "", questions.prompts))
+
+    def _give_up(self) -> None:
+        """The client begins anew: its conversation was a failure that is not answered (RFC 4256 section 3.1)."""
+        if self._talk is not None:
+            attempt, conversation = self._talk
+            self._talk = None
+            conversation.close()
+            self._count(replace(attempt, problem="the client went on to something else"))
 
     def _publickey(self, message: UserauthRequest) -> None:
         bound = message.method == HOSTBOUND
@@ -254,7 +311,9 @@ class AuthServer:
     # -- answers ---------------------------------------------------------------------------------------------------
 
     def _judge(self, attempt: Attempt, *, counts: bool) -> None:
-        verdict = self._authorise(attempt)
+        self._conclude(attempt, self._authorise(attempt), counts=counts)
+
+    def _conclude(self, attempt: Attempt, verdict: Verdict, *, counts: bool = True) -> None:
         if verdict is Verdict.REFUSE:
             self._fail(attempt, counts=counts)
             return
@@ -274,12 +333,21 @@ class AuthServer:
             self._used_keys.add(attempt.key.plain.blob)
         self._send(UserauthFailure(self._next, True))
 
-    def _fail(self, attempt: Attempt, *, counts: bool = True) -> None:
+    def close(self) -> None:
+        """The connection is over: so is a conversation."""
+        if self._talk is not None:
+            self._talk[1].close()
+            self._talk = None
+
+    def _count(self, attempt: Attempt, *, counts: bool = True) -> None:
         self._outcome(attempt, Verdict.REFUSE)
         if counts:
             self._failures += 1
         if self._failures >= self._rules.max_tries:
             raise ProtocolError("Too many authentication failures")
+
+    def _fail(self, attempt: Attempt, *, counts: bool = True) -> None:
+        self._count(attempt, counts=counts)
         self._answering = True
         self._defer(self._send_failure)
 

@@ -75,6 +75,7 @@ class Service:
             return Ending.FAILED
         self._log.level = self._prepared.log_level or settings.log_level
         options.rules, options.authorise, options.outcome = self._gate.rules, self._gate.authorise, self._gate.outcome
+        options.converse = self._gate.converse
         options.authenticated, options.session = self._authenticated, self._session
         (address, port), (here, here_port) = connection.peer, connection.local
         self._log.verbose(f"Connection from {address} port {port} on {here} port {here_port}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from fastssh.auth.interactive import KEYBOARD_INTERACTIVE, Conversation
 from fastssh.auth.server import Attempt, AuthRules, Verdict
 from fastssh.config.server.match import ConnectionFacts
 from fastssh.config.server.settings import ServerSettings
@@ -13,6 +14,7 @@ from fastssh.config.values import LogLevel
 from fastssh.daemon import access, internal_sftp
 from fastssh.daemon.accounts import User
 from fastssh.daemon.log import Log
+from fastssh.daemon.passwords import Passwords
 from fastssh.daemon.prepare import Prepared
 from fastssh.daemon.revocation import revoked
 from fastssh.daemon.user_keys import options_of
@@ -113,8 +115,24 @@ class Gate:
         if passwords is None:
             return False
         user = candidate.user if candidate.refused is None else None
-        right = passwords.check(user, password)
+        right = passwords.check(user, password, connection.peer[0])
         return user is not None and right and self._root_may(connection, candidate, user, "password", forced=False)
+
+    def converse(self, connection: ServerConnection, attempt: Attempt) -> Conversation | None:
+        """keyboard-interactive: whoever judges passwords asks, of somebody who may not log in as well."""
+        candidate, passwords = self.candidate, self._prepared.passwords
+        if candidate is None or candidate.name != attempt.user or passwords is None:
+            return None
+        return self._conversation(connection, candidate, passwords)
+
+    def _conversation(
+        self, connection: ServerConnection, candidate: Candidate, passwords: Passwords
+    ) -> Conversation:
+        user = candidate.user if candidate.refused is None else None
+        right = yield from passwords.converse(user, connection.peer[0])
+        return user is not None and right and self._root_may(
+            connection, candidate, user, KEYBOARD_INTERACTIVE, forced=False
+        )
 
     def _key(self, connection: ServerConnection, candidate: Candidate, attempt: Attempt, key: PublicKey) -> bool:
         user, settings = candidate.user, candidate.settings
@@ -174,12 +192,16 @@ class Gate:
         if verdict is Verdict.REFUSE:
             self.attempted |= attempt.method != "none"
             self._failures += attempt.method != "none"
-            loud = attempt.method == "password" or self._failures >= candidate.settings.max_auth_tries // 2
+            many = self._failures >= candidate.settings.max_auth_tries // 2
+            loud = attempt.method in ("password", KEYBOARD_INTERACTIVE) or many
             level = LogLevel.INFO if loud and attempt.method != "none" else LogLevel.VERBOSE
         if attempt.problem:
             self._log.verbose(f"Authentication of {candidate.described}: {attempt.problem}")
         address, port = connection.peer
-        line = f"{word} {attempt.method[:LONGEST_NAME]} for {candidate.described} from {address} port {port} ssh2"
+        method = attempt.method[:LONGEST_NAME]
+        if method == KEYBOARD_INTERACTIVE and self._prepared.passwords is not None and self._prepared.passwords.device:
+            method += f"/{self._prepared.passwords.device}"
+        line = f"{word} {method} for {candidate.described} from {address} port {port} ssh2"
         if attempt.key is not None:
             line += f": {_described(attempt.key, candidate.settings.fingerprint_hash.value)}"
         self._log(level, line)

@@ -1,35 +1,46 @@
-"""Passwords: against the hashes of a users file, or PAM's where the ``pam`` extra is installed."""
+"""Passwords: against the hashes of a users file, or PAM's, which may ask for more than one."""
 
 from __future__ import annotations
 
-import importlib
-from typing import Any, Final, Protocol
+from typing import Final, Protocol
 
 import bcrypt
 
+from fastssh.auth.interactive import Conversation, Questions
 from fastssh.config.server.settings import ServerSettings
 from fastssh.daemon.accounts import User
+from fastssh.daemon.pam import Pam
 from fastssh.daemon.users_file import UsersFile
-from fastssh.errors import SSHError
 
 MOST_BYTES: Final = 72  # what bcrypt looks at: a longer password is refused, or its beginning would do
-MOST_PAM_BYTES: Final = 1024  # as sshd
-PAM_SERVICE: Final = "sshd"
+PROMPT: Final = "Password: "
+NOBODY: Final = "INVALID USER"  # a name that cannot be: PAM does its work for it, and says no
 
 
 class Passwords(Protocol):
-    """Judges a password. ``user`` is None for somebody unknown, who costs as much time."""
+    """Judges passwords. ``user`` is None for somebody unknown, who is asked as much and costs as much time.
 
-    def check(self, user: User | None, password: str) -> bool: ...
+    ``device`` is what judges, as in ``keyboard-interactive:pam``; ``address`` the client's.
+    """
+
+    device: str
+
+    def check(self, user: User | None, password: str, address: str) -> bool: ...
+
+    def converse(self, user: User | None, address: str) -> Conversation:
+        """For keyboard-interactive."""
+        ...
 
 
 class HashedPasswords:
     """Those of a users file."""
 
+    device = ""
+
     def __init__(self, users: UsersFile) -> None:
         self._hash_of_nobody = users.hash_of_nobody
 
-    def check(self, user: User | None, password: str) -> bool:
+    def check(self, user: User | None, password: str, address: str = "") -> bool:
         known = user is not None and bool(user.password_hash)
         hashed = user.password_hash if user is not None and known else self._hash_of_nobody
         given = password.encode("utf-8", "surrogatepass")
@@ -38,20 +49,28 @@ class HashedPasswords:
         right = bcrypt.checkpw(given[:MOST_BYTES], hashed.encode("ascii"))
         return known and right and bool(given) and len(given) <= MOST_BYTES
 
+    def converse(self, user: User | None, address: str) -> Conversation:
+        (password,) = yield Questions(((PROMPT, False),))
+        return self.check(user, password)
+
 
 class PamPasswords:
     """PAM's. It delays what is refused by itself, for names that it does not know as well."""
 
-    def __init__(self, pam: Any) -> None:
+    device = "pam"
+
+    def __init__(self, pam: Pam) -> None:
         self._pam = pam
 
-    def check(self, user: User | None, password: str) -> bool:
-        name = "" if user is None else user.name
-        if not password or len(password.encode("utf-8", "surrogatepass")) > MOST_PAM_BYTES:
+    def check(self, user: User | None, password: str, address: str) -> bool:
+        if not password:
             return False
-        # A name that cannot be: PAM does its work for it, and says no.
-        right = bool(self._pam.authenticate(name or "INVALID USER", password, service=PAM_SERVICE))
-        return right and bool(name)
+        right = self._pam.password_is_right(NOBODY if user is None else user.name, password, address)
+        return right and user is not None
+
+    def converse(self, user: User | None, address: str) -> Conversation:
+        right = yield from self._pam.conversation(NOBODY if user is None else user.name, address)
+        return right and user is not None
 
 
 def passwords_for(settings: ServerSettings, users: UsersFile | None) -> Passwords | str:
@@ -61,8 +80,6 @@ def passwords_for(settings: ServerSettings, users: UsersFile | None) -> Password
     if not settings.use_pam:
         return "there is no UsersFile, and UsePAM is no"
     try:
-        return PamPasswords(importlib.import_module("pam").pam())
-    except ImportError:
-        return "UsePAM needs the pam extra: pip install fastssh[pam]"
-    except Exception as error:  # whatever another's module says when libpam is not there
-        raise SSHError(f"PAM cannot be used: {type(error).__name__}: {error}") from None
+        return PamPasswords(Pam())
+    except (OSError, AttributeError) as error:  # AttributeError: a library of that name that is another's
+        return f"UsePAM needs PAM: {error}"

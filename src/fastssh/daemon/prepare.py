@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from fastssh.auth.interactive import KEYBOARD_INTERACTIVE
 from fastssh.config.server.evaluate import ServerConfig
 from fastssh.config.server.settings import ServerSettings
 from fastssh.config.values import LogLevel
@@ -33,8 +34,11 @@ class Prepared:
             "publickey": settings.pubkey_authentication,
             "password": settings.password_authentication and self.passwords is not None,
         }
-        lists = settings.authentication_methods or tuple((method,) for method in on)
-        return tuple(methods for methods in lists if all(on.get(method, False) for method in methods))
+        if settings.kbd_interactive_authentication and self.passwords is not None:
+            on |= dict.fromkeys((KEYBOARD_INTERACTIVE, f"{KEYBOARD_INTERACTIVE}:{self.passwords.device}"), True)
+        lists = settings.authentication_methods or tuple((method,) for method in on if ":" not in method)
+        possible = (methods for methods in lists if all(on.get(method, False) for method in methods))
+        return tuple(tuple(method.partition(":")[0] for method in methods) for methods in possible)
 
 
 def prepare(config: ServerConfig, log: Log, log_level: LogLevel | None = None) -> Prepared:
@@ -47,7 +51,7 @@ def prepare(config: ServerConfig, log: Log, log_level: LogLevel | None = None) -
     users = load_users(settings.users_file) if settings.users_file is not None else None
     judge = passwords_for(settings, users)
     passwords = None if isinstance(judge, str) else judge
-    if isinstance(judge, str) and settings.password_authentication:
+    if isinstance(judge, str) and (settings.password_authentication or settings.kbd_interactive_authentication):
         log.info(f"Passwords are refused: {judge}")
     prepared = Prepared(config, host_keys, users or SystemAccounts(), passwords, log_level)
     if not prepared.method_lists(settings):

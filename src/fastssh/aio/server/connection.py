@@ -102,6 +102,7 @@ class ServerConnection:
             host_key=host_key.blob,
             authorise=self._authorise,
             authenticated=self._authenticated,
+            converse=lambda attempt: self.options.converse(self, attempt),
             signature_algorithms=self.options.signature_algorithms,
             rules=self._rules,
             outcome=lambda attempt, verdict: self.options.outcome(self, attempt, verdict),
@@ -227,6 +228,8 @@ class ServerConnection:
         for timer in self._timers.values():
             timer.cancel()
         self._timers.clear()
+        if self._auth is not None:
+            self._auth.close()
         self.connection.lost(error)
 
     @property

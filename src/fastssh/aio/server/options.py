@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from fastssh import algorithms
+from fastssh.auth.interactive import Conversation
 from fastssh.auth.publickey import PUBLICKEY
 from fastssh.auth.server import MAX_AUTH_TRIES, Attempt, AuthRules, Verdict
 from fastssh.errors import ConfigError
@@ -30,6 +31,10 @@ def _nobody(connection: ServerConnection, attempt: Attempt) -> Verdict:
     return Verdict.REFUSE
 
 
+def _no_questions(connection: ServerConnection, attempt: Attempt) -> None:
+    """The default for keyboard-interactive: there is nothing to ask."""
+
+
 def _not_told(connection: ServerConnection, attempt: Attempt, verdict: Verdict) -> None:
     """The default for outcomes: nobody listens."""
 
@@ -49,6 +54,9 @@ class ServerOptions:
     host_keys: Sequence[PrivateKey]
     #: Judges each attempt to log in; see :class:`fastssh.auth.server.Attempt` for what it is told.
     authorise: Callable[[ServerConnection, Attempt], Verdict] = _nobody
+    #: The questions of ``keyboard-interactive``, which has to be among a user's methods for that; see
+    #: :mod:`fastssh.auth.interactive`.
+    converse: Callable[[ServerConnection, Attempt], Conversation | None] = _no_questions
     #: How a user may log in, asked when a request names it. None: authentication_methods, max_auth_tries, banner.
     rules: Callable[[ServerConnection, str], AuthRules] | None = None
     #: Hears of every attempt that was answered; see :class:`fastssh.auth.server.AuthServer`.
