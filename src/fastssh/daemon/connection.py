@@ -68,6 +68,7 @@ class Service:
         except OSError as error:
             self._log.info(f"getpeername failed: {error.strerror}")
             return Ending.FAILED
+        self._gate.began(connection)
         try:
             settings = self._prepared.config.for_connection(self._gate.facts(connection))
         except ConfigError as error:

@@ -13,6 +13,7 @@ from fastssh.config.server.values import TOUCH_REQUIRED, VERIFY_REQUIRED
 from fastssh.config.values import LogLevel
 from fastssh.daemon import access, internal_sftp
 from fastssh.daemon.accounts import User
+from fastssh.daemon.client_name import ClientName
 from fastssh.daemon.log import Log
 from fastssh.daemon.passwords import Passwords
 from fastssh.daemon.prepare import Prepared
@@ -55,16 +56,31 @@ class Gate:
 
     def __init__(self, prepared: Prepared, log: Log) -> None:
         self._prepared, self._log = prepared, log
+        self._client_name: ClientName | None = None
         self.candidate: Candidate | None = None
         self.attempted = False  # something was tried, and failed
         self._failures = 0
 
     def facts(self, connection: ServerConnection, user: User | None = None, name: str | None = None) -> ConnectionFacts:
+        """What Match is told. Before there is a user's name, the client's is not waited for."""
         address, (here, port) = connection.peer[0] or None, connection.local
+        looked_up = self._client_name is not None and name is None
         return ConnectionFacts(
-            user=name, groups=None if user is None else user.group_names, host=address, address=address,
+            user=name, groups=None if user is None else user.group_names,
+            host=None if looked_up else self._host or address, address=address,
             local_address=here or None, local_port=port or None,
         )  # fmt: skip
+
+    @property
+    def _host(self) -> str | None:
+        """The client's name, if it is to be looked up and is to be trusted."""
+        return None if self._client_name is None else self._client_name.wait()
+
+    def began(self, connection: ServerConnection) -> None:
+        """The client is there: with UseDNS its name is looked up while it says hello."""
+        address = connection.peer[0]
+        if self._prepared.config.settings.use_dns and address:
+            self._client_name = ClientName(address, self._log)
 
     # -- the user ----------------------------------------------------------------------------------------------------
 
@@ -82,7 +98,7 @@ class Gate:
         if user is None:
             self._log.info(f"Invalid user {name[:LONGEST_NAME]} from {address} port {port}")
         else:
-            refused = access.refusal(user, settings, address, None)
+            refused = access.refusal(user, settings, address, self._host)
             nologin = None if user.uid == 0 and user.root is None else access.nologin_text()
             if refused is None and nologin is not None:
                 refused, banner = "not allowed because of /etc/nologin", banner + nologin
@@ -146,7 +162,7 @@ class Gate:
             self._log.error(reason)
             return False
         try:
-            options = options_of(user, key, settings, connection.peer[0], None, self._log)
+            options = options_of(user, key, settings, connection.peer[0], self._host, self._log)
         except ConfigError as error:
             self._log.error(str(error))
             return False

@@ -131,7 +131,7 @@ class ServerSettings:
         "IPQoS", qos, qos(("af21", "cs1")), most=2, show=lambda value: [" ".join(map(qos_name, value))],
         remarks=no_effect("IPQoS"),
     )
-    use_dns: bool = setting("UseDNS", yes_no, False, match=False, remarks=no_effect("UseDNS", "no"))
+    use_dns: bool = setting("UseDNS", yes_no, False, match=False)
 
     # -- limits before authentication
     login_grace_time: int = setting("LoginGraceTime", seconds, 120, match=False)  # seconds; 0: no limit
