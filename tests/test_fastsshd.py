@@ -22,6 +22,7 @@ from fastssh.keys.private import load_private_key
 from tests.support import openssh, peers
 from tests.support.copying import copy, random_file, sha256
 from tests.support.peers import FASTSSHD, Keys, Peer, clean_environment, make_keys, start_fastsshd, wait_for
+from tests.test_fastsshd_parts import moduli_line
 
 SECONDS = 30.0
 Start = Callable[..., Peer]
@@ -109,6 +110,15 @@ def test_settings_reach_the_connection(start_fastsshd: Start, tmp_path: Path) ->
     assert "kex: algorithm: ecdh-sha2-nistp384" in said
     assert re.search(r"remote software version fastssh_\S+ hello", said)
     assert "cipher: aes256-ctr MAC: hmac-sha2-512" in said
+
+
+def test_group_exchange_takes_a_group_of_the_moduli_file(start_fastsshd: Start, tmp_path: Path) -> None:
+    path = tmp_path / "moduli"
+    path.write_text(moduli_line(3072))
+    for file, bits in ((path, 3072), ("none", 8192)):  # aes256 asks for 7680 bits
+        peer = start_fastsshd(ModuliFile=file, KexAlgorithms="diffie-hellman-group-exchange-sha256")
+        done = openssh.ssh(peer, "true", options=("-c", "aes256-gcm@openssh.com", "-o", "LogLevel=DEBUG2"))
+        assert done.returncode == 0 and re.search(rf"bits set: \d+/{bits}\b".encode(), done.stderr)
 
 
 def test_match_blocks_hold_for_whom_they_name(start_fastsshd: Start) -> None:

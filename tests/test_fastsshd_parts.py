@@ -24,11 +24,13 @@ from fastssh.daemon.access import nologin_text, root_may
 from fastssh.daemon.accounts import SystemAccounts
 from fastssh.daemon.host_keys import load_host_keys, own_host_key
 from fastssh.daemon.log import LONGEST, Log
+from fastssh.daemon.moduli import load_moduli, parse_moduli
 from fastssh.daemon.passwords import HashedPasswords, PamPasswords, passwords_for
 from fastssh.daemon.pid_file import PidFile
 from fastssh.daemon.privileges import PrivilegeError, check_chroot
 from fastssh.daemon.users_file import UsersFile, load_users, parse_users
 from fastssh.errors import ConfigError
+from fastssh.transport.kex.groups import modp_group
 from tests.support.peers import Keys
 
 HASH = bcrypt.hashpw(b"secret", bcrypt.gensalt(4)).decode()
@@ -264,3 +266,39 @@ def test_the_manual_is_set_without_warnings() -> None:
                           timeout=60, check=True, env={**os.environ, "MANWIDTH": "80", "MANPAGER": "cat"})
     assert done.stderr == ""
     assert "fastsshd" in done.stdout
+
+
+# --- groups for group exchange ----------------------------------------------------------------------------------------
+
+
+def moduli_line(
+    bits: int, *, kind: int = 2, tests: int = 6, size: int | None = None, generator: int = 2, prime: int | None = None
+) -> str:
+    """A line of moduli(5)."""
+    prime = modp_group(bits).p if prime is None else prime
+    return f"20260101000000 {kind} {tests} 100 {bits - 1 if size is None else size} {generator} {prime:X}\n"
+
+
+def test_groups_are_tested_safe_primes_of_sizes_that_are_spoken() -> None:
+    good = moduli_line(2048) + moduli_line(3072, generator=5)
+    assert [(group.bits, group.g) for group in parse_moduli(good.encode())] == [(2048, 2), (3072, 5)]
+    bad = [
+        moduli_line(2048, kind=4), moduli_line(2048, tests=7), moduli_line(2048, tests=0), moduli_line(2048, size=2048),
+        moduli_line(2048, generator=1), moduli_line(2048, generator=-2), moduli_line(1024, prime=(1 << 1024) - 1),
+        moduli_line(9000, prime=(1 << 9000) - 1), moduli_line(2048, prime=1 << 2047), "#" + moduli_line(2048),
+        moduli_line(2048).replace(" 2 ", " x "), "20260101000000 2 6 100 2047 2", "2 " * 5000, "\xff\n",
+    ]  # fmt: skip
+    for line in bad:
+        assert parse_moduli(line.encode()) == ()
+
+
+def test_a_moduli_file_that_is_wanted_and_cannot_be_used_is_told_of(tmp_path: Path) -> None:
+    for name, data, reason in (
+        ("none", None, "No such file"), ("empty", "", "no group"), (".", None, "regular file"),
+    ):  # fmt: skip
+        path = tmp_path / name
+        if data is not None:
+            path.write_text(data)
+        lines = Lines()
+        assert load_moduli(str(path), lines.log, wanted=False) == () and not lines.lines
+        assert load_moduli(str(path), lines.log, wanted=True) == () and reason in lines.lines[0]

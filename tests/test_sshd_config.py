@@ -409,7 +409,6 @@ STRICTER = {
     "GSSAPI": "GSSAPIAuthentication yes\n",
     "principals command": "AuthorizedPrincipalsCommand /x\n",
     "key options": "PubkeyAuthOptions touch-required other\n",
-    "moduli": "ModuliFile /etc/ssh/moduli\n",
     "host key agent": "HostKeyAgent SSH_AUTH_SOCK\n",
     "channel timeout": "ChannelTimeout session:*=5m\n",
     "methods that we do not have": "AuthenticationMethods publickey,hostbased publickey\n",
@@ -460,9 +459,9 @@ SAMPLES = {
 }
 PLAIN = {"Banner", "PidFile", "HostKey", "HostCertificate", "AcceptEnv", "AllowUsers", "DenyUsers", "AllowGroups",
          "DenyGroups", "AuthorizedKeysFile", "AuthorizedKeysCommandUser", "AuthorizedPrincipalsFile", "ForceCommand",
-         "RevokedKeys", "TrustedUserCAKeys", "VersionAddendum", "PerSourcePenaltyExemptList",
+         "RevokedKeys", "TrustedUserCAKeys", "VersionAddendum", "ModuliFile", "PerSourcePenaltyExemptList",
          "AuthorizedPrincipalsCommandUser", "SshdAuthPath", "SshdSessionPath"}  # a word will do; a flag for the rest
-ABSENT = {"RDomain", "RefuseConnection", "ModuliFile"}  # not on Linux, not in 9.2, no value that we take
+ABSENT = {"RDomain", "RefuseConnection"}  # not on Linux, not in 9.2
 LATER_IN_MATCH = {"Subsystem"}  # than OpenSSH 9.2
 
 

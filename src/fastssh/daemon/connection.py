@@ -136,6 +136,7 @@ def server_options(prepared: Prepared, settings: ServerSettings, log: Log) -> Se
         host_keys=prepared.host_keys,
         login_grace_time=settings.login_grace_time,
         kex=settings.kex_algorithms,
+        groups=prepared.groups,
         host_key_algorithms=settings.host_key_algorithms,
         ciphers=settings.ciphers,
         macs=settings.macs,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 from fastssh.auth.interactive import KEYBOARD_INTERACTIVE
 from fastssh.config.server.evaluate import ServerConfig
@@ -12,10 +13,14 @@ from fastssh.daemon import internal_sftp
 from fastssh.daemon.accounts import Accounts, SystemAccounts
 from fastssh.daemon.host_keys import load_host_keys
 from fastssh.daemon.log import Log
+from fastssh.daemon.moduli import load_moduli
 from fastssh.daemon.passwords import Passwords, passwords_for
 from fastssh.daemon.users_file import load_users
 from fastssh.errors import ConfigError
 from fastssh.keys.private import PrivateKey
+from fastssh.transport.kex.groups import Group
+
+GROUP_EXCHANGE: Final = "diffie-hellman-group-exchange-sha256"
 
 
 @dataclass(frozen=True)
@@ -27,6 +32,7 @@ class Prepared:
     accounts: Accounts
     passwords: Passwords | None
     log_level: LogLevel | None = None
+    groups: tuple[Group, ...] = ()  # for group exchange; none: RFC 3526's
 
     def method_lists(self, settings: ServerSettings) -> tuple[tuple[str, ...], ...]:
         """AuthenticationMethods, as far as they can be passed here; without it, each method that is on is enough."""
@@ -53,7 +59,10 @@ def prepare(config: ServerConfig, log: Log, log_level: LogLevel | None = None) -
     passwords = None if isinstance(judge, str) else judge
     if isinstance(judge, str) and (settings.password_authentication or settings.kbd_interactive_authentication):
         log.info(f"Passwords are refused: {judge}")
-    prepared = Prepared(config, host_keys, users or SystemAccounts(), passwords, log_level)
+    groups: tuple[Group, ...] = ()
+    if settings.moduli_file is not None and GROUP_EXCHANGE in settings.kex_algorithms:
+        groups = load_moduli(settings.moduli_file, log, wanted="moduli_file" in settings.given)
+    prepared = Prepared(config, host_keys, users or SystemAccounts(), passwords, log_level, groups)
     if not prepared.method_lists(settings):
         raise ConfigError("no authentication method is left that fastsshd has (AuthenticationMethods)")
     return prepared

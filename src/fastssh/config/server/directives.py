@@ -164,7 +164,6 @@ UNSUPPORTED: Final = by_name((
     _meaningless("KerberosOrLocalPasswd", match=False),
     _meaningless("KerberosTicketCleanup", match=False),
     _unsupported("LogVerbose", "none"),
-    _unsupported("ModuliFile", match=False),
     _unsupported("PermitTunnel", "no"),
     _unsupported("RDomain", "none"),
     _unsupported("RefuseConnection", "no"),

@@ -91,6 +91,7 @@ KEY_TOKENS: Final = USER_TOKENS + "fkt"
 CERTIFICATE_TOKENS: Final = KEY_TOKENS + "FiKsT"
 
 _PID_FILE: str | None = "/var/run/sshd.pid"
+_MODULI_FILE: str | None = "/etc/ssh/moduli"
 _HOST_KEYS: Final = tuple(f"/etc/ssh/ssh_host_{kind}_key" for kind in ("rsa", "ecdsa", "ed25519"))
 
 
@@ -158,6 +159,7 @@ class ServerSettings:
     ciphers: tuple[str, ...] = algorithm_setting("Ciphers", match=False)
     macs: tuple[str, ...] = algorithm_setting("MACs", match=False)
     kex_algorithms: tuple[str, ...] = algorithm_setting("KexAlgorithms", match=False)
+    moduli_file: str | None = setting("ModuliFile", file, _MODULI_FILE, match=False)
     host_key_algorithms: tuple[str, ...] = algorithm_setting("HostKeyAlgorithms", match=False)
     compression: bool = setting("Compression", compression, True, match=False)  # after authentication, if asked for
     rekey_limit: RekeyLimit = setting(
