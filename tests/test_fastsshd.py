@@ -112,6 +112,13 @@ def test_settings_reach_the_connection(start_fastsshd: Start, tmp_path: Path) ->
     assert "cipher: aes256-ctr MAC: hmac-sha2-512" in said
 
 
+def test_keys_are_good_for_what_a_match_block_says(start_fastsshd: Start) -> None:
+    for who, often in ((peers.user_name(), True), ("nobody-else", False)):
+        peer = start_fastsshd(lines=[f"Match User {who}", "RekeyLimit 500K 1h"])
+        done = openssh.ssh(peer, "head -c 3000000 /dev/zero", options=("-o", "LogLevel=DEBUG1"))
+        assert len(done.stdout) == 3000000 and (done.stderr.count(b"SSH2_MSG_NEWKEYS received") > 3) is often
+
+
 def test_group_exchange_takes_a_group_of_the_moduli_file(start_fastsshd: Start, tmp_path: Path) -> None:
     path = tmp_path / "moduli"
     path.write_text(moduli_line(3072))

@@ -108,6 +108,7 @@ class Gate:
         options = connection.options
         options.client_alive_interval = settings.client_alive_interval
         options.client_alive_count_max = settings.client_alive_count_max
+        options.rekey_bytes, options.rekey_seconds = settings.rekey_limit.bytes, settings.rekey_limit.seconds
         return AuthRules(
             prepared.method_lists(settings), settings.max_auth_tries, banner, settings.pubkey_accepted_algorithms
         )

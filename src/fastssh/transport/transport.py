@@ -115,6 +115,7 @@ class Transport:
         self._compressing = False  # what we send, since CONNECTION
         self._success_must_follow = False  # RFC 8308 section 2.4: EXT_INFO before USERAUTH_SUCCESS
         self._pongs: deque[Callable[[bytes], None]] = deque()
+        self._rekey_seconds = options.rekey_seconds
         if options.rekey_bytes:
             plane.set_rekey_bytes(options.rekey_bytes)
 
@@ -215,6 +216,12 @@ class Transport:
         if self._exchange is None and not self._over:
             self._start_exchange()
 
+    def set_rekey_limits(self, size: int, seconds: float) -> None:
+        """From now on keys are good for ``size`` bytes each way and for so many seconds; 0 as in TransportOptions, for
+        ``size`` from the next keys on."""
+        self._rekey_seconds = seconds
+        self.plane.set_rekey_bytes(size)
+
     def check_rekey(self) -> None:
         """Starts a key exchange when the cipher's or the options' limits say so; as OpenSSH, not before the user is
         known. Raises ProtocolError when a peer does not finish one, or did not take what we sent."""
@@ -228,7 +235,7 @@ class Transport:
                 self._over = True
                 raise ProtocolError("peer did not finish the key exchange", DisconnectReason.KEY_EXCHANGE_FAILED)
         elif self.phase is Phase.CONNECTION and (
-            self.plane.rekey_due or 0 < self.options.rekey_seconds <= elapsed
+            self.plane.rekey_due or 0 < self._rekey_seconds <= elapsed
         ):
             self._start_exchange()
 

@@ -146,6 +146,7 @@ class ServerConnection:
         self._cancel(self._grace_exceeded)
         options = self.options
         options.authenticated(self, attempt)  # first: it may choose what this user is offered
+        self._transport.set_rekey_limits(options.rekey_bytes, options.rekey_seconds)
         self.connection.acceptors.update(options.acceptors)
         self.connection.global_handlers.update(options.global_handlers)
         if options.session_handlers() is not None:
