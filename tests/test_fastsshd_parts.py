@@ -5,14 +5,19 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import socket
 import subprocess
 from pathlib import Path
+from typing import cast
 
 import bcrypt
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fastssh.aio.dial import set_class
+from fastssh.aio.server.connection import ServerConnection
+from fastssh.aio.server.program import Launch, Terminal, WindowSize
 from fastssh.cli import sshd_arguments
 from fastssh.cli.arguments import UsageError
 from fastssh.config.server.evaluate import load
@@ -28,8 +33,10 @@ from fastssh.daemon.moduli import load_moduli, parse_moduli
 from fastssh.daemon.passwords import HashedPasswords, PamPasswords, passwords_for
 from fastssh.daemon.pid_file import PidFile
 from fastssh.daemon.privileges import PrivilegeError, check_chroot
+from fastssh.daemon.session import sessions
 from fastssh.daemon.users_file import UsersFile, load_users, parse_users
 from fastssh.errors import ConfigError
+from fastssh.keys.key_options import KeyOptions
 from fastssh.transport.kex.groups import modp_group
 from tests.support.peers import Keys
 
@@ -302,3 +309,23 @@ def test_a_moduli_file_that_is_wanted_and_cannot_be_used_is_told_of(tmp_path: Pa
         lines = Lines()
         assert load_moduli(str(path), lines.log, wanted=False) == () and not lines.lines
         assert load_moduli(str(path), lines.log, wanted=True) == () and reason in lines.lines[0]
+
+
+# --- the class of service ---------------------------------------------------------------------------------------------
+
+
+def test_the_class_of_service_is_that_of_what_was_started_last() -> None:
+    user, settings = SystemAccounts().find("root"), load(None, overrides=["IPQoS=ef cs1"]).settings
+    assert user is not None
+    classes: list[int] = []
+    nobody = cast(ServerConnection, None)  # a session that nothing happens to needs none
+    policy = sessions(user, settings, KeyOptions(), {}, classes.append)(nobody).policy
+    terminal = Terminal("xterm", WindowSize(80, 25))
+    for launch in (Launch(), Launch(terminal=terminal), Launch(subsystem="sftp")):
+        policy.launching(launch)
+    assert classes == [0x20, 0xB8, 0x20]
+    with socket.socket() as sock, socket.socket(socket.AF_UNIX) as other:
+        for quality, found in ((0x20, 0x20), (-1, 0x20), (0xB8, 0xB8)):
+            set_class(sock, quality, print)
+            set_class(other, quality, print)
+            assert sock.getsockopt(socket.IPPROTO_IP, socket.IP_TOS) == found

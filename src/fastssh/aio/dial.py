@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, Final
 
@@ -91,7 +92,12 @@ def set_socket_options(sock: socket.socket, options: ClientOptions) -> None:
         return
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, int(options.tcp_keepalive))
     quality = IP_TOS_CS1 if options.ip_qos is None else options.ip_qos
-    if quality < 0:
+    set_class(sock, quality, lambda text: options.log(LOG_DEBUG1, text))
+
+
+def set_class(sock: socket.socket, quality: int, log: Callable[[str], None]) -> None:
+    """IP_TOS or IPV6_TCLASS of a TCP socket; nothing for one of another kind, or below 0."""
+    if quality < 0 or sock.family not in (socket.AF_INET, socket.AF_INET6):
         return
     try:
         if sock.family == socket.AF_INET6:
@@ -99,4 +105,4 @@ def set_socket_options(sock: socket.socket, options: ClientOptions) -> None:
         else:
             sock.setsockopt(socket.IPPROTO_IP, socket.IP_TOS, quality)
     except OSError as error:  # some systems do not let everybody choose: the connection works all the same
-        options.log(LOG_DEBUG1, f"set socket class {quality:#x}: {error.strerror}")
+        log(f"set socket class {quality:#x}: {error.strerror}")

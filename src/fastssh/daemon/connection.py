@@ -7,9 +7,11 @@ import os
 import signal
 import socket
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from fastssh.aio import lingering
+from fastssh.aio.dial import set_class
 from fastssh.aio.server.connection import ServerConnection
 from fastssh.aio.server.options import FAILURE_SECONDS, ServerOptions
 from fastssh.aio.server.session import ServerSession
@@ -77,7 +79,7 @@ class Service:
         self._log.level = self._prepared.log_level or settings.log_level
         options.rules, options.authorise, options.outcome = self._gate.rules, self._gate.authorise, self._gate.outcome
         options.converse = self._gate.converse
-        options.authenticated, options.session = self._authenticated, self._session
+        options.authenticated, options.session = partial(self._authenticated, sock), self._session
         (address, port), (here, here_port) = connection.peer, connection.local
         self._log.verbose(f"Connection from {address} port {port} on {here} port {here_port}")
         if settings.tcp_keep_alive:
@@ -89,7 +91,7 @@ class Service:
         log_end(connection, self._gate.candidate, self._log, loop.time() - connection.started)
         return self._ending(connection)
 
-    def _authenticated(self, connection: ServerConnection, attempt: Attempt) -> None:
+    def _authenticated(self, sock: socket.socket, connection: ServerConnection, attempt: Attempt) -> None:
         """Becomes the user. An error ends the connection before a channel is opened."""
         candidate = self._gate.candidate
         assert candidate is not None and candidate.user is not None
@@ -104,7 +106,9 @@ class Service:
         connection.connection.max_peer_channels = settings.max_sessions
         options = candidate.options or KeyOptions()
         hooks = forward(connection, settings, options) if user.root is None else {}
-        self._sessions = sessions(user, settings, options, hooks)
+        self._sessions = sessions(
+            user, settings, options, hooks, lambda quality: set_class(sock, quality, self._log.debug)
+        )
         self._log.verbose(f"Starting session for {user.name} with uid {os.getuid()}")
 
     def _session(self, connection: ServerConnection) -> ServerSession:

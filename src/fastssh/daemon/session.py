@@ -52,15 +52,21 @@ def _take_over_rooted(user: User, root: str) -> None:
 
 
 def sessions(
-    user: User, settings: ServerSettings, options: KeyOptions, hooks: Mapping[str, RequestHook]
-) -> Callable[[ServerConnection], ServerSession]:
+    user: User, settings: ServerSettings, options: KeyOptions, hooks: Mapping[str, RequestHook],
+    set_class: Callable[[int], None],
+) -> Callable[[ServerConnection], ServerSession]:  # fmt: skip
     """For ServerOptions.session. ``options`` are the key's, the default ones after a password; ``hooks`` take requests
-    that are not the session's own."""
+    that are not the session's own; ``set_class`` sets the connection's class of service."""
+
+    def launching(launch: Launch) -> None:  # as sshd: the session that began last says what the connection is for
+        set_class(settings.ip_qos.bulk if launch.terminal is None else settings.ip_qos.interactive)
+
     account = Account(
         user=user.name, uid=user.uid, gid=user.gid, groups=user.groups, home=user.home, shell=user.shell
     )
     starter: Starter = ProcessStarter(account) if user.root is None else _nothing
     policy = _rooted_policy(user) if user.root is not None else _policy(user, settings, options, hooks)
+    policy = replace(policy, launching=launching)
     return lambda connection: ServerSession(connection, policy, starter)
 
 

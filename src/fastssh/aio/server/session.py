@@ -186,6 +186,7 @@ class ServerSession(ChannelHandler):
             original=None if forced is None else original,
         )
         starter = target if callable(target) else self._starter
+        self.policy.launching(launch)
         try:
             self._program = starter(self, launch)
         except (OSError, SSHError) as error:

@@ -129,8 +129,7 @@ class ServerSettings:
     pid_file: str | None = setting("PidFile", file, _PID_FILE, match=False)
     tcp_keep_alive: bool = setting("TCPKeepAlive", yes_no, True, match=False, aliases=("keepalive",))
     ip_qos: Qos = setting(
-        "IPQoS", qos, qos(("af21", "cs1")), most=2, show=lambda value: [" ".join(map(qos_name, value))],
-        remarks=no_effect("IPQoS"),
+        "IPQoS", qos, qos(("af21", "cs1")), most=2, show=lambda value: [" ".join(map(qos_name, value))]
     )
     use_dns: bool = setting("UseDNS", yes_no, False, match=False)
 
