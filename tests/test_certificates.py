@@ -23,14 +23,13 @@ from fastssh.keys.certificate import (
     Certificate,
     CertificateType,
     decode_certificate,
-    decode_key,
     load_certificate,
 )
 from fastssh.keys.certificate_options import certificate_options
 from fastssh.keys.key_options import RESTRICTED, KeyOptions
 from fastssh.keys.principals import load_principals, parse_principals
 from fastssh.keys.private import PrivateKey, generate_private_key
-from fastssh.keys.public import decode_public_key
+from fastssh.keys.public import decode_key, decode_public_key
 from fastssh.wire.codec import Reader, string
 from fastssh.wire.messages import UserauthFailure, UserauthPkOk, UserauthRequest
 from fastssh.wire.requests import PublickeyQuery

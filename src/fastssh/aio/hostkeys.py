@@ -6,7 +6,7 @@ Everything that cannot be decided is refused: an unreadable file, a question nob
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 from fastssh import algorithms
 from fastssh.aio.options import LOG_DEBUG1, LOG_WARNING, ClientOptions
@@ -16,11 +16,11 @@ from fastssh.errors import (
     HostKeyRevokedError,
     HostKeyUnknownError,
 )
-from fastssh.keys.certificate import Certificate
 from fastssh.keys.known_hosts import HostEntry, HostStatus, KnownHosts, add_known_host, host_name
 from fastssh.wire.text import printable
 
 if TYPE_CHECKING:
+    from fastssh.keys.certificate import Certificate
     from fastssh.keys.public import PublicKey
 
 _FRAME = "@" * 59
@@ -68,8 +68,8 @@ class HostKeyPolicy:
         if self._pinned is not None:
             self._check_pinned(key, self._pinned)
             return None
-        if isinstance(key, Certificate):
-            if self._certified(key):
+        if key.plain is not key:
+            if self._certified(cast("Certificate", key)):
                 return None
             key = key.plain  # as OpenSSH: without an authority to trust, the key has to be known itself
         match = self._known.check(self._host, self._port, key)

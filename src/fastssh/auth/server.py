@@ -19,8 +19,7 @@ from fastssh.auth.client import USERAUTH
 from fastssh.auth.interactive import KEYBOARD_INTERACTIVE, Conversation
 from fastssh.auth.publickey import HOSTBOUND, PUBLICKEY, SERVICE, SignedRequest
 from fastssh.errors import KeyFormatError, ProtocolError, SignatureError
-from fastssh.keys.certificate import decode_key
-from fastssh.keys.public import PublicKey
+from fastssh.keys.public import PublicKey, decode_key
 from fastssh.keys.security_keys import Presence, presence_of
 from fastssh.wire.codec import Reader
 from fastssh.wire.messages import (

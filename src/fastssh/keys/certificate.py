@@ -108,15 +108,6 @@ class Certificate(PublicKey):
         return reason
 
 
-def decode_key(blob: bytes) -> PublicKey:
-    """The key or the certificate in a wire blob. Raises :class:`KeyFormatError`."""
-    try:
-        is_certificate = Reader(blob).string().decode("ascii", "replace") in _KINDS
-    except DECODE_ERRORS:
-        is_certificate = False
-    return decode_certificate(blob) if is_certificate else decode_public_key(blob)
-
-
 def decode_certificate(blob: bytes) -> Certificate:
     """The certificate in a wire blob, once its signature is verified. Raises :class:`KeyFormatError`."""
     if len(blob) > MAX_CERTIFICATE:

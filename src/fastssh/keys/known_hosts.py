@@ -16,15 +16,17 @@ import os
 import re
 import stat
 from collections.abc import Callable, Iterable, Iterator
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from fastssh.algorithms import HOST_CERTIFICATES, HOST_KEYS, key_type
 from fastssh.errors import HostKeyError, KeyFormatError
-from fastssh.keys.certificate import Certificate
 from fastssh.keys.files import Note, Path, open_regular, read_regular, shown
 from fastssh.keys.kinds import KINDS
 from fastssh.keys.patterns import lower, match_pattern_list
 from fastssh.keys.public import PublicKey, decode_key_fields, decode_public_key
+
+if TYPE_CHECKING:
+    from fastssh.keys.certificate import Certificate
 
 DEFAULT_PORT = 22
 #: Bytes; a hundred thousand hosts take about half of it.

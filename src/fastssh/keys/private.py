@@ -6,16 +6,18 @@ import os
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from fastssh.algorithms import signature_algorithm
 from fastssh.errors import KeyFormatError, PassphraseError, SignatureError
 from fastssh.keys import openssh_format
-from fastssh.keys.certificate import Certificate
 from fastssh.keys.files import MAX_KEY_FILE, Path, check_private, create_file, read_regular, shown
 from fastssh.keys.kinds import DECODE_ERRORS, KINDS, KeyKind, kind_named, kind_of
 from fastssh.keys.public import PublicKey, public_from_crypto
 from fastssh.wire.codec import Reader, string
+
+if TYPE_CHECKING:
+    from fastssh.keys.certificate import Certificate
 
 #: A passphrase, or what to call for one (at most once a file; None means that the user has none to give).
 Passphrase: TypeAlias = bytes | Callable[[], bytes | None] | None

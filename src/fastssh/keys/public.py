@@ -16,6 +16,8 @@ from fastssh.wire.codec import Reader, string
 
 #: A key's wire form is never longer; a 16384-bit RSA key takes about 2 KiB.
 MAX_BLOB = 16384
+#: What the types of certificates end with.
+CERTIFICATE_SUFFIX = b"-cert-v01@openssh.com"
 
 PUBLIC_KINDS: dict[str, PublicKind[Any]] = {**KINDS, **SECURITY_KINDS}
 
@@ -119,6 +121,19 @@ def decode_public_key(blob: bytes) -> PublicKey:
     except DECODE_ERRORS as error:
         raise KeyFormatError(f"malformed public key: {error}") from None
     return PublicKey(bytes(blob), kind, key)
+
+
+def decode_key(blob: bytes) -> PublicKey:
+    """The key or the :class:`~fastssh.keys.certificate.Certificate` in a wire blob. Raises :class:`KeyFormatError`."""
+    try:
+        is_certificate = Reader(blob).string().endswith(CERTIFICATE_SUFFIX)
+    except DECODE_ERRORS:
+        is_certificate = False
+    if not is_certificate:
+        return decode_public_key(blob)
+    from fastssh.keys.certificate import decode_certificate  # most logins see none
+
+    return decode_certificate(blob)
 
 
 def decode_key_fields(algorithm: str, base64_text: str) -> bytes:

@@ -6,8 +6,7 @@ Only their public half is ours: signatures are verified, and made by agents.
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from fastssh.errors import KeyFormatError
 from fastssh.keys.kinds import KINDS, KeyKind, PublicKind
@@ -18,8 +17,7 @@ _TAIL: Final = 1 + 4  # flags, and a counter that a device may keep
 _TOUCHED, _VERIFIED = 0x01, 0x04  # WebAuthn section 6.1: user present, user verified
 
 
-@dataclass(frozen=True)
-class Presence:
+class Presence(NamedTuple):
     """What a device says of the person: it was touched, and it verified who that was (by a PIN or a finger)."""
 
     touched: bool
@@ -32,8 +30,7 @@ def presence_of(signature: bytes) -> Presence:
     return Presence(bool(flags & _TOUCHED), bool(flags & _VERIFIED))
 
 
-@dataclass(frozen=True)
-class _Key:
+class _Key(NamedTuple):
     """``key`` is that of the type that signs; ``application`` whom the device made it for."""
 
     key: Any

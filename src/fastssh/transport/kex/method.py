@@ -15,8 +15,7 @@ from collections.abc import Callable, Generator, Sequence
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias, TypeVar
 
 from fastssh.errors import KeyFormatError, ProtocolError, SignatureError
-from fastssh.keys.certificate import decode_key
-from fastssh.keys.public import PublicKey
+from fastssh.keys.public import PublicKey, decode_key
 from fastssh.wire import codec
 from fastssh.wire.messages import DisconnectReason, Message
 
