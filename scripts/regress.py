@@ -36,6 +36,7 @@ SERVER_SCRIPTS = (
     "stderr-after-eof", "broken-pipe", "yes-head", "banner", "try-ciphers", "kextype", "keytype", "rekey", "dhgex",
     "integrity", "login-timeout", "key-options", "forcecommand", "allow-deny-users", "authinfo", "multipubkey",
     "limit-keytype", "cfgmatch", "cfgmatchlisten", "cfgparse", "cfginclude", "servcfginclude", "addrmatch", "portnum",
+    "cert-hostkey", "cert-userkey", "cert-file", "principals-command", "krl",
     "proto-version", "proto-mismatch", "reconfigure", "reexec", "keys-command", "forwarding", "dynamic-forward",
     "forward-control", "channel-timeout", "connection-timeout", "hostkey-rotate", "sftp", "sftp-cmds", "sftp-batch",
     "sftp-glob", "sftp-perm", "sftp-badcmds", "sftp-uri", "scp", "scp3", "scp-uri",

@@ -63,6 +63,6 @@ def prepare(config: ServerConfig, log: Log, log_level: LogLevel | None = None) -
     if settings.moduli_file is not None and GROUP_EXCHANGE in settings.kex_algorithms:
         groups = load_moduli(settings.moduli_file, log, wanted="moduli_file" in settings.given)
     prepared = Prepared(config, host_keys, users or SystemAccounts(), passwords, log_level, groups)
-    if not prepared.method_lists(settings):
+    if config.is_whole and not prepared.method_lists(settings):
         raise ConfigError("no authentication method is left that fastsshd has (AuthenticationMethods)")
     return prepared

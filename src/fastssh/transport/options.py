@@ -39,10 +39,12 @@ class TransportOptions:
 def server_extensions(signature_algorithms: tuple[str, ...] = algorithms.USER_KEYS) -> dict[str, bytes]:
     """A server's extensions: RFC 8308 section 3.1, OpenSSH PROTOCOL sections 1.8 and 3.1.
 
-    ``signature_algorithms``: those accepted from users' keys.
+    ``signature_algorithms``: those accepted from users' keys. Clients ask for what a certificate's key signs with, not
+    for the certificate's own name, so both are said.
     """
+    names = dict.fromkeys((*signature_algorithms, *map(algorithms.signature_algorithm, signature_algorithms)))
     return {
-        "server-sig-algs": ",".join(signature_algorithms).encode("ascii"),
+        "server-sig-algs": ",".join(names).encode("ascii"),
         "publickey-hostbound@openssh.com": b"0",
         "ping@openssh.com": b"0",
     }

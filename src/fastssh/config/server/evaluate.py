@@ -61,6 +61,11 @@ class ServerConfig:
         """What was accepted and is not followed, with its place."""
         return self.settings.warnings
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether ``settings`` are all there is: no Match block says otherwise for anybody."""
+        return not any(section.conditions for section in self._sections)
+
     def for_connection(self, facts: ConnectionFacts) -> ServerSettings:
         """The settings for a connection of which so much is known; a block's settings override the global ones.
 
