@@ -589,6 +589,9 @@ def test_row23_limits_before_authentication_are_on_by_default(read: Load) -> Non
      tuple(dict.fromkeys(("aes256-ctr", *algorithms.default_ciphers())))),
     ("KexAlgorithms -ecdh-*,diffie-*,mlkem*", "kex_algorithms", ("curve25519-sha256", "curve25519-sha256@libssh.org")),
     ("HostKeyAlgorithms +ssh-rsa", "host_key_algorithms", algorithms.SERVER_KEYS),
+    ("PubkeyAcceptedAlgorithms ssh-dss*,ssh-rsa*,sk-ssh-*", "pubkey_accepted_algorithms",
+     ("sk-ssh-ed25519-cert-v01@openssh.com", "sk-ssh-ed25519@openssh.com")),
+    ("CASignatureAlgorithms *-cert-v01@openssh.com,rsa-*", "ca_signature_algorithms", ("rsa-sha2-512", "rsa-sha2-256")),
 ])
 def test_values_have_their_types(text: str, field: str, expected: object, read: Load) -> None:
     found = read(f"{text}\n").settings

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Final, NamedTuple
 
 from fastssh import algorithms
-from fastssh.keys.patterns import match_pattern_list
+from fastssh.keys.patterns import has_wildcard, match_pattern, match_pattern_list
 
 _FOREIGN_KEYS: Final = ("webauthn-*", "ssh-dss*", "ssh-rsa", "ssh-rsa-cert-*", "ssh-xmss*", "*-cert-v00@openssh.com")
 _FOREIGN_HOST_KEYS: Final = (*_FOREIGN_KEYS, "sk-*")
@@ -43,7 +43,11 @@ class AlgorithmList(NamedTuple):
         return algorithms.apply_list(operator + ",".join(names), default, default, self.kind)
 
     def _is_foreign(self, name: str) -> bool:
-        return match_pattern_list(name, self.foreign)
+        if match_pattern_list(name, self.foreign):
+            return True
+        if not has_wildcard(name) or any(match_pattern(each, name) for each in self.default()):
+            return False
+        return any(match_pattern(foreign, name) for foreign in self.foreign)  # ssh-rsa*, which stands for ssh-rsa
 
 
 def _operator(spec: str) -> str:
