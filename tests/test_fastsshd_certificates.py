@@ -356,6 +356,18 @@ async def test_row17_a_host_certificate_that_is_not_for_this_host_is_worth_nothi
         logged(peer, "error: Host certificate ")
 
 
+def test_a_certified_key_need_not_be_the_first_of_its_kind(start_fastsshd: Start, keys: Keys, tmp_path: Path) -> None:
+    authority = Authority.make(tmp_path / "authority")
+    second = Authority.make(tmp_path / "second").key
+    path = authority.certify(second.with_suffix(".pub"), principals="127.0.0.1", host=True)
+    peer = start_fastsshd(lines=[f"HostKey {second}", f"HostCertificate {path}"])
+    plain = ("-o", "HostKeyAlgorithms=ssh-ed25519")
+    assert openssh.ssh(peer, "true", options=plain).returncode == 0  # the first one, without a certificate
+    known = tmp_path / "known_hosts"
+    known.write_text(f"@cert-authority * {authority.line}")
+    assert openssh.ssh(replace(peer, known_hosts=known), "echo in").stdout == b"in\n"
+
+
 def test_host_certificates_that_cannot_be_used_are_told_of(start_fastsshd: Start, keys: Keys, tmp_path: Path) -> None:
     authority = Authority.make(tmp_path / "authority")
     foreign = authority.certify(keys.user("ed25519").with_suffix(".pub"), principals="a", host=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from fastssh.config.server.settings import ServerSettings
@@ -16,11 +16,11 @@ from fastssh.keys.private import PrivateKey, generate_private_key, load_private_
 
 
 def load_host_keys(settings: ServerSettings, log: Log) -> tuple[PrivateKey, ...]:
-    """The first key of each kind, and after them those that have a HostCertificate, with it.
+    """The first key of each kind, and after them each that has a HostCertificate, with it.
 
     What cannot be used is logged; ConfigError when no key is left.
     """
-    found: dict[str, PrivateKey] = {}
+    found: list[PrivateKey] = []
     chosen = "host_keys" in settings.given
     for path in settings.host_keys:
         try:
@@ -35,13 +35,14 @@ def load_host_keys(settings: ServerSettings, log: Log) -> tuple[PrivateKey, ...]
         except SSHError as error:
             log.error(f"Unable to load host key: {error}")
             continue
-        found.setdefault(key.public.algorithm, key)
+        found.append(key)
     if not found:
         raise ConfigError("no hostkeys available -- exiting.")
-    return (*found.values(), *_certified(tuple(found.values()), settings, log))
+    first = {key.public.algorithm: key for key in reversed(found)}
+    return (*(key for key in found if first[key.public.algorithm] is key), *_certified(found, settings, log))
 
 
-def _certified(keys: tuple[PrivateKey, ...], settings: ServerSettings, log: Log) -> Iterator[PrivateKey]:
+def _certified(keys: Sequence[PrivateKey], settings: ServerSettings, log: Log) -> Iterator[PrivateKey]:
     for path in settings.host_certificates:
         try:
             certificate = load_certificate(path)
