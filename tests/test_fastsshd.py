@@ -116,7 +116,7 @@ def test_keys_are_good_for_what_a_match_block_says(start_fastsshd: Start) -> Non
     for who, often in ((peers.user_name(), True), ("nobody-else", False)):
         peer = start_fastsshd(lines=[f"Match User {who}", "RekeyLimit 500K 1h"])
         done = openssh.ssh(peer, "head -c 3000000 /dev/zero", options=("-o", "LogLevel=DEBUG1"))
-        assert len(done.stdout) == 3000000 and (done.stderr.count(b"SSH2_MSG_NEWKEYS received") > 3) is often
+        assert len(done.stdout) == 3000000 and (done.stderr.count(b"SSH2_MSG_NEWKEYS received") > 1) is often
 
 
 def test_group_exchange_takes_a_group_of_the_moduli_file(start_fastsshd: Start, tmp_path: Path) -> None:
