@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import paramiko
 import pytest
 
 from fastssh import connect
@@ -126,6 +127,20 @@ def test_group_exchange_takes_a_group_of_the_moduli_file(start_fastsshd: Start, 
         peer = start_fastsshd(ModuliFile=file, KexAlgorithms="diffie-hellman-group-exchange-sha256")
         done = openssh.ssh(peer, "true", options=("-c", "aes256-gcm@openssh.com", "-o", "LogLevel=DEBUG2"))
         assert done.returncode == 0 and re.search(rf"bits set: \d+/{bits}\b".encode(), done.stderr)
+
+
+def test_a_banner_goes_out_as_its_file_is(start_fastsshd: Start, tmp_path: Path) -> None:
+    banner = tmp_path / "banner"
+    banner.write_bytes((bytes(range(256)) + "größer\n".encode()) * 600)  # 159,000, not UTF-8
+    peer = start_fastsshd(Banner=banner)
+    with socket.create_connection((peer.host, peer.port)) as sock:
+        transport = paramiko.Transport(sock)
+        try:
+            transport.start_client(timeout=SECONDS)
+            transport.auth_publickey(peer.user, paramiko.Ed25519Key.from_private_key_file(str(peer.key)))
+            assert transport.get_banner() == banner.read_bytes()
+        finally:
+            transport.close()
 
 
 def test_match_blocks_hold_for_whom_they_name(start_fastsshd: Start) -> None:

@@ -21,6 +21,7 @@ from fastssh.aio.server.program import Launch, Terminal, WindowSize
 from fastssh.cli import sshd_arguments
 from fastssh.cli.arguments import UsageError
 from fastssh.config.server.evaluate import load
+from fastssh.config.server.match import ConnectionFacts
 from fastssh.config.server.settings import DIRECTIVES
 from fastssh.config.server.values import PermitRootLogin
 from fastssh.config.values import LogLevel
@@ -250,8 +251,8 @@ def test_any_command_line_makes_sense_or_is_told_of(argv: list[str]) -> None:
 
 
 def test_what_c_says_of_a_connection_adds_up() -> None:
-    facts = sshd_arguments.read(["-T", "-C", "user=ann,addr=192.0.2.1", "-C", "lport=22"]).facts
-    assert facts and (facts.user, facts.address, facts.local_port, facts.host) == ("ann", "192.0.2.1", 22, None)
+    facts = sshd_arguments.read(["-T", "-C", "user=ann,addr=192.0.2.1,", "-C", "lport=22,rdomain=blue"]).facts
+    assert facts == ConnectionFacts(user="ann", address="192.0.2.1", local_port=22, rdomain="blue")
 
 
 def test_the_manual_names_every_option_and_directive() -> None:

@@ -43,7 +43,7 @@ and makes itself a host key in ~/.local/state/fastssh.
   -t           check configuration and host keys, and leave
   -T           the same, and print the configuration; -C says for whom
   -G           print the configuration without looking at host keys
-  -C spec      user=, host=, addr=, laddr=, lport=, separated by commas
+  -C spec      user=, host=, addr=, laddr=, lport=, rdomain=, separated by commas
   -V           show the versions of fastssh and of the libraries it uses
 
 Errors are told in one line, and the exit status is then 255.
@@ -52,7 +52,9 @@ Errors are told in one line, and the exit status is then 255.
 # sshd's options with a value that mean nothing here: they are taken as sshd takes its own old ones.
 _IGNORED: Final = ("-r", "-R", "-Q", "-b", "-k", "-u")
 _OPTIONS: Final = "46DdeGiqrRQTtVC:E:b:c:f:g:h:k:o:p:u:"
-_FACTS: Final = {"user": "user", "host": "host", "addr": "address", "laddr": "local_address"}
+_FACTS: Final = {
+    "user": "user", "host": "host", "addr": "address", "laddr": "local_address", "rdomain": "rdomain",
+}  # fmt: skip
 
 
 @dataclass
@@ -148,7 +150,7 @@ def _certificate(found: Arguments, value: str) -> None:
 
 def _connection(found: Arguments, value: str) -> None:
     facts = {} if found.facts is None else asdict(found.facts)
-    for part in value.split(","):
+    for part in value.removesuffix(",").split(","):  # scripts that put specs together leave a comma
         name, equals, text = part.partition("=")
         if not equals:
             raise ValueError(f"{part!r} is not name=value")

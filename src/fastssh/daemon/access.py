@@ -68,4 +68,4 @@ def nologin_text(path: str = NOLOGIN) -> str | None:
         return None
     except (OSError, KeyFormatError):
         return ""
-    return data.decode("utf-8", "replace")
+    return data.decode("utf-8", "surrogateescape")

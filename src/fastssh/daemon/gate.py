@@ -30,7 +30,7 @@ from fastssh.wire.text import printable
 if TYPE_CHECKING:
     from fastssh.aio.server.connection import ServerConnection
 
-BANNER_LIMIT: Final = 64 * 1024  # bytes; well below a packet
+BANNER_LIMIT: Final = 200 * 1024  # bytes; with what /etc/nologin says still below a packet
 LONGEST_NAME: Final = 100  # characters of a user's name in the log, as sshd
 LONGEST_ID: Final = 256  # characters of a certificate's id in the log, where the rest of the line must be seen
 
@@ -244,7 +244,7 @@ def _described(key: PublicKey, hash_name: str) -> str:
 
 
 def _banner(path: str | None, log: Log) -> str:
-    """What the file says; nothing if it cannot be read, as in sshd."""
+    """The file's bytes, whatever they are; nothing if it cannot be read, as in sshd."""
     if path is None:
         return ""
     try:
@@ -252,4 +252,4 @@ def _banner(path: str | None, log: Log) -> str:
     except (OSError, KeyFormatError) as error:
         log.error(f"Banner {shown(path)}: {error}")
         return ""
-    return data.decode("utf-8", "replace")
+    return data.decode("utf-8", "surrogateescape")
