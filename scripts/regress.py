@@ -5,15 +5,21 @@
 
 Debian's package openssh-tests has the scripts and their helpers. Each script runs in a copy of its own, with stock
 programs for everything but the one under test. They are meant for an ordinary user; what stock fails as well, as
-whoever runs them and on this machine, says nothing about fastssh. With --write the table goes into docs/regress.md.
+whoever runs them and on this machine, says nothing about fastssh.
+
+Some scripts try each algorithm that `ssh -Q` names, and fail at the first that fastssh leaves out. Such a one runs a
+third time, with an ssh that names only what fastssh has as well: so the rest of it is seen, too. With --write the
+rows of the scripts that ran are put into docs/regress.md.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -22,6 +28,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from fastssh import algorithms
 from tests.support.peers import PeerMissing, build_shim, free_port, openssh_version, program, sftp_server, user_name
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -29,6 +36,17 @@ SUITE = Path("/usr/lib/openssh/regress")
 RESULTS = ROOT / "docs" / "regress.md"
 SCRIPT_SECONDS = 900.0
 LINES_SHOWN = 3  # of what a failed script said
+OFFERED = sorted({
+    *algorithms.KEX, *algorithms.HOST_KEYS, *map(algorithms.key_type, algorithms.HOST_KEYS), *algorithms.CIPHERS,
+    *algorithms.MACS,
+})  # fmt: skip
+# Every call of the suite is `ssh -E<log> ...`, so -Q may stand anywhere.
+ASKED_SSH = """#!/bin/sh
+case " $* " in
+*" -Q "*) {ssh} "$@" | grep -Fx -f {offered} ;;
+*) exec {ssh} "$@" ;;
+esac
+"""
 
 # What concerns a server and needs neither a terminal nor PAM.
 SERVER_SCRIPTS = (
@@ -45,9 +63,8 @@ SERVER_SCRIPTS = (
 
 @dataclass(frozen=True)
 class Result:
-    """How one script ended. ``words`` is what it said last."""
+    """How one script ended. ``words`` is why it failed, or was skipped."""
 
-    script: str
     outcome: str  # "passed", "failed", "skipped"
     seconds: float
     words: str
@@ -73,18 +90,39 @@ def run_script(script: str, programs: dict[str, str], shim: Path, directory: Pat
     }
     begun = time.monotonic()
     command = ["sh", "test-exec.sh", str(directory), str(directory / f"{script}.sh")]
-    try:
-        done = subprocess.run(
-            command, cwd=directory, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT, timeout=SCRIPT_SECONDS,
+    said = directory / "said"  # no pipe: what a script leaves running in the background would hold it open
+    with open(said, "wb") as sink:
+        process = subprocess.Popen(
+            command, cwd=directory, env=environment, stdin=subprocess.DEVNULL, stdout=sink, stderr=subprocess.STDOUT,
+            start_new_session=True,
         )  # fmt: skip
-        text, status = done.stdout.decode("utf-8", "replace"), done.returncode
-    except subprocess.TimeoutExpired as error:
-        text, status = (error.stdout or b"").decode("utf-8", "replace") + "\ntimed out", 1
+        try:
+            status = process.wait(SCRIPT_SECONDS)
+        except subprocess.TimeoutExpired:
+            status = 1
+            sink.write(b"\ntimed out\n")
+        finally:
+            with contextlib.suppress(ProcessLookupError):  # with all that it left
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+    text = said.read_text("utf-8", "replace")
     lines = [line for line in text.splitlines() if line.strip()]
-    skipped = any(line.startswith("SKIPPED") for line in lines)
-    outcome = "failed" if status else "skipped" if skipped else "passed"
-    return Result(script, outcome, time.monotonic() - begun, " / ".join(lines[-LINES_SHOWN:]))
+    skipped = [line for line in lines if line.startswith("SKIPPED")]
+    if status:
+        words = "timed out" if lines[-1:] == ["timed out"] else _reasons(directory) or " / ".join(lines[-LINES_SHOWN:])
+        return Result("failed", time.monotonic() - begun, words)
+    return Result("skipped" if skipped else "passed", time.monotonic() - begun, " / ".join(skipped))
+
+
+def _reasons(directory: Path) -> str:
+    """What the script gave as its reasons, in its log."""
+    try:
+        log = (directory / "failed-regress.log").read_text(errors="replace")
+    except FileNotFoundError:
+        return ""
+    told = [words.replace(f"{directory}/", "") for words in re.findall(r"(?m)^(?:FAIL|FATAL): (.*)$", log)]
+    more = f" (and {len(told) - LINES_SHOWN} more)" if len(told) > LINES_SHOWN else ""
+    return " / ".join(dict.fromkeys(told[:LINES_SHOWN])) + more
 
 
 def stock_programs() -> dict[str, str]:
@@ -93,21 +131,52 @@ def stock_programs() -> dict[str, str]:
     return {**found, "SSHD": program("sshd", "openssh-server"), "SFTPSERVER": sftp_server()}
 
 
-def table(stock: Sequence[Result], ours: Sequence[Result]) -> str:
-    lines = [f"| script | {openssh_version()} | fastsshd | what it said |", "|---|---|---|---|"]
-    for theirs, mine in zip(stock, ours, strict=True):
-        words = mine.words.replace("|", "\\|") if mine.outcome != "passed" else ""
-        lines.append(f"| {mine.script} | {theirs.outcome} | {mine.outcome} | {words} |")
-    counted = [mine for theirs, mine in zip(stock, ours, strict=True) if theirs.outcome == "passed"]
-    passed = sum(mine.outcome == "passed" for mine in counted)
-    lines.append(f"\n{passed} of the {len(counted)} scripts that stock passes on this machine.")
-    return "\n".join(lines)
+def asking_less(ssh: str, directory: Path) -> str:
+    """An ssh whose -Q names only what fastssh has as well."""
+    directory.mkdir(exist_ok=True)
+    offered, program = directory / "offered", directory / "ssh"
+    offered.write_text("".join(f"{name}\n" for name in OFFERED))
+    program.write_text(ASKED_SSH.format(ssh=ssh, offered=offered))
+    program.chmod(0o755)
+    return str(program)
+
+
+def asks(script: str) -> bool:
+    """Whether it tries each algorithm that ssh names: of its own, or as the driver hands on kinds of keys."""
+    return re.search(r"SSH\} -Q|SSH_KEYTYPES", (SUITE / f"{script}.sh").read_text()) is not None
+
+
+def row(script: str, stock: Result, ours: Result, offered: Result | None) -> str:
+    cells = [script, stock.outcome, ours.outcome, offered.outcome if offered else "", ours.words]
+    if offered and offered.words:
+        cells[-1] += f"; of what it offers: {offered.words}"
+    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+
+
+def table(rows: dict[str, str]) -> str:
+    """``rows`` in SERVER_SCRIPTS' order, and how many of those that stock passes passed."""
+    order = [*(script for script in SERVER_SCRIPTS if script in rows), *(set(rows) - set(SERVER_SCRIPTS))]
+    cells = [[cell.strip() for cell in rows[script].split(" | ")] for script in order]
+    counted = [row for row in cells if row[1] == "passed"]
+    whole, offered = (sum(row[column] == "passed" for row in counted) for column in (2, 3))
+    head = [f"| script | {openssh_version()} | fastsshd | of what it offers | why |", "|---|---|---|---|---|"]
+    foot = (
+        f"\nOf the {len(counted)} scripts that stock passes on this machine, {whole} pass whole and {offered} more in "
+        "what fastsshd offers."
+    )
+    return "\n".join([*head, *(rows[script] for script in order), foot])
+
+
+def rows_of(text: str) -> dict[str, str]:
+    """The rows of a table as written before."""
+    lines = [line for line in text.partition("\n| script ")[2].splitlines()[2:] if line.startswith("| ")]
+    return {line.split(" | ")[0].removeprefix("| "): line for line in lines}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--only", help="comma-separated scripts")
-    parser.add_argument("--write", action="store_true", help=f"replace {RESULTS.relative_to(ROOT)}'s table")
+    parser.add_argument("--write", action="store_true", help=f"put the rows into {RESULTS.relative_to(ROOT)}")
     parser.add_argument("--keep", type=Path, help="a folder for what the scripts leave behind")
     options = parser.parse_args(argv)
     scripts = tuple(options.only.split(",")) if options.only else SERVER_SCRIPTS
@@ -118,25 +187,32 @@ def main(argv: Sequence[str] | None = None) -> int:
     except PeerMissing as error:
         print(f"regress: {error}", file=sys.stderr)
         return 1
-    ours = {**stock, "SSHD": str(ROOT / ".venv" / "bin" / "fastsshd")}
-    results: dict[str, list[Result]] = {"stock": [], "fastsshd": []}
+    rows: dict[str, str] = {}
+    worse = False
     with tempfile.TemporaryDirectory(prefix="fastssh-regress-") as name:
         directory = options.keep or Path(name)
         directory.mkdir(parents=True, exist_ok=True)
         directory.chmod(0o755)
         shim = build_shim(directory)
+        ours = {**stock, "SSHD": str(ROOT / ".venv" / "bin" / "fastsshd")}
+        less = {**ours, "SSH": asking_less(stock["SSH"], directory / "less")}
+
+        def run(script: str, who: str, programs: dict[str, str]) -> Result:
+            result = run_script(script, programs, shim, directory / who / script)
+            print(f"{script}: {who} {result.outcome} ({result.seconds:.0f} s) {result.words}", flush=True)
+            return result
+
         for script in scripts:
-            for who, programs in (("stock", stock), ("fastsshd", ours)):
-                results[who].append(run_script(script, programs, shim, directory / who / script))
-                result = results[who][-1]
-                print(f"{script}: {who} {result.outcome} ({result.seconds:.0f} s) {result.words[:200]}", flush=True)
-    shown = table(results["stock"], results["fastsshd"])
+            theirs, mine = run(script, "stock", stock), run(script, "fastsshd", ours)
+            offered = run(script, "offered", less) if mine.outcome == "failed" and asks(script) else None
+            rows[script] = row(script, theirs, mine, offered)
+            worse |= theirs.outcome == "passed" and (offered or mine).outcome == "failed"
+    shown = table(rows)
     print(f"\n{shown}")
     if options.write:
-        head = RESULTS.read_text().partition("\n| script ")[0] if RESULTS.exists() else ""
-        RESULTS.write_text(f"{head}\n{shown}\n")
-    worse = [mine.script for theirs, mine in zip(*results.values(), strict=True)
-             if (theirs.outcome, mine.outcome) == ("passed", "failed")]  # fmt: skip
+        before = RESULTS.read_text() if RESULTS.exists() else ""
+        head = before.partition("\n| script ")[0]
+        RESULTS.write_text(f"{head}\n{table({**rows_of(before), **rows})}\n")
     return 1 if worse else 0
 
 
