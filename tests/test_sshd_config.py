@@ -592,6 +592,10 @@ def test_row23_limits_before_authentication_are_on_by_default(read: Load) -> Non
     ("PubkeyAcceptedAlgorithms ssh-dss*,ssh-rsa*,sk-ssh-*", "pubkey_accepted_algorithms",
      ("sk-ssh-ed25519-cert-v01@openssh.com", "sk-ssh-ed25519@openssh.com")),
     ("CASignatureAlgorithms *-cert-v01@openssh.com,rsa-*", "ca_signature_algorithms", ("rsa-sha2-512", "rsa-sha2-256")),
+    ("KexAlgorithms +ecdh-sha2-nistp256", "kex_algorithms", (*algorithms.SERVER_KEX, "ecdh-sha2-nistp256")),
+    ("KexAlgorithms ^ecdh-*", "kex_algorithms", (
+        "ecdh-sha2-nistp256", "ecdh-sha2-nistp384", "ecdh-sha2-nistp521", *algorithms.SERVER_KEX)),
+    ("KexAlgorithms +sntrup761x25519-sha512", "kex_algorithms", algorithms.SERVER_KEX),
 ])
 def test_values_have_their_types(text: str, field: str, expected: object, read: Load) -> None:
     found = read(f"{text}\n").settings

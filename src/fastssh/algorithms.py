@@ -25,6 +25,10 @@ KEX: tuple[str, ...] = (
     "diffie-hellman-group14-sha256",
 )
 
+#: What a server offers unless told otherwise: not the NIST curves, whose constants nobody can explain. A client
+#: without curve25519 has group14-sha256, which RFC 9142 section 4 makes the one method that all must have.
+SERVER_KEX: tuple[str, ...] = tuple(name for name in KEX if not name.startswith("ecdh-sha2-nistp"))
+
 #: Signature algorithms of host keys; the same are used for user keys (RFC 8332, RFC 5656, RFC 8709).
 HOST_KEYS: tuple[str, ...] = (
     "ssh-ed25519",

@@ -14,23 +14,25 @@ _FOREIGN_CA_KEYS: Final = (*_FOREIGN_KEYS, "*-cert-v0?@openssh.com")
 
 
 class AlgorithmList(NamedTuple):
-    """One kind of algorithm. ``foreign`` are patterns of what other SSH programs know and fastssh does not speak.
+    """One kind of algorithm. ``known`` is all that we speak, in our order, which is what is offered by default.
 
-    A configuration shared with them may name these; they are left out, while a name that nobody knows is an error.
+    ``foreign`` are patterns of what other SSH programs know and fastssh does not speak. A configuration shared with
+    them may name these; they are left out, while a name that nobody knows is an error.
     """
 
     kind: str
-    default: Callable[[], tuple[str, ...]]
+    known: Callable[[], tuple[str, ...]]
     foreign: tuple[str, ...]
 
     def left_out(self, spec: str) -> tuple[str, ...]:
         """The names in ``spec`` that are left out."""
         return () if spec[:1] == "-" else tuple(name for name in _names(spec) if self._is_foreign(name))
 
-    def choose(self, spec: str) -> tuple[str, ...]:
+    def choose(self, spec: str, default: tuple[str, ...] | None = None) -> tuple[str, ...]:
         """The algorithms that ``spec`` means (see algorithms.apply_list); empty when it leaves the default.
 
-        ConfigError for unknown names, and where nothing is left.
+        ``default`` is what it adds to or takes from, all that is known unless given. ConfigError for unknown names, and
+        where nothing is left.
         """
         names, operator = _names(spec), _operator(spec)
         if operator != "-":
@@ -39,8 +41,8 @@ class AlgorithmList(NamedTuple):
                 raise ValueError(f"fastssh speaks none of {spec}")
             if not names:
                 return ()
-        default = self.default()
-        return algorithms.apply_list(operator + ",".join(names), default, default, self.kind)
+        known = self.known()
+        return algorithms.apply_list(operator + ",".join(names), default or known, known, self.kind)
 
     def _is_foreign(self, name: str) -> bool:
         if match_pattern_list(name, self.foreign):

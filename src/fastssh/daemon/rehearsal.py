@@ -55,7 +55,7 @@ def rehearse(prepared: Prepared) -> None:
 
     Where that cannot be (no directory for a temporary file, no process to be had, /etc/nologin), children do without.
     """
-    methods = usable(tuple(prepared.config.settings.kex_algorithms or algorithms.KEX))
+    methods = usable(tuple(prepared.config.settings.kex_algorithms or algorithms.SERVER_KEX))
     quick = tuple(method for method in methods if not method.startswith(SLOW))
     logins = (*methods, *quick, *(quick[:1] * USUAL))
     with suppress(OSError), _stage(prepared) as (stage, key):

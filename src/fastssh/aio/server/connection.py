@@ -66,7 +66,7 @@ class ServerConnection:
         options = self.options
         return TransportOptions(
             software=f"{SOFTWARE} {options.version_addendum}".rstrip(),
-            kex=options.kex or algorithms.KEX,
+            kex=options.kex or algorithms.SERVER_KEX,
             host_key_algorithms=options.host_key_algorithms or algorithms.SERVER_KEYS,
             ciphers=options.ciphers or algorithms.default_ciphers(),
             macs=options.macs or algorithms.MACS,

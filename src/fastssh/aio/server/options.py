@@ -48,7 +48,7 @@ class ServerOptions:
     """Options of a server's connections. Times are in seconds, 0 switches a timer off; sizes are in bytes.
 
     Names and defaults are sshd_config(5)'s in Python spelling. Empty algorithm tuples mean the defaults of
-    :mod:`fastssh.algorithms`.
+    :mod:`fastssh.algorithms`, ``SERVER_KEX`` for ``kex``.
     """
 
     host_keys: Sequence[PrivateKey]

@@ -8,6 +8,7 @@ from enum import Enum
 from itertools import chain
 from typing import Any, Final, TypeVar
 
+from fastssh import algorithms
 from fastssh.config.algorithm_lists import LISTS
 from fastssh.config.table import Directive, by_name
 from fastssh.config.values import text, words
@@ -104,20 +105,23 @@ def no_effect(name: str, *harmless: str) -> Callable[[Sequence[str]], Iterable[s
     return remarks
 
 
+#: Where a server offers less than we speak.
+_SERVER_DEFAULTS: Final = {"KexAlgorithms": algorithms.SERVER_KEX}
+
+
 def algorithm_setting(name: str, *, match: bool, aliases: tuple[str, ...] = ()) -> tuple[str, ...]:
     """A field for a list of algorithms, as :mod:`fastssh.config.algorithm_lists` reads it."""
-    algorithms = LISTS[name]
+    known = LISTS[name]
+    default = _SERVER_DEFAULTS.get(name) or known.known()
 
     def read(arguments: Sequence[str]) -> tuple[str, ...]:
-        return algorithms.choose(text(arguments)) or algorithms.default()
+        return known.choose(text(arguments), default) or default
 
     def remarks(arguments: Sequence[str]) -> Iterable[str]:
-        left_out = algorithms.left_out(arguments[0])
+        left_out = known.left_out(arguments[0])
         return (f"{name}: fastssh does not speak {', '.join(left_out)}",) if left_out else ()
 
-    return setting(
-        name, read, algorithms.default(), match=match, show=joined(","), remarks=remarks, aliases=aliases
-    )
+    return setting(name, read, default, match=match, show=joined(","), remarks=remarks, aliases=aliases)
 
 
 def directive_of(metadata: Any) -> ServerDirective[Any] | None:
