@@ -18,7 +18,7 @@ help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 # --- set-up -------------------------------------------------------------------------------------------------------
-.PHONY: help setup build demo test ctest pytest lint types asan valgrind fuzz fuzz-native soak regress bench roofline microbench clean distclean
+.PHONY: help setup build openssh demo test ctest pytest lint types asan valgrind fuzz fuzz-native soak regress bench roofline microbench clean distclean
 
 setup: $(VENV)/.packages $(VENV)/.ready ## System packages, .venv and the editable install
 
@@ -26,9 +26,9 @@ $(VENV)/.packages: scripts/setup.sh
 	@scripts/setup.sh packages $(PACKAGES)
 	@mkdir -p $(VENV) && touch $@
 
-# Building and the demo ask for less than the tests do: no second compiler, no dropbear.
+# Building and the demo ask for less than the tests do: no OpenSSH, no second compiler, no dropbear.
 $(VENV)/.ready: pyproject.toml scripts/setup.sh
-	@scripts/setup.sh packages build openssh
+	@scripts/setup.sh packages build
 	@scripts/setup.sh venv
 	@touch $@
 
@@ -36,8 +36,11 @@ build: $(VENV)/.ready ## Brings the extension modules up to date
 	@[ -f build/editable/build.ninja ] || $(PY) -m pip install -q --no-build-isolation --no-deps -e .
 	@cmake --build build/editable
 
+openssh: # what the tests meet, and what is measured beside ours
+	@scripts/setup.sh packages openssh
+
 # --- the main job -------------------------------------------------------------------------------------------------
-demo: build ## A 1 GiB file up and down through fastssh-scp, beside OpenSSH's scp (FASTSSH_DEMO_MIB=64 for a short one)
+demo: build ## A 1 GiB file up to fastsshd and down again, beside OpenSSH if that is there (FASTSSH_DEMO_MIB=64: short)
 	@$(PY) -m scripts.demo
 
 # --- tests --------------------------------------------------------------------------------------------------------
@@ -50,7 +53,7 @@ ctest: $(VENV)/.packages ## C tests, with gcc and with clang, warnings being err
 	    ctest --test-dir build/test-$$compiler --output-on-failure; \
 	done
 
-pytest: build ## Python tests
+pytest: build openssh ## Python tests
 	@$(PYTEST) -q
 
 lint: $(VENV)/.ready ## ruff; clang-format for C
@@ -89,7 +92,7 @@ valgrind: $(VENV)/.ready ## C tests under valgrind
 	    valgrind -q --error-exitcode=99 --leak-check=full --errors-for-leak-kinds=definite,possible "$$program"; \
 	done
 
-fuzz: build ## Property tests with many more examples (FASTSSH_FUZZ_EXAMPLES=5000)
+fuzz: build openssh ## Property tests with many more examples (FASTSSH_FUZZ_EXAMPLES=5000)
 	@$(PYTEST) -q -m hypothesis --hypothesis-profile=fuzz
 
 fuzz-native: $(VENV)/.packages ## libFuzzer on packets and on the data plane, FASTSSH_FUZZ_SECONDS (60) each
@@ -102,11 +105,11 @@ fuzz-native: $(VENV)/.packages ## libFuzzer on packets and on the data plane, FA
 	    "./$$program" -max_len=3000 -max_total_time=$${FASTSSH_FUZZ_SECONDS:-60} "corpus/$$program"; \
 	done
 
-soak: build ## Random transfers against a real sshd for FASTSSH_SOAK_SECONDS (600)
+soak: build openssh ## Random transfers against a real sshd for FASTSSH_SOAK_SECONDS (600)
 	@$(PYTEST) -q -m soak
 
-regress: build ## OpenSSH's regress suite against fastsshd, beside stock sshd; writes docs/regress.md
-	@scripts/setup.sh packages openssh regress
+regress: build openssh ## OpenSSH's regress suite against fastsshd, beside stock sshd; writes docs/regress.md
+	@scripts/setup.sh packages regress
 	@$(PY) -m scripts.regress --write
 
 # --- measurements -------------------------------------------------------------------------------------------------
@@ -114,11 +117,11 @@ roofline: $(VENV)/.ready
 	@$(C_BUILD) -B build/test-gcc -DCMAKE_C_COMPILER=gcc >/dev/null
 	@cmake --build build/test-gcc
 
-bench: build roofline ## Paired comparison with scp, asyncssh and paramiko; writes benchmarks/RESULTS.md
+bench: build openssh roofline ## Paired comparison with scp, asyncssh and paramiko; writes benchmarks/RESULTS.md
 	@$(PY) -m benchmarks.compare --write
 	@$(PY) -m benchmarks.connections
 
-microbench: build ## Packets and key exchanges one by one (pytest-benchmark), start-up times (pyperf)
+microbench: build openssh ## Packets and key exchanges one by one (pytest-benchmark), start-up times (pyperf)
 	@$(PYTEST) -q benchmarks/micro --benchmark-columns=median,iqr,rounds --benchmark-sort=name
 	@$(PY) -m benchmarks.startup
 

@@ -23,6 +23,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import textwrap
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -36,6 +37,7 @@ SUITE = Path("/usr/lib/openssh/regress")
 RESULTS = ROOT / "docs" / "regress.md"
 SCRIPT_SECONDS = 900.0
 LINES_SHOWN = 3  # of what a failed script said
+LONGEST = 120  # characters of each
 OFFERED = sorted({
     *algorithms.KEX, *algorithms.HOST_KEYS, *map(algorithms.key_type, algorithms.HOST_KEYS), *algorithms.CIPHERS,
     *algorithms.MACS,
@@ -120,7 +122,8 @@ def _reasons(directory: Path) -> str:
         log = (directory / "failed-regress.log").read_text(errors="replace")
     except FileNotFoundError:
         return ""
-    told = [words.replace(f"{directory}/", "") for words in re.findall(r"(?m)^(?:FAIL|FATAL): (.*)$", log)]
+    found = re.findall(r"(?m)^(?:FAIL|FATAL): (.*)$", log)
+    told = [textwrap.shorten(words.replace(f"{directory}/", ""), LONGEST) for words in found]
     more = f" (and {len(told) - LINES_SHOWN} more)" if len(told) > LINES_SHOWN else ""
     return " / ".join(dict.fromkeys(told[:LINES_SHOWN])) + more
 

@@ -21,6 +21,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
+from fastssh.keys.private import generate_private_key, write_key_pair
+
 HOST = "127.0.0.1"
 HERE = Path(__file__).resolve().parent
 KEY_TYPES = ("ed25519", "ecdsa", "rsa")
@@ -99,18 +101,14 @@ class Keys:
 
 
 def make_keys(directory: Path) -> Keys:
-    """Makes the keys in the directory with ssh-keygen, or returns those made there before."""
+    """Makes the keys in the directory with our own code, or returns those made there before."""
     keys = Keys(directory)
     if keys.authorized.exists():
         return keys
-    keygen = program("ssh-keygen", "openssh-client")
     directory.mkdir(parents=True, exist_ok=True, mode=0o700)
     for path in [make(kind) for kind in KEY_TYPES for make in (keys.host, keys.user)]:
         kind = path.name.partition("_")[2]
-        bits = ["-b", "2048"] if kind == "rsa" else []
-        subprocess.run(
-            [keygen, "-q", "-t", kind, *bits, "-N", "", "-C", path.name, "-f", str(path)], check=True, timeout=60
-        )
+        write_key_pair(path, generate_private_key(kind, 2048 if kind == "rsa" else None, comment=path.name))
     lines = [keys.user(kind).with_suffix(".pub").read_text() for kind in KEY_TYPES]
     keys.authorized.write_text("".join(lines))
     keys.authorized.chmod(0o600)
