@@ -25,7 +25,12 @@ test     | c:clang                            | clang
 test     | c:dropbear                         | dropbear-bin
 test     | c:git                              | git
 test     | c:rsync                            | rsync
+test     | c:lftp                             | lftp
 test     | c:man                              | man-db
+test     | c:plink                            | putty-tools
+test     | c:rclone                           | rclone
+test     | c:sshfs                            | sshfs
+test     | c:fusermount3                      | fuse3
 valgrind | c:valgrind                         | valgrind
 regress  | f:/usr/lib/openssh/regress         | openssh-tests
 '

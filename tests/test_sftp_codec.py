@@ -40,6 +40,7 @@ def attributes(draw: st.DrawFn) -> SFTPAttributes:
 names = st.builds(SFTPName, st.binary(max_size=20), st.binary(max_size=20), attributes())
 FIELDS: dict[Field, st.SearchStrategy[Any]] = {
     STRING: st.binary(max_size=300),
+    m.WRITTEN: st.binary(max_size=300),
     m.PATH: st.binary(max_size=300).map(lambda path: path.replace(b"\0", b"/")),
     UINT32: uint32s,
     UINT64: uint64s,

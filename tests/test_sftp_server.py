@@ -114,13 +114,22 @@ def test_row07_row26_requests_cut_anywhere_or_with_a_tail_end_the_session(
     whole = request_kind.encode(1, *SAMPLES[request_kind])[4:]
     with local(tmp_path) as session:
         other = local(tmp_path)
-        for message in [whole[:length] for length in range(len(whole))] + [whole + b"\0"]:
+        tail = [] if request_kind is m.WRITE else [whole + b"\0"]  # see below
+        for message in [whole[:length] for length in range(len(whole))] + tail:
             with pytest.raises(ProtocolError):
                 session.server.receive(message)
         assert session.replies == []
         assert sorted(tmp_path.iterdir()) == before
         assert other.value(m.STAT, b"file").size == 8  # nobody else is concerned
         other.close()
+
+
+def test_what_follows_the_bytes_to_write_is_passed_over(ours: Ours, tmp_path: Path) -> None:
+    """As sftp-server does it, and rclone 1.60 needs it: after a short read it sends the rest of its buffer as well."""
+    handle = ours.value(m.OPEN, b"file", NEW, A())
+    reply = ours.exchange(m.frame(m.WRITE.encode(7, handle, 0, b"data")[4:] + b"rest of a buffer"))
+    assert m.STATUS.decode(reply[4:]).code == S.OK
+    assert (tmp_path / "file").read_bytes() == b"data"
 
 
 @pytest.mark.parametrize("length", [2**32 - 1, 2**31, 100])

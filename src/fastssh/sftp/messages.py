@@ -155,7 +155,15 @@ def _read_path(reader: Reader) -> bytes:
     return path
 
 
+def _read_written(reader: Reader) -> bytes:
+    """What is to be written. rclone 1.60 sends the rest of its buffer behind it, which sftp-server passes over."""
+    data = reader.string()
+    reader.rest()
+    return data
+
+
 PATH: Final = Field(_read_path, string, 4)
+WRITTEN: Final = Field(_read_written, string, 4)
 HANDLE_FIELD: Final = Field(_read_handle, string, 5)
 
 
@@ -195,7 +203,7 @@ _PLAIN: Final = (
     Request("OPEN", Packet.OPEN, (PATH, UINT32, ATTRS), HANDLE),
     Request("CLOSE", Packet.CLOSE, (HANDLE_FIELD,), STATUS),
     Request("READ", Packet.READ, (HANDLE_FIELD, UINT64, UINT32), DATA),
-    Request("WRITE", Packet.WRITE, (HANDLE_FIELD, UINT64, STRING), STATUS),
+    Request("WRITE", Packet.WRITE, (HANDLE_FIELD, UINT64, WRITTEN), STATUS),
     Request("LSTAT", Packet.LSTAT, (PATH,), ATTRIBUTES),
     Request("FSTAT", Packet.FSTAT, (HANDLE_FIELD,), ATTRIBUTES),
     Request("SETSTAT", Packet.SETSTAT, (PATH, ATTRS), STATUS),
