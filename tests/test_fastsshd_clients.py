@@ -18,15 +18,7 @@ from fastssh import algorithms
 from fastssh.keys.private import load_private_key
 from tests.support import openssh
 from tests.support.copying import MIB, random_file, sha256
-from tests.support.peers import (
-    MACHINE_LACKS,
-    Peer,
-    PeerMissing,
-    clean_environment,
-    openssh_offers,
-    program,
-    wait_for,
-)
+from tests.support.peers import NOT_HERE, Peer, PeerMissing, clean_environment, openssh_offers, program, wait_for
 
 SECONDS = 60.0
 Start = Callable[..., Peer]
@@ -303,7 +295,7 @@ def mounted(fastsshd: Peer, tmp_path: Path) -> Iterator[tuple[Path, Path]]:
         if process.poll() is not None:
             said = (tmp_path / "log").read_text()
             if re.search(r"fuse.*(not permitted|denied|No such (file|device)|not found)", said):
-                pytest.skip(f"{MACHINE_LACKS}mount with FUSE: {said.strip()}")
+                pytest.skip(f"{NOT_HERE}FUSE does not mount: {said.strip()}")
             raise AssertionError(f"sshfs: {said}")
         yield there, here
     finally:

@@ -1,4 +1,4 @@
-"""fastsshd as root: it becomes the user for good. Only root's runs collect this file (see conftest.py)."""
+"""fastsshd as root: it becomes the user for good."""
 
 from __future__ import annotations
 
@@ -12,12 +12,14 @@ from typing import Any
 import pytest
 
 from tests.support import openssh, peers
-from tests.support.peers import Keys, Peer, make_keys, start_fastsshd
+from tests.support.peers import NOT_HERE, Keys, Peer, make_keys, start_fastsshd
 from tests.test_fastsshd import logged
 from tests.test_fastsshd_auth import key_lines, refused, with_keys
 
 Start = Callable[..., Peer]
 NOBODY = 65534
+
+pytestmark = pytest.mark.skipif(os.getuid() != 0, reason=f"{NOT_HERE}only root's server serves root and others")
 
 
 @pytest.fixture

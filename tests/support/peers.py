@@ -17,7 +17,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -44,7 +44,7 @@ SFTP_SERVERS = (
 )
 
 
-MACHINE_LACKS = "this machine does not let anybody "  # how a skip begins that is allowed in CI as well
+NOT_HERE = "not here: "  # begins the reason of a skip that CI allows as well: nothing can be installed against it
 
 
 class PeerMissing(Exception):
@@ -136,6 +136,7 @@ class Peer:
     directory: Path  # the server's own files
     keys: Keys
     root: Path  # where clients may read and write; what an SFTP-only peer shows as "/" when it is rooted
+    environment: Mapping[str, str] = field(default_factory=dict)  # the server's
 
     def options(self) -> list[str]:
         """-o options that make scp, ssh and fastssh-scp reach this server with its keys alone."""
@@ -299,8 +300,9 @@ def _launch(
             "".join(f"[{HOST}]:{port} {keys.host(kind).with_suffix('.pub').read_text()}" for kind in host_keys)
         )
         peer = Peer(
-            name, HOST, port, user_name(), keys.user("ed25519"), known_hosts, log, process, directory, keys, root
-        )
+            name, HOST, port, user_name(), keys.user("ed25519"), known_hosts, log, process, directory, keys, root,
+            environment,
+        )  # fmt: skip
         try:
             wait_for(peer.settled, f"{name} on port {port}", START_SECONDS)
         except TimeoutError as error:
