@@ -134,7 +134,18 @@ def _sshd_password(directory: Path, **options: Any) -> Peer:
     return peers.start_sshd(directory, home=directory / "home", **options)
 
 
-sshd = _session_peer(peers.start_sshd)
+def _fastsshd_as_sshd(directory: Path, *, sftp: str = "", sftp_arguments: str = "", **options: Any) -> Peer:
+    """Started as start_sshd is. Where passwords of accounts are wanted, which need PAM here, it is sshd all the same."""
+    if "home" in options:
+        return peers.start_sshd(directory, **options)
+    return peers.start_fastsshd(directory, **{"Subsystem": f"sftp internal-sftp {sftp_arguments}".rstrip(), **options})
+
+
+# What the client's tests meet: sshd, or what FASTSSH_TEST_SERVER (fastsshd) puts in its place.
+START_SSHD: Callable[..., Peer] = {"sshd": peers.start_sshd, "fastsshd": _fastsshd_as_sshd}[
+    os.environ.get("FASTSSH_TEST_SERVER", "sshd")
+]
+sshd = _session_peer(START_SSHD)
 fastsshd = _session_peer(peers.start_fastsshd)
 sshd_internal = _session_peer(_sshd_internal)
 # Takes peers.PASSWORD as well; the account's home is peer.directory / "home".
@@ -147,7 +158,7 @@ paramiko_server = _session_peer(peers.start_paramiko)
 class SshdFactory:
     """start_sshd(RekeyLimit="1M", ...) starts a server for one test; see peers.start_sshd."""
 
-    start: Callable[..., Peer] = staticmethod(peers.start_sshd)
+    start: Callable[..., Peer] = staticmethod(START_SSHD)
 
     def __init__(self, tmp_path_factory: pytest.TempPathFactory, keys: Keys) -> None:
         self._directories, self._keys = tmp_path_factory, keys

@@ -229,7 +229,7 @@ def test_row24_a_key_file_that_cannot_be_used_is_told_by_name(
     done = run("-F", "none", "-i", path, *options, f"{sshd.host}:x", ".")
     assert done.returncode == 255
     assert str(path) in done.stderr
-    assert done.stderr.splitlines()[-1].endswith("Permission denied (publickey,keyboard-interactive).")
+    assert re.search(r"Permission denied \(publickey(,[\w-]+)*\)\.$", done.stderr)
 
 
 def test_broken_configurations_are_one_line(run: Run, tmp_path: Path) -> None:
@@ -263,7 +263,7 @@ def test_every_failure_names_its_file_and_the_rest_goes_on(run: Run, sshd: Peer,
     assert (sshd.root / "good").read_text() == "good"
     done = run(f"server:{sshd.root}/missing", f"server:{sshd.root}/good", "folder")
     assert done.returncode == 1
-    assert done.stderr == f"fastssh-scp: {sshd.root}/missing: No such file\n"
+    assert re.fullmatch(f"fastssh-scp: {sshd.root}/missing: No such file( or directory)?\n", done.stderr)
     assert (tmp_path / "folder/good").read_text() == "good"
 
 

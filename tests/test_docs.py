@@ -36,16 +36,16 @@ def test_make_targets_named_in_documents_exist() -> None:
 
 
 def test_the_library_example_of_the_readme_runs(
-    sshd: Peer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    fastsshd: Peer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     example = re.search(r"^```python\n(.*?)^```", (ROOT / "README.md").read_text(), re.S | re.M)
     assert example
     monkeypatch.chdir(tmp_path)
     (tmp_path / "disk.img").write_bytes(b"contents")
-    there = sshd.root / "images"
+    there = fastsshd.root / "images"
     there.mkdir()
     code = example[1].replace('connect("host.example.org")', "connect(peer.host, **peer.connect_options())")
-    exec(code.replace("/srv/images", str(there)), {"peer": sshd})
+    exec(code.replace("/srv/images", str(there)), {"peer": fastsshd})
     assert capsys.readouterr().out.endswith("['disk.img']\n")
     assert (there / "disk.img").read_bytes() == b"contents"
 

@@ -79,6 +79,15 @@ def test_the_end_of_a_connection_is_logged_with_what_went_over_it(start_fastsshd
     logged(peer, r"Transferred: sent 10\d{5}, received \d+ bytes in \d+\.\d seconds \(\d+\.\d MiB/s\)")
 
 
+def test_what_runs_is_logged_in_sshd_s_words(start_fastsshd: Start) -> None:
+    peer = start_fastsshd()
+    openssh.ssh(peer, "true")
+    openssh.ssh(peer, stdin=b"exit\n")
+    openssh.sftp(peer, "pwd\n")
+    for kind in ("command", "shell", "subsystem 'sftp'"):
+        logged(peer, rf"Starting session: {kind} for {peer.user} from 127\.0\.0\.1 port \d+ id 0\n")
+
+
 def test_a_port_that_somebody_looks_at_and_leaves_is_logged(start_fastsshd: Start) -> None:
     peer = start_fastsshd()
     logged(peer, r"Connection (closed|reset) by 127\.0\.0\.1 port \d+ \[preauth\]")  # whoever waited for its start

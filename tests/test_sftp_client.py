@@ -141,7 +141,7 @@ async def test_an_open_that_nobody_waits_for_is_closed_again(sftp: SFTPClient, t
         while sftp.session.outstanding:
             await sftp.stat(".")
     async with sftp.open(tmp_path / "file") as file:
-        assert file.handle == b"\0\0\0\0"  # OpenSSH reuses the number of a closed handle
+        assert file.handle[2:] == b"\0\0"  # servers use the place of a closed handle again
 
 
 # --- names ------------------------------------------------------------------------------------------------------------
@@ -190,7 +190,7 @@ async def test_errors_are_builtin_ones_and_name_the_file(sftp: SFTPClient, tmp_p
     with pytest.raises(FileNotFoundError) as error:
         await sftp.stat(missing)
     assert error.value.filename == missing and error.value.errno == errno.ENOENT
-    assert str(error.value) == f"{missing}: No such file"
+    assert str(error.value) in (f"{missing}: No such file", f"{missing}: No such file or directory")
     with pytest.raises(FileNotFoundError):
         await sftp.open(missing)
     with pytest.raises(ValueError):

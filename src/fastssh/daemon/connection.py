@@ -107,7 +107,7 @@ class Service:
         options = candidate.options or KeyOptions()
         hooks = forward(connection, settings, options) if user.root is None else {}
         self._sessions = sessions(
-            user, settings, options, hooks, lambda quality: set_class(sock, quality, self._log.debug)
+            user, settings, options, hooks, lambda quality: set_class(sock, quality, self._log.debug), self._log
         )
         self._log.verbose(f"Starting session for {user.name} with uid {os.getuid()}")
 

@@ -15,6 +15,7 @@ from fastssh.config.tokens import expand
 from fastssh.daemon import internal_sftp
 from fastssh.daemon.accounts import User
 from fastssh.daemon.internal_sftp import InternalSFTP, SFTPStarter
+from fastssh.daemon.log import Log
 from fastssh.daemon.privileges import PrivilegeError, become
 from fastssh.daemon.user_tokens import user_tokens
 from fastssh.errors import SSHError
@@ -51,9 +52,29 @@ def _take_over_rooted(user: User, root: str) -> None:
     become(replace(user, uid=status.st_uid, gid=status.st_gid, groups=(status.st_gid,)), None)
 
 
+class LoggedSession(ServerSession):
+    """Tells what runs in sshd's words, which other tools look for; but for the terminal's name."""
+
+    def __init__(self, connection: ServerConnection, policy: SessionPolicy, starter: Starter, log: Log) -> None:
+        super().__init__(connection, policy, starter)
+        self._log = log
+
+    def started(self, launch: Launch) -> None:
+        if launch.forced:
+            kind = "forced-command"
+        elif launch.subsystem is not None:
+            kind = f"subsystem '{launch.subsystem}'"
+        else:
+            kind = "shell" if launch.command is None else "command"
+        connection = self.connection
+        address, port = connection.peer
+        number = self.channel.id
+        self._log.verbose(f"Starting session: {kind} for {connection.user} from {address} port {port} id {number}")
+
+
 def sessions(
     user: User, settings: ServerSettings, options: KeyOptions, hooks: Mapping[str, RequestHook],
-    set_class: Callable[[int], None],
+    set_class: Callable[[int], None], log: Log,
 ) -> Callable[[ServerConnection], ServerSession]:  # fmt: skip
     """For ServerOptions.session. ``options`` are the key's, the default ones after a password; ``hooks`` take requests
     that are not the session's own; ``set_class`` sets the connection's class of service."""
@@ -67,7 +88,7 @@ def sessions(
     starter: Starter = ProcessStarter(account) if user.root is None else _nothing
     policy = _rooted_policy(user) if user.root is not None else _policy(user, settings, options, hooks)
     policy = replace(policy, launching=launching)
-    return lambda connection: ServerSession(connection, policy, starter)
+    return lambda connection: LoggedSession(connection, policy, starter, log)
 
 
 def _nothing(session: ServerSession, launch: Launch) -> Program:

@@ -107,6 +107,9 @@ class ServerSession(ChannelHandler):
         self.channel.eof()
         self.channel.close()
 
+    def started(self, launch: Launch) -> None:
+        """The program runs. For subclasses."""
+
     def log(self, text: str) -> None:
         """A line for the operator."""
         connection = self.connection
@@ -193,6 +196,7 @@ class ServerSession(ChannelHandler):
             self.log(f"cannot start {subsystem or 'a session'}: {error}")
             return False
         self.launch = launch
+        self.started(launch)
         if self.channel.eof_received:  # said before there was anybody to hear it
             self._program.eof()
         return True
