@@ -135,7 +135,7 @@ def _sshd_password(directory: Path, **options: Any) -> Peer:
 
 
 def _fastsshd_as_sshd(directory: Path, *, sftp: str = "", sftp_arguments: str = "", **options: Any) -> Peer:
-    """Started as start_sshd is. Where passwords of accounts are wanted, which need PAM here, it is sshd all the same."""
+    """Started as start_sshd is. Where passwords of accounts are wanted, which take PAM, it is sshd all the same."""
     if "home" in options:
         return peers.start_sshd(directory, **options)
     return peers.start_fastsshd(directory, **{"Subsystem": f"sftp internal-sftp {sftp_arguments}".rstrip(), **options})
