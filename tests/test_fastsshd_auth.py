@@ -305,6 +305,13 @@ async def test_row03_a_key_and_a_password_of_the_same_user_are_both_needed(
     assert (tmp_path / "roots/cat/made").is_dir()
 
 
+def test_methods_may_be_left_to_match_blocks(start_fastsshd: Start) -> None:
+    peer = start_fastsshd(PubkeyAuthentication="no", lines=["Match Address 127.0.0.1", "PubkeyAuthentication yes"])
+    assert openssh.ssh(peer, "echo in").stdout == b"in\n"
+    peer = start_fastsshd(PubkeyAuthentication="no", lines=["Match Address 192.0.2.1", "PubkeyAuthentication yes"])
+    assert refused(peer)
+
+
 def test_row04_passwords_are_bound_by_the_servers_restrictions(
     start_fastsshd: Start, users: Path, tmp_path: Path
 ) -> None:
