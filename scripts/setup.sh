@@ -22,6 +22,7 @@ openssh  | c:ssh                              | openssh-client
 openssh  | c:sshd                             | openssh-server
 openssh  | f:/usr/lib/openssh/sftp-server     | openssh-sftp-server
 test     | c:clang                            | clang
+test     | c:curl                             | curl
 test     | c:dropbear                         | dropbear-bin
 test     | c:git                              | git
 test     | c:rsync                            | rsync

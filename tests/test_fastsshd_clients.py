@@ -1,4 +1,4 @@
-"""fastsshd with other people's clients: OpenSSH's, PuTTY's, lftp, rclone, sshfs, rsync, git."""
+"""fastsshd with other people's clients: OpenSSH's, PuTTY's, dropbear's, curl, lftp, rclone, sshfs, rsync, git."""
 
 from __future__ import annotations
 
@@ -201,6 +201,36 @@ def test_psftp_does_what_its_commands_say(putty: Putty, tmp_path: Path) -> None:
     assert sha256(tmp_path / "half") == sha256(there / "copy" / "bigger") == sha256(source / "big")
     assert (there / "copy" / "bigger").stat().st_mode & 0o777 == 0o600
     assert sorted(os.listdir(there / "copy")) == ["bigger", "deep"]
+
+
+# --- dropbear, curl -----------------------------------------------------------------------------------------------
+
+
+def test_dropbear_s_client_runs_commands(fastsshd: Peer, tmp_path: Path) -> None:
+    key, data = tmp_path / "key", "line\n" * 100_000
+    run([found("dropbearconvert", "dropbear-bin"), "openssh", "dropbear", fastsshd.key, key], fastsshd)
+    client = [found("dbclient", "dropbear-bin"), "-y", "-T", "-i", key, "-p", str(fastsshd.port)]
+    said = run([*client, f"{fastsshd.user}@{fastsshd.host}", "cat; exit 9"], fastsshd, stdin=data.encode(), status=9)
+    assert data in said
+
+
+def test_curl_moves_files(fastsshd: Peer, tmp_path: Path) -> None:
+    """libssh2's SSH and SFTP."""
+    source, there = random_file(tmp_path / "source", 3 * MIB + 1), fastsshd.root / "curl"
+    known = fastsshd.directory / ".ssh"  # the one place where curl looks for known_hosts
+    known.mkdir(exist_ok=True)
+    shutil.copy(fastsshd.known_hosts, known / "known_hosts")
+    curl = [
+        found("curl", "curl"), "--silent", "--show-error", "--user", f"{fastsshd.user}:", "--key", fastsshd.key,
+        "--pubkey", f"{fastsshd.key}.pub",
+    ]  # fmt: skip
+    where = f"{fastsshd.host}:{fastsshd.port}{there}"
+    run([*curl, "--ftp-create-dirs", "--upload-file", source, f"sftp://{where}/up"], fastsshd)
+    run([*curl, "--quote", f"rename {there}/up {there}/moved", "--output", os.devnull, f"sftp://{where}/"], fastsshd)
+    (tmp_path / "half").write_bytes(source.read_bytes()[:MIB])
+    for scheme, name, more in (("sftp", "back", ()), ("sftp", "half", ("--continue-at", "-")), ("scp", "scp", ())):
+        run([*curl, *more, "--output", tmp_path / name, f"{scheme}://{where}/moved"], fastsshd)
+        assert sha256(tmp_path / name) == sha256(source)
 
 
 # --- lftp, rclone, rsync, git ---------------------------------------------------------------------------------------
