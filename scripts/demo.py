@@ -156,10 +156,10 @@ def main() -> int:
             for number, start in enumerate(starters()):
                 servers.append(stack.enter_context(start(directory / f"server{number}", keys=keys)))
                 say(f"{servers[-1].name} with throwaway keys on {servers[-1].host} port {servers[-1].port}")
-            if len(tools) == len(servers) == 2:
-                say(f"{peers.openssh_version()} beside it; all files are in {name}")
-            else:
-                say(f"no OpenSSH to compare with; all files are in {name}")
+            others = [each.name for each in (*tools[1:], *servers[1:])]
+            version = peers.openssh_version() if len(tools) > 1 else "OpenSSH"
+            beside = f"{version}'s {' and '.join(others)} beside ours" if others else "no OpenSSH to compare with"
+            say(f"{beside}; all files are in {name}")
             source = directory / "source.bin"
             with console.status(f"writing {mib} MiB of random bytes"):
                 expected = make_file(source, mib * MIB)

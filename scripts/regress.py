@@ -158,7 +158,7 @@ def row(script: str, stock: Result, ours: Result, offered: Result | None) -> str
 
 def table(rows: dict[str, str]) -> str:
     """``rows`` in SERVER_SCRIPTS' order, and how many of those that stock passes passed."""
-    order = [*(script for script in SERVER_SCRIPTS if script in rows), *(set(rows) - set(SERVER_SCRIPTS))]
+    order = [*(script for script in SERVER_SCRIPTS if script in rows), *sorted(set(rows) - set(SERVER_SCRIPTS))]
     cells = [[cell.strip() for cell in rows[script].split(" | ")] for script in order]
     counted = [row for row in cells if row[1] == "passed"]
     whole, offered = (sum(row[column] == "passed" for row in counted) for column in (2, 3))
