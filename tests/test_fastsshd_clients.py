@@ -333,6 +333,8 @@ def mounted(fastsshd: Peer, tmp_path: Path) -> Iterator[tuple[Path, Path]]:
     finally:
         if os.path.ismount(here):
             subprocess.run([unmount, "-u", here], check=True, timeout=20)
+        elif process.poll() is None:
+            process.kill()
         process.wait(20)
 
 
