@@ -9,6 +9,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.support.peers import clean_environment
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -26,6 +28,7 @@ def demo(directory: Path, code: str, *arguments: str) -> list[tuple[str, str]]:
     return re.findall(r"(?m)^\W*(\S+)\W+(\S+)\W.*MB/s.*\bequal\b", done.stdout)
 
 
+@pytest.mark.usefixtures("sshd")  # says what is missing of OpenSSH
 def test_each_client_meets_each_server(tmp_path: Path) -> None:
     both = [(client, server) for server in ("fastsshd", "sshd") for client in ("fastssh-scp", "scp")]
     assert demo(tmp_path, RUN) == both
