@@ -8,6 +8,7 @@ import shutil
 import socket
 import subprocess
 from pathlib import Path
+from types import SimpleNamespace
 from typing import cast
 
 import bcrypt
@@ -25,6 +26,7 @@ from fastssh.config.server.match import ConnectionFacts
 from fastssh.config.server.settings import DIRECTIVES
 from fastssh.config.server.values import PermitRootLogin
 from fastssh.config.values import LogLevel
+from fastssh.connection.channel import Channel
 from fastssh.daemon import internal_sftp
 from fastssh.daemon.access import nologin_text, root_may
 from fastssh.daemon.accounts import SystemAccounts
@@ -319,12 +321,15 @@ def test_the_class_of_service_is_that_of_what_was_started_last() -> None:
     user, settings = SystemAccounts().find("root"), load(None, overrides=["IPQoS=ef cs1"]).settings
     assert user is not None
     classes: list[int] = []
-    nobody = cast(ServerConnection, None)  # a session that nothing happens to needs none
-    policy = sessions(user, settings, KeyOptions(), {}, classes.append)(nobody).policy
+    lines = Lines(LogLevel.VERBOSE)
+    connection = cast(ServerConnection, SimpleNamespace(user="root", peer=("192.0.2.1", 22)))
+    session = sessions(user, settings, KeyOptions(), {}, classes.append, lines.log)(connection)
+    session.channel = cast(Channel, SimpleNamespace(id=0))
     terminal = Terminal("xterm", WindowSize(80, 25))
     for launch in (Launch(), Launch(terminal=terminal), Launch(subsystem="sftp")):
-        policy.launching(launch)
+        session.policy.started(session, launch)
     assert classes == [0x20, 0xB8, 0x20]
+    assert lines.lines[2].endswith("Starting session: subsystem 'sftp' for root from 192.0.2.1 port 22 id 0")
     with socket.socket() as sock, socket.socket(socket.AF_UNIX) as other:
         for quality, found in ((0x20, 0x20), (-1, 0x20), (0xB8, 0xB8)):
             set_class(sock, quality, print)

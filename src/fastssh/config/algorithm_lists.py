@@ -47,7 +47,7 @@ class AlgorithmList(NamedTuple):
     def _is_foreign(self, name: str) -> bool:
         if match_pattern_list(name, self.foreign):
             return True
-        if not has_wildcard(name) or any(match_pattern(each, name) for each in self.default()):
+        if not has_wildcard(name) or any(match_pattern(each, name) for each in self.known()):
             return False
         return any(match_pattern(foreign, name) for foreign in self.foreign)  # ssh-rsa*, which stands for ssh-rsa
 

@@ -52,24 +52,17 @@ def _take_over_rooted(user: User, root: str) -> None:
     become(replace(user, uid=status.st_uid, gid=status.st_gid, groups=(status.st_gid,)), None)
 
 
-class LoggedSession(ServerSession):
-    """Tells what runs in sshd's words, which other tools look for; but for the terminal's name."""
-
-    def __init__(self, connection: ServerConnection, policy: SessionPolicy, starter: Starter, log: Log) -> None:
-        super().__init__(connection, policy, starter)
-        self._log = log
-
-    def started(self, launch: Launch) -> None:
-        if launch.forced:
-            kind = "forced-command"
-        elif launch.subsystem is not None:
-            kind = f"subsystem '{launch.subsystem}'"
-        else:
-            kind = "shell" if launch.command is None else "command"
-        connection = self.connection
-        address, port = connection.peer
-        number = self.channel.id
-        self._log.verbose(f"Starting session: {kind} for {connection.user} from {address} port {port} id {number}")
+def _told(session: ServerSession, launch: Launch) -> str:
+    """What runs, in sshd's words, which other tools look for; but for the terminal's name."""
+    if launch.forced:
+        kind = "forced-command"
+    elif launch.subsystem is not None:
+        kind = f"subsystem '{launch.subsystem}'"
+    else:
+        kind = "shell" if launch.command is None else "command"
+    connection = session.connection
+    address, port = connection.peer
+    return f"Starting session: {kind} for {connection.user} from {address} port {port} id {session.channel.id}"
 
 
 def sessions(
@@ -79,7 +72,9 @@ def sessions(
     """For ServerOptions.session. ``options`` are the key's, the default ones after a password; ``hooks`` take requests
     that are not the session's own; ``set_class`` sets the connection's class of service."""
 
-    def launching(launch: Launch) -> None:  # as sshd: the session that began last says what the connection is for
+    def started(session: ServerSession, launch: Launch) -> None:
+        log.verbose(_told(session, launch))
+        # As sshd: the session that began last says what the connection is for.
         set_class(settings.ip_qos.bulk if launch.terminal is None else settings.ip_qos.interactive)
 
     account = Account(
@@ -87,8 +82,8 @@ def sessions(
     )
     starter: Starter = ProcessStarter(account) if user.root is None else _nothing
     policy = _rooted_policy(user) if user.root is not None else _policy(user, settings, options, hooks)
-    policy = replace(policy, launching=launching)
-    return lambda connection: LoggedSession(connection, policy, starter, log)
+    policy = replace(policy, started=started)
+    return lambda connection: ServerSession(connection, policy, starter)
 
 
 def _nothing(session: ServerSession, launch: Launch) -> Program:

@@ -97,8 +97,8 @@ Starter = Callable[["ServerSession", Launch], Program]
 RequestHook = Callable[["ServerSession", bytes], bool]
 
 
-def _not_told(launch: Launch) -> None:
-    """The default for launches: nobody listens."""
+def _not_told(session: ServerSession, launch: Launch) -> None:
+    """The default for programs that run: nobody listens."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,4 +118,4 @@ class SessionPolicy:
     subsystems: Mapping[str, str | Starter] = field(default_factory=dict)
     other_subsystems: Starter | None = None  # for names that are not among ``subsystems``
     requests: Mapping[str, RequestHook] = field(default_factory=dict)
-    launching: Callable[[Launch], None] = _not_told  # hears of what is about to be started
+    started: Callable[[ServerSession, Launch], None] = _not_told  # hears of each program that runs

@@ -107,9 +107,6 @@ class ServerSession(ChannelHandler):
         self.channel.eof()
         self.channel.close()
 
-    def started(self, launch: Launch) -> None:
-        """The program runs. For subclasses."""
-
     def log(self, text: str) -> None:
         """A line for the operator."""
         connection = self.connection
@@ -189,14 +186,13 @@ class ServerSession(ChannelHandler):
             original=None if forced is None else original,
         )
         starter = target if callable(target) else self._starter
-        self.policy.launching(launch)
         try:
             self._program = starter(self, launch)
         except (OSError, SSHError) as error:
             self.log(f"cannot start {subsystem or 'a session'}: {error}")
             return False
         self.launch = launch
-        self.started(launch)
+        self.policy.started(self, launch)
         if self.channel.eof_received:  # said before there was anybody to hear it
             self._program.eof()
         return True
