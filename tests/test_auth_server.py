@@ -49,13 +49,13 @@ class Server:
             "send": self.said.append,
             "session_id": SESSION,
             "host_key": host_key().public.blob,
-            "authorise": self.authorise,
+            "authorize": self.authorize,
             "authenticated": self.authenticated,
             "signature_algorithms": algorithms.HOST_KEYS,
         }
         self.auth = AuthServer(**(settings | options))
 
-    def authorise(self, attempt: Attempt) -> Verdict:
+    def authorize(self, attempt: Attempt) -> Verdict:
         self.asked.append(attempt)
         return self.decide(attempt)
 
@@ -159,7 +159,7 @@ def login(decide: Callable[[Attempt], Verdict], **context: Any) -> tuple[Client,
 
     server.auth = AuthServer(
         send=transport.send, session_id=transport.session_id, host_key=host_key().public.blob,
-        authorise=server.authorise, authenticated=accepted, signature_algorithms=algorithms.HOST_KEYS,
+        authorize=server.authorize, authenticated=accepted, signature_algorithms=algorithms.HOST_KEYS,
     )
 
     def message(payload: bytes) -> None:

@@ -431,7 +431,7 @@ async def test_row02_nothing_comes_while_the_person_is_asked(message: bytes, tmp
             return "x"
 
     async with asyncio.timeout(SECONDS), serving() as (server, sock):
-        server.authorise = lambda attempt: Verdict.REFUSE
+        server.authorize = lambda attempt: Verdict.REFUSE
         with pytest.raises(ProtocolError):
             await connect(**options(tmp_path, server, prompter=Slow()), sock=sock)
 
@@ -449,7 +449,7 @@ async def test_a_person_types_a_password(tmp_path: Path) -> None:
             lines.append(text)
 
     async with asyncio.timeout(SECONDS), serving() as (server, sock):
-        server.authorise = right_password
+        server.authorize = right_password
         async with connect(**options(tmp_path, server, prompter=person, log=log), sock=sock) as conn:
             assert (await conn.run("x")).exit_status == 0
     assert person.prompts == [("ann@server.test's password: ", False)] * 2
@@ -459,7 +459,7 @@ async def test_a_person_types_a_password(tmp_path: Path) -> None:
 async def test_failed_passwords_end_in_sshs_words(tmp_path: Path) -> None:
     person = Person("a", "b", "c", "d")
     async with asyncio.timeout(SECONDS), serving() as (server, sock):
-        server.authorise = lambda attempt: Verdict.REFUSE
+        server.authorize = lambda attempt: Verdict.REFUSE
         with pytest.raises(AuthenticationError) as caught:
             await connect(**options(tmp_path, server, prompter=person), sock=sock)
     assert str(caught.value) == "ann@server.test: Permission denied (publickey,password)."
@@ -473,7 +473,7 @@ async def test_a_prompter_that_gives_up_ends_the_login_with_its_own_error(tmp_pa
             raise EOFError("no terminal")
 
     async with asyncio.timeout(SECONDS), serving() as (server, sock):
-        server.authorise = lambda attempt: Verdict.REFUSE
+        server.authorize = lambda attempt: Verdict.REFUSE
         with pytest.raises(EOFError, match="no terminal"):
             await connect(**options(tmp_path, server, prompter=GivesUp()), sock=sock)
 
@@ -494,7 +494,7 @@ async def test_the_deadline_stands_still_while_a_person_thinks(
             return await super().ask(prompt, echo=echo)
 
     async with asyncio.timeout(thinking + SECONDS), serving() as (server, sock):
-        server.authorise = right_password
+        server.authorize = right_password
         settings = options(tmp_path, server, prompter=Slow("right"), login_timeout=SECONDS)
         async with connect(**settings, sock=sock) as conn:
             assert (await conn.run("x")).exit_status == 0
@@ -504,11 +504,11 @@ async def test_row19_banners_are_escaped(tmp_path: Path) -> None:
     person = Person()
     async with asyncio.timeout(SECONDS), serving() as (server, sock):
 
-        def authorise(attempt: Attempt) -> Verdict:
+        def authorize(attempt: Attempt) -> Verdict:
             server.send(UserauthBanner("hello\r\n\x1b]0;title\x07\n").encode())
             return Verdict.ACCEPT
 
-        server.authorise = authorise
+        server.authorize = authorize
         async with connect(**options(tmp_path, server, prompter=person), sock=sock):
             assert person.banners == ["hello\n\\033]0;title\\007\n"]
 
@@ -516,11 +516,11 @@ async def test_row19_banners_are_escaped(tmp_path: Path) -> None:
 async def test_a_connection_lost_during_login_is_reported(tmp_path: Path) -> None:
     async with asyncio.timeout(SECONDS), serving() as (server, sock):
 
-        def authorise(attempt: Attempt) -> Verdict:
+        def authorize(attempt: Attempt) -> Verdict:
             server.driver._sock.close()
             raise ProtocolError("gone")
 
-        server.authorise = authorise
+        server.authorize = authorize
         with pytest.raises(ConnectionLostError):
             await connect(**options(tmp_path, server, password="x"), sock=sock)
 
@@ -529,7 +529,7 @@ async def test_a_connection_lost_during_login_is_reported(tmp_path: Path) -> Non
 async def test_connecting_can_be_cancelled_at_any_moment(cut: float, tmp_path: Path) -> None:
     before = len(asyncio.all_tasks())
     async with asyncio.timeout(SECONDS), serving() as (server, sock):
-        server.authorise = lambda attempt: Verdict.REFUSE
+        server.authorize = lambda attempt: Verdict.REFUSE
         person = Person(*["x"] * 3)
         task = asyncio.create_task(connect(**options(tmp_path, server, prompter=person), sock=sock)._connect())
         await asyncio.sleep(cut)

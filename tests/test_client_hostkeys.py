@@ -62,7 +62,7 @@ class Attempt:
 
         async with asyncio.timeout(SECONDS), serving() as (server, sock):
             self.server = server
-            server.authorise = lambda attempt: Verdict.REFUSE if attempt.method == "none" else Verdict.ACCEPT
+            server.authorize = lambda attempt: Verdict.REFUSE if attempt.method == "none" else Verdict.ACCEPT
             more = {"password": "x", "log": log, "user_known_hosts": [path]} | settings
             try:
                 async with connect(**options_without_file(more), sock=sock) as conn:

@@ -193,6 +193,16 @@ async def test_forward_local_and_remote(tmp_path: Path, keys: Keys, listen_path:
                     await _local(forwarded.port, listen)
 
 
+async def test_a_server_in_a_program_forwards_as_far_as_its_policy_says(tmp_path: Path, keys: Keys) -> None:
+    policy = fastssh.ForwardingPolicy(remote_tcp=False)
+    options = {"authenticated": lambda connection, attempt: None, "forwarding": policy}
+    async with forwarder(tmp_path, keys, **options) as server, destination(echo) as port, server.connect() as conn:
+        async with await conn.forward_local((HOST, 0), (HOST, port)) as forwarded:
+            assert await exchange(await reach(forwarded.port), b"data") == b"data"
+        with pytest.raises(ChannelRequestError):
+            await conn.forward_remote((HOST, 0), (HOST, port))
+
+
 async def test_half_close_passes_in_both_directions(tmp_path: Path, keys: Keys) -> None:
     async def talk_first(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(b"greeting")

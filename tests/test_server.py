@@ -63,7 +63,7 @@ def by_password(connection: ServerConnection, attempt: Attempt) -> Verdict:
 
 @asynccontextmanager
 async def serving(**options: Any) -> AsyncIterator[Server]:
-    settings: dict[str, Any] = {"authorise": by_password, "session": Echo, "failure_seconds": 0.01} | options
+    settings: dict[str, Any] = {"authorize": by_password, "session": Echo, "failure_seconds": 0.01} | options
     async with asyncio.timeout(SECONDS), serve("127.0.0.1", server_keys=[host_key()], **settings) as server:
         yield server
 

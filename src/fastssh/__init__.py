@@ -15,6 +15,7 @@ from fastssh.version import __version__
 
 if TYPE_CHECKING:
     from fastssh.aio.client import ClientConnection, connect
+    from fastssh.aio.forwarding.policy import ForwardingPolicy
     from fastssh.aio.lingering import new_event_loop, run
     from fastssh.aio.options import ClientOptions, Prompter
     from fastssh.aio.process import CompletedProcess, Process
@@ -54,6 +55,7 @@ if TYPE_CHECKING:
 
 _HOMES: Final = {
     "fastssh.aio.client": ("ClientConnection", "connect"),
+    "fastssh.aio.forwarding.policy": ("ForwardingPolicy",),
     "fastssh.aio.lingering": ("new_event_loop", "run"),
     "fastssh.aio.options": ("ClientOptions", "Prompter"),
     "fastssh.aio.process": ("CompletedProcess", "Process"),
@@ -106,6 +108,7 @@ __all__ = [
     "ConfigError",
     "ConnectionLostError",
     "DisconnectedError",
+    "ForwardingPolicy",
     "HostKeyChangedError",
     "HostKeyError",
     "HostKeyRevokedError",

@@ -106,11 +106,11 @@ async def forwarder(
     log: list[str] = []
     forwarding = Forwarding(policy, log.append)
 
-    def authorise(connection: ServerConnection, attempt: Attempt) -> Verdict:
+    def authorize(connection: ServerConnection, attempt: Attempt) -> Verdict:
         return Verdict.ACCEPT if attempt.key is not None and attempt.key.blob in authorised else Verdict.REFUSE
 
     settings: dict[str, Any] = {
-        "authorise": authorise, "authenticated": lambda connection, attempt: forwarding.attach(connection, options),
+        "authorize": authorize, "authenticated": lambda connection, attempt: forwarding.attach(connection, options),
         "session": lambda connection: Session(connection, forwarding), "log": log.append,
     }
     host_keys = [load_private_key(keys.host(kind)) for kind in peers.KEY_TYPES]

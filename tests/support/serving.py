@@ -93,7 +93,7 @@ class Server:
         self.error: SSHError | None = None
         self.commands: list[Command] = []
         self.attempts: list[Attempt] = []
-        self.authorise: Callable[[Attempt], Verdict] = lambda attempt: Verdict.ACCEPT
+        self.authorize: Callable[[Attempt], Verdict] = lambda attempt: Verdict.ACCEPT
         self.on_ready: Callable[[], None] = lambda: None
         self.on_login: Callable[[], None] = lambda: None
         self.on_message: Callable[[bytes], bool] = lambda payload: False  # True: it is dealt with
@@ -120,7 +120,7 @@ class Server:
             send=self.transport.send,
             session_id=self.transport.session_id,
             host_key=self.key.public.blob,
-            authorise=self.judge,
+            authorize=self.judge,
             authenticated=self.authenticated,
             signature_algorithms=algorithms.HOST_KEYS,
         )
@@ -128,7 +128,7 @@ class Server:
 
     def judge(self, attempt: Attempt) -> Verdict:
         self.attempts.append(attempt)
-        return self.authorise(attempt)
+        return self.authorize(attempt)
 
     def authenticated(self, attempt: Attempt) -> None:
         self.transport.set_phase(Phase.CONNECTION)

@@ -125,7 +125,7 @@ async def start_fastssh(
     root.mkdir()
     authorised = {parse_public_line(_public(keys.user(kind)))[0].blob for kind in peers.KEY_TYPES}
 
-    def authorise(connection: fastssh.ServerConnection, attempt: fastssh.Attempt) -> fastssh.Verdict:
+    def authorize(connection: fastssh.ServerConnection, attempt: fastssh.Attempt) -> fastssh.Verdict:
         if attempt.key is not None and attempt.key.blob in authorised:
             return fastssh.Verdict.ACCEPT
         return fastssh.Verdict.REFUSE
@@ -135,7 +135,7 @@ async def start_fastssh(
         offered = policy or SessionPolicy(subsystems={"sftp": sftp_starter(lambda session: LocalFileSystem(home))})
         options["session"] = lambda connection: ServerSession(connection, offered, starter)
     log: list[str] = []
-    defaults: dict[str, Any] = {"authorise": authorise, "log": log.append}
+    defaults: dict[str, Any] = {"authorize": authorize, "log": log.append}
     host_keys = [fastssh.load_private_key(keys.host(kind)) for kind in peers.KEY_TYPES]
     known_hosts = directory / "known_hosts"
     async with fastssh.serve(HOST, 0, server_keys=host_keys, **(defaults | options)) as server:

@@ -1,6 +1,6 @@
 """Authentication, the server's side (RFC 4252): publickey, its host-bound form, password and keyboard-interactive.
 
-Policy is the caller's: :data:`Authorise` judges one attempt, :class:`AuthRules` say for a user which methods it takes,
+Policy is the caller's: :data:`Authorize` judges one attempt, :class:`AuthRules` say for a user which methods it takes,
 in which order. This machine guarantees what it asks about: a verified publickey attempt is one whose signature was
 checked with that very key and algorithm over this very connection, no key counts twice, and what was passed before is
 forgotten when user or service changes (RFC 4252 section 5). Time is handed in too: ``defer`` delays a failure's answer,
@@ -81,7 +81,7 @@ class Attempt:
     problem: str = ""
 
 
-Authorise = Callable[[Attempt], Verdict]
+Authorize = Callable[[Attempt], Verdict]
 Converse = Callable[[Attempt], Conversation | None]
 
 
@@ -127,7 +127,7 @@ class AuthServer:
         send: Callable[[Message], None],
         session_id: bytes,
         host_key: bytes,
-        authorise: Authorise,
+        authorize: Authorize,
         authenticated: Callable[[Attempt], None],
         converse: Converse = _no_questions,
         signature_algorithms: Collection[str],
@@ -139,7 +139,7 @@ class AuthServer:
     ) -> None:
         self._send = send
         self._session_id, self._host_key = session_id, host_key
-        self._authorise, self._authenticated, self._converse = authorise, authenticated, converse
+        self._authorize, self._authenticated, self._converse = authorize, authenticated, converse
         self._signature_algorithms = tuple(signature_algorithms)
         always = AuthRules(tuple((method,) for method in methods), max_tries)
         self._rules_for = rules or (lambda user: always)
@@ -293,7 +293,7 @@ class AuthServer:
                 return
             presence = presence_of(request.signature) if key.is_security_key else None
             self._judge(replace(attempt, verified=True, presence=presence), counts=True)
-        elif self._authorise(attempt) is Verdict.REFUSE:
+        elif self._authorize(attempt) is Verdict.REFUSE:
             self._fail(attempt)
         else:
             self._send(UserauthPkOk(request.algorithm, request.blob))
@@ -310,7 +310,7 @@ class AuthServer:
     # -- answers ---------------------------------------------------------------------------------------------------
 
     def _judge(self, attempt: Attempt, *, counts: bool) -> None:
-        self._conclude(attempt, self._authorise(attempt), counts=counts)
+        self._conclude(attempt, self._authorize(attempt), counts=counts)
 
     def _conclude(self, attempt: Attempt, verdict: Verdict, *, counts: bool = True) -> None:
         if verdict is Verdict.REFUSE:

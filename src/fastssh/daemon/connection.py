@@ -77,7 +77,7 @@ class Service:
             self._log.fatal(str(error))
             return Ending.FAILED
         self._log.level = self._prepared.log_level or settings.log_level
-        options.rules, options.authorise, options.outcome = self._gate.rules, self._gate.authorise, self._gate.outcome
+        options.rules, options.authorize, options.outcome = self._gate.rules, self._gate.authorize, self._gate.outcome
         options.converse = self._gate.converse
         options.authenticated, options.session = partial(self._authenticated, sock), self._session
         (address, port), (here, here_port) = connection.peer, connection.local

@@ -115,7 +115,7 @@ class Gate:
 
     # -- attempts ----------------------------------------------------------------------------------------------------
 
-    def authorise(self, connection: ServerConnection, attempt: Attempt) -> Verdict:
+    def authorize(self, connection: ServerConnection, attempt: Attempt) -> Verdict:
         candidate = self.candidate
         if candidate is None or candidate.name != attempt.user:
             return Verdict.REFUSE

@@ -100,7 +100,7 @@ class ServerConnection:
             send=self._transport.send,
             session_id=self._transport.session_id,
             host_key=host_key.blob,
-            authorise=self._authorise,
+            authorize=self._authorize,
             authenticated=self._authenticated,
             converse=lambda attempt: self.options.converse(self, attempt),
             signature_algorithms=self.options.signature_algorithms,
@@ -135,10 +135,10 @@ class ServerConnection:
         methods = tuple((method,) for method in options.authentication_methods)
         return AuthRules(methods, options.max_auth_tries, options.banner)
 
-    def _authorise(self, attempt: Attempt) -> Verdict:
+    def _authorize(self, attempt: Attempt) -> Verdict:
         if attempt.method == "none":  # each login begins with it, and it guesses at nothing
             self._turn = min(self._turn, NONE_SECONDS)
-        return self.options.authorise(self, attempt)
+        return self.options.authorize(self, attempt)
 
     def _authenticated(self, attempt: Attempt) -> None:
         self.user, self.attempt = attempt.user, attempt
@@ -149,6 +149,10 @@ class ServerConnection:
         self._transport.set_rekey_limits(options.rekey_bytes, options.rekey_seconds)
         self.connection.acceptors.update(options.acceptors)
         self.connection.global_handlers.update(options.global_handlers)
+        if options.forwarding is not None:
+            from fastssh.aio.forwarding.server import Forwarding
+
+            Forwarding(options.forwarding, options.log).attach(self)
         if options.session_handlers() is not None:
             self.connection.acceptors.setdefault("session", self._accept_session)
         self._every(min(options.rekey_seconds or REKEY_CHECK_SECONDS, REKEY_CHECK_SECONDS), self._driver.wake)

@@ -14,6 +14,7 @@ from fastssh.auth.server import MAX_AUTH_TRIES, Attempt, AuthRules, Verdict
 from fastssh.errors import ConfigError
 
 if TYPE_CHECKING:
+    from fastssh.aio.forwarding.policy import ForwardingPolicy
     from fastssh.aio.server.connection import ServerConnection
     from fastssh.aio.server.coroutine import ServerProcess
     from fastssh.connection.channel import ChannelHandler
@@ -53,7 +54,7 @@ class ServerOptions:
 
     host_keys: Sequence[PrivateKey]
     #: Judges each attempt to log in; see :class:`fastssh.auth.server.Attempt` for what it is told.
-    authorise: Callable[[ServerConnection, Attempt], Verdict] = _nobody
+    authorize: Callable[[ServerConnection, Attempt], Verdict] = _nobody
     #: The questions of ``keyboard-interactive``, which has to be among a user's methods for that; see
     #: :mod:`fastssh.auth.interactive`.
     converse: Callable[[ServerConnection, Attempt], Conversation | None] = _no_questions
@@ -71,6 +72,8 @@ class ServerOptions:
     #: (whose ``close``, if it has one, is called at the session's end).
     sftp_root: str | os.PathLike[str] | None = None
     sftp: Callable[[ServerConnection], FileSystem] | None = None
+    #: What may be forwarded, both ways; None: nothing. The agent is for sessions that run programs of the machine.
+    forwarding: ForwardingPolicy | None = None
     acceptors: Mapping[str, Acceptor] = field(default_factory=dict)
     global_handlers: Mapping[str, GlobalHandler] = field(default_factory=dict)
     # -- limits before and of authentication
