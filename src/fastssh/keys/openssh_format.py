@@ -1,4 +1,4 @@
-"""The ``openssh-key-v1`` container of private keys (OpenSSH's PROTOCOL.key): its layers and its ciphers.
+"""The ``openssh-key-v1`` container of private keys (OpenSSH's PROTOCOL.key): its layers.
 
 What is inside the innermost layer is the key types' business; here it is bytes.
 """
@@ -7,14 +7,8 @@ from __future__ import annotations
 
 import base64
 import binascii
-import functools
 from collections.abc import Callable
 from typing import NamedTuple
-
-from cryptography.exceptions import InvalidSignature, InvalidTag
-from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-from cryptography.hazmat.primitives.poly1305 import Poly1305
 
 from fastssh.errors import KeyFormatError, PassphraseError
 from fastssh.wire.codec import Reader, string, uint32
@@ -27,74 +21,29 @@ _LINE = 70
 #: As OpenSSH writes: cipher and bcrypt rounds since 9.4 (16 before).
 DEFAULT_CIPHER = "aes256-ctr"
 DEFAULT_ROUNDS = 24
-#: Some ten minutes of work; a file that asks for more is damaged or hostile.
-MAX_ROUNDS = 65536
-_MAX_SALT = 1024
 
 
-class _WrongKey(Exception):
-    """The tag of an authenticated cipher does not verify: the passphrase is wrong or the file damaged."""
-
-
-def _aes(mode: type[modes.CTR | modes.CBC], encrypt: bool, key: bytes, iv: bytes, data: bytes) -> bytes:
-    cipher = Cipher(algorithms.AES(key), mode(iv))
-    context = cipher.encryptor() if encrypt else cipher.decryptor()
-    return context.update(data) + context.finalize()
-
-
-_ctr = functools.partial(_aes, modes.CTR)
-_cbc = functools.partial(_aes, modes.CBC)
-
-
-def _gcm(encrypt: bool, key: bytes, iv: bytes, data: bytes) -> bytes:
-    if encrypt:
-        return AESGCM(key).encrypt(iv, data, None)
-    try:
-        return AESGCM(key).decrypt(iv, data, None)
-    except InvalidTag:
-        raise _WrongKey from None
-
-
-def _chacha(encrypt: bool, key: bytes, iv: bytes, data: bytes) -> bytes:
-    """PROTOCOL.chacha20poly1305 with sequence number 0 and no length field, so the second half of the key is idle."""
-
-    def stream(block: int, text: bytes) -> bytes:
-        cipher = Cipher(algorithms.ChaCha20(key[:32], block.to_bytes(8, "little") + bytes(8)), None)
-        return cipher.encryptor().update(text)
-
-    poly_key = stream(0, bytes(32))
-    if encrypt:
-        sealed = stream(1, data)
-        return sealed + Poly1305.generate_tag(poly_key, sealed)
-    sealed, tag = data[:-16], data[-16:]
-    try:
-        Poly1305.verify_tag(poly_key, sealed, tag)
-    except InvalidSignature:
-        raise _WrongKey from None
-    return stream(1, sealed)
-
-
-class FileCipher(NamedTuple):
-    """Sizes in bytes; ``tag`` bytes follow the ciphertext, outside its string."""
+class CipherSizes(NamedTuple):
+    """In bytes; ``tag`` bytes follow the ciphertext, outside its string."""
 
     key: int
     iv: int
     block: int
     tag: int
-    apply: Callable[[bool, bytes, bytes, bytes], bytes]
 
 
-#: What may protect a key at rest. CBC is here because OpenSSH wrote it for years; nobody can query a file for padding.
-CIPHERS: dict[str, FileCipher] = {
-    "aes256-ctr": FileCipher(32, 16, 16, 0, _ctr),
-    "aes192-ctr": FileCipher(24, 16, 16, 0, _ctr),
-    "aes128-ctr": FileCipher(16, 16, 16, 0, _ctr),
-    "aes256-cbc": FileCipher(32, 16, 16, 0, _cbc),
-    "aes192-cbc": FileCipher(24, 16, 16, 0, _cbc),
-    "aes128-cbc": FileCipher(16, 16, 16, 0, _cbc),
-    "aes256-gcm@openssh.com": FileCipher(32, 12, 16, 16, _gcm),
-    "aes128-gcm@openssh.com": FileCipher(16, 12, 16, 16, _gcm),
-    "chacha20-poly1305@openssh.com": FileCipher(64, 0, 8, 16, _chacha),
+#: What may protect a key at rest; :mod:`fastssh.keys.file_encryption` does it. CBC is here because OpenSSH wrote it for
+#: years; nobody can query a file for padding.
+CIPHERS: dict[str, CipherSizes] = {
+    "aes256-ctr": CipherSizes(32, 16, 16, 0),
+    "aes192-ctr": CipherSizes(24, 16, 16, 0),
+    "aes128-ctr": CipherSizes(16, 16, 16, 0),
+    "aes256-cbc": CipherSizes(32, 16, 16, 0),
+    "aes192-cbc": CipherSizes(24, 16, 16, 0),
+    "aes128-cbc": CipherSizes(16, 16, 16, 0),
+    "aes256-gcm@openssh.com": CipherSizes(32, 12, 16, 16),
+    "aes128-gcm@openssh.com": CipherSizes(16, 12, 16, 16),
+    "chacha20-poly1305@openssh.com": CipherSizes(64, 0, 8, 16),
 }
 _PLAIN_BLOCK = 8
 
@@ -158,10 +107,10 @@ def open_container(container: Container, passphrase: bytes) -> bytes:
         options = Reader(container.kdf_options)
         salt, rounds = options.string(), options.uint32()
         options.end()
-        try:
-            plain = _crypt(container.cipher, passphrase, salt, rounds, False, container.sealed)
-        except _WrongKey:
-            raise PassphraseError("wrong passphrase") from None
+        from fastssh.keys import file_encryption  # some milliseconds that only encrypted files are worth
+
+        key = file_encryption.derive(CIPHERS[container.cipher], passphrase, salt, rounds)
+        plain = file_encryption.decrypt(container.cipher, key, container.sealed)
     reader = Reader(plain)
     if reader.uint32() != reader.uint32():
         if container.encrypted:
@@ -197,8 +146,11 @@ def seal_container(
         layers = string(b"none") + string(b"none") + string(b"")
         tag = b""
     else:
+        from fastssh.keys import file_encryption
+
         salt = random(16)
-        plain = _crypt(cipher, passphrase, salt, rounds, True, plain)
+        key = file_encryption.derive(CIPHERS[cipher], passphrase, salt, rounds)
+        plain = file_encryption.encrypt(cipher, key, plain)
         size = len(plain) - CIPHERS[cipher].tag
         plain, tag = plain[:size], plain[size:]
         layers = string(cipher.encode("ascii")) + string(b"bcrypt") + string(string(salt) + uint32(rounds))
@@ -206,15 +158,3 @@ def seal_container(
     text = base64.b64encode(raw)
     lines = [text[start : start + _LINE] for start in range(0, len(text), _LINE)]
     return b"\n".join((BEGIN, *lines, END, b""))
-
-
-def _crypt(cipher: str, passphrase: bytes, salt: bytes, rounds: int, encrypt: bool, data: bytes) -> bytes:
-    import bcrypt  # some milliseconds that only encrypted files are worth
-
-    if not 1 <= rounds <= MAX_ROUNDS or not 1 <= len(salt) <= _MAX_SALT:
-        raise KeyFormatError("the parameters of bcrypt are out of range")
-    if not passphrase:
-        raise PassphraseError("the passphrase is empty")
-    sizes = CIPHERS[cipher]
-    material = bcrypt.kdf(passphrase, salt, sizes.key + sizes.iv, rounds, ignore_few_rounds=True)
-    return sizes.apply(encrypt, material[:sizes.key], material[sizes.key:], data)

@@ -8,7 +8,6 @@ import stat
 from collections import deque
 from collections.abc import Iterator
 from functools import partial
-from pathlib import Path
 from types import EllipsisType
 
 from fastssh._native.bundle import Packer, entries
@@ -35,6 +34,22 @@ class UploadDirectory(Directory):
         self.named: deque[bytes] = deque()  # what does not go, or did not go, in a bundle
         self.identity = (0, 0)  # device and inode
         self.stat: os.stat_result | None = None
+
+
+class _Named:
+    """As much of an os.DirEntry as is wanted, of a name."""
+
+    def __init__(self, directory: str, name: str) -> None:
+        self.name, self.path = name, os.path.join(directory, name)
+
+    def is_file(self) -> bool:
+        return os.path.isfile(self.path)
+
+    def is_dir(self) -> bool:
+        return os.path.isdir(self.path)
+
+    def stat(self) -> os.stat_result:
+        return os.stat(self.path)
 
 
 class UploadTree(Tree[UploadDirectory]):
@@ -133,7 +148,7 @@ class UploadTree(Tree[UploadDirectory]):
 
     def _take(self, directory: UploadDirectory) -> bool:
         if directory.named:
-            self._take_entry(directory, Path(directory.local, os.fsdecode(directory.named.popleft())))
+            self._take_entry(directory, _Named(directory.local, os.fsdecode(directory.named.popleft())))
         elif directory.packer is not None:
             self._take_bundle(directory, directory.packer)
         elif directory.entries is not None:
@@ -156,8 +171,8 @@ class UploadTree(Tree[UploadDirectory]):
         else:
             self._take_entry(directory, entry)
 
-    def _take_entry(self, directory: UploadDirectory, entry: os.DirEntry[str] | Path) -> None:
-        path = os.fspath(entry)
+    def _take_entry(self, directory: UploadDirectory, entry: os.DirEntry[str] | _Named) -> None:
+        path = entry.path
         remote = paths.join(directory.remote, os.fsencode(entry.name))
         try:
             if entry.is_file():

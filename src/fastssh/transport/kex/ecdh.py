@@ -6,7 +6,6 @@ from collections.abc import Callable, Generator
 from typing import Protocol
 
 from cryptography.hazmat.primitives.asymmetric import ec, x25519
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from fastssh.transport.kex.method import Agreement, Context, KexMethod, MethodEffect, Send, receive, refused
 from fastssh.wire import codec
@@ -28,7 +27,7 @@ class X25519:
 
     def __init__(self, random: Callable[[int], bytes]) -> None:
         self._private = x25519.X25519PrivateKey.from_private_bytes(random(32))
-        self.public = self._private.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
+        self.public = self._private.public_key().public_bytes_raw()
 
     def shared(self, peer: bytes) -> bytes:
         if len(peer) != 32:
@@ -47,6 +46,9 @@ class NistCurve:
     SIZE: int
 
     def __init__(self, random: Callable[[int], bytes]) -> None:
+        # Here, as it brings much along that X25519 does without.
+        from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
         # FIPS 186-5 A.2.1: extra random bits make the bias of the reduction negligible.
         scalar = int.from_bytes(random((self.ORDER.bit_length() + 64 + 7) // 8), "big") % (self.ORDER - 1) + 1
         self._private = ec.derive_private_key(scalar, self.CURVE)
