@@ -34,6 +34,12 @@ hypothesis.settings.register_profile(
 hypothesis.settings.load_profile("ci" if IN_CI else "default")
 
 
+# Whoever starts the tests in the background or under nohup has these ignored, and so had every program that they start.
+for number in (signal.SIGINT, signal.SIGHUP):
+    if signal.getsignal(number) is signal.SIG_IGN:
+        signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
+
+
 # --- no skips in CI -----------------------------------------------------------------------------------------------
 
 
