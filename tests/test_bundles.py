@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+import tracemalloc
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -124,6 +125,20 @@ def test_a_packer_says_what_it_cannot_do(tmp_path: Path, room: int) -> None:
     with pytest.raises(NotADirectoryError):
         Packer(descriptor)
     os.close(descriptor)  # still the caller's
+
+
+def test_row26_a_packer_keeps_no_room_between_bundles(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"x")
+    packers = [Packer(open_directory(tmp_path)) for _ in range(20)]
+    tracemalloc.start()
+    try:
+        for packer in packers:
+            assert packer.next(MAX_TRANSFER)
+        assert tracemalloc.get_traced_memory()[0] < MAX_TRANSFER
+    finally:
+        tracemalloc.stop()
+        for packer in packers:
+            packer.close()
 
 
 # --- the server -------------------------------------------------------------------------------------------------------

@@ -26,6 +26,7 @@ enum {
 typedef struct fs_packer {
     DIR *stream;
     char held[FS_NAME_MAX + 1]; /* an entry that had no room in the last bundle; empty: none */
+    int held_regular;           /* whether it may be a regular file: nothing else is opened */
 } fs_packer;
 
 /* Takes `directory`, a descriptor, over. FS_E_SYSTEM with errno, and the descriptor is the caller's still. */

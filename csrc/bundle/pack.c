@@ -27,14 +27,6 @@ void fs_packer_close(fs_packer *packer)
     packer->stream = NULL;
 }
 
-/* SFTP has 32 bits for seconds since 1970, without a sign. */
-static uint32_t wire_time(time_t seconds)
-{
-    if (seconds < 0)
-        return 0;
-    return (uint64_t)seconds > UINT32_MAX ? UINT32_MAX : (uint32_t)seconds;
-}
-
 static size_t put_head(uint8_t *out, int kind, const char *name, size_t name_len, const struct stat *st)
 {
     uint8_t *p = out;
@@ -47,8 +39,8 @@ static size_t put_head(uint8_t *out, int kind, const char *name, size_t name_len
     fs_put_u32(p + 12, (uint32_t)st->st_uid);
     fs_put_u32(p + 16, (uint32_t)st->st_gid);
     fs_put_u32(p + 20, (uint32_t)st->st_mode);
-    fs_put_u32(p + 24, wire_time(st->st_atime));
-    fs_put_u32(p + 28, wire_time(st->st_mtime));
+    fs_put_u32(p + 24, fs_wire_time(st->st_atime));
+    fs_put_u32(p + 28, fs_wire_time(st->st_mtime));
     return (size_t)(p - out) + FS_ENTRY_ATTRIBUTES;
 }
 
@@ -126,7 +118,7 @@ int fs_packer_next(fs_packer *packer, uint8_t *out, size_t room, size_t *len)
     if (room < FS_ENTRY_OVERHEAD + 1)
         return FS_E_ARGUMENT;
     if (packer->held[0] != 0) {
-        *len = put_entry(directory, packer->held, 1, out, room, room, &later);
+        *len = put_entry(directory, packer->held, packer->held_regular, out, room, room, &later);
         packer->held[0] = 0;
     }
     for (;;) {
@@ -141,6 +133,7 @@ int fs_packer_next(fs_packer *packer, uint8_t *out, size_t room, size_t *len)
         *len += put_entry(directory, entry->d_name, regular, out + *len, room - *len, room, &later);
         if (later) {
             memcpy(packer->held, entry->d_name, name_len + 1);
+            packer->held_regular = regular;
             return FS_OK;
         }
     }

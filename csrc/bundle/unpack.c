@@ -70,7 +70,8 @@ static int open_existing(const fs_entry *entry, int directory, const char *name)
         return -1;
     if (fstat(fd, &st) == 0) {
         /* Of the same size and time, it may be the very file that is copied: emptied, nothing were left of it. */
-        const int may_be_source = (uint64_t)st.st_size == entry->size && st.st_size > 0 && st.st_mtime == entry->mtime;
+        const int may_be_source =
+            (uint64_t)st.st_size == entry->size && st.st_size > 0 && fs_wire_time(st.st_mtime) == entry->mtime;
         if (!S_ISREG(st.st_mode) || may_be_source)
             errno = EEXIST;
         else if (ftruncate(fd, 0) == 0)

@@ -1,6 +1,9 @@
 /* Bundles: a directory read into them and files made from them, and what is refused on the way. */
 #include <errno.h>
 #include <fcntl.h>
+#ifdef __linux__
+#include <sys/inotify.h>
+#endif
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -177,6 +180,11 @@ static void only_regular_files_are_replaced_and_none_that_may_be_the_source(void
     CHECK_INT(file_size(directory, "outside"), 50);
     CHECK_INT(write_forged(directory, "outside", 7, (uint32_t)st.st_mtime, 40, 0), 0);
     CHECK_INT(file_size(directory, "outside"), 40);
+    const struct timespec before_1970[2] = {{.tv_sec = -5}, {.tv_sec = -5}}; /* which is 1970 on the wire */
+    CHECK(utimensat(directory, "outside", before_1970, 0) == 0);
+    CHECK(fstatat(directory, "outside", &st, 0) == 0);
+    if (st.st_mtime < 0) /* a file system that has such times */
+        CHECK_INT(write_forged(directory, "outside", 7, 0, 40, 0), EEXIST);
     close(directory);
 }
 
@@ -221,6 +229,34 @@ static void a_room_without_room_is_refused_and_the_smallest_suffices(void)
     close(source);
 }
 
+#ifdef __linux__
+/* To open a FIFO wakes who waits to write to it, and breaks their pipe a moment later. */
+static void what_is_no_regular_file_is_never_opened(void)
+{
+    enum { FIFOS = 5 };
+    const int source = make_directory("fifos"), watch = inotify_init1(IN_NONBLOCK);
+    char name[32], events[4096];
+    fs_packer packer;
+    size_t len, bundles = 0;
+    CHECK(watch >= 0);
+    for (int i = 0; i < FIFOS; i++) {
+        snprintf(name, sizeof name, "fifos/fifo%d", i);
+        CHECK(mkfifo(name, 0600) == 0);
+        CHECK(inotify_add_watch(watch, name, IN_OPEN) >= 0);
+    }
+    CHECK_INT(fs_packer_open(&packer, dup(source)), FS_OK);
+    do { /* all but the first wait for the next bundle */
+        CHECK_INT(fs_packer_next(&packer, bundle, FS_ENTRY_OVERHEAD + 1, &len), FS_OK);
+        bundles += len > 0;
+    } while (len > 0);
+    CHECK_INT(bundles, FIFOS);
+    CHECK(read(watch, events, sizeof events) < 0 && errno == EAGAIN);
+    fs_packer_close(&packer);
+    close(watch);
+    close(source);
+}
+#endif
+
 int main(void)
 {
     char command[128];
@@ -233,6 +269,9 @@ int main(void)
     RUN(only_regular_files_are_replaced_and_none_that_may_be_the_source);
     RUN(mode_and_times_follow_the_options);
     RUN(a_room_without_room_is_refused_and_the_smallest_suffices);
+#ifdef __linux__
+    RUN(what_is_no_regular_file_is_never_opened);
+#endif
     snprintf(command, sizeof command, "rm -rf %s", top);
     CHECK(chdir("/") == 0 && system(command) == 0);
     return 0;

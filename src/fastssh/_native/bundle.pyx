@@ -3,7 +3,7 @@
 
 from libc.errno cimport errno
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
-from cpython.bytes cimport PyBytes_FromStringAndSize
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 
 from fastssh._native.status cimport raise_status
 
@@ -36,7 +36,6 @@ PRESERVE, SET_ID = FS_UNPACK_PRESERVE, FS_UNPACK_SET_ID
 
 cdef class Packer:
     cdef fs_packer packer
-    cdef bytearray buffer
 
     def __cinit__(self):
         self.packer.stream = NULL
@@ -46,24 +45,24 @@ cdef class Packer:
             raise ValueError("a packer is opened once")
         cdef int status = fs_packer_open(&self.packer, directory)
         raise_status(status, errno)
-        self.buffer = bytearray()
 
     def next(self, Py_ssize_t room):
         cdef size_t size = 0
         cdef uint8_t *out
         cdef int status, error
+        cdef bytes whole
         if self.packer.stream == NULL:
             raise ValueError("the packer is closed")
         if room < MIN_ROOM:
             raise ValueError(f"no room for an entry in {room} bytes")
-        if len(self.buffer) < room:
-            self.buffer = bytearray(room)
-        out = self.buffer
+        # Of this call alone: a client may have a thousand directories open, and none of them is to hold so much.
+        whole = PyBytes_FromStringAndSize(NULL, room)
+        out = <uint8_t *>PyBytes_AS_STRING(whole)
         with nogil:
             status = fs_packer_next(&self.packer, out, <size_t>room, &size)
             error = errno
         raise_status(status, error)
-        return PyBytes_FromStringAndSize(<char *>out, <Py_ssize_t>size)
+        return whole[:size]
 
     def close(self):
         fs_packer_close(&self.packer)
