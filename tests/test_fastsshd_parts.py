@@ -126,9 +126,11 @@ def test_pam_is_asked_only_where_it_is_wanted_and_there(monkeypatch: pytest.Monk
     assert passwords_for(off, None) == "there is no UsersFile, and UsePAM is no"
     assert isinstance(passwords_for(on, None), PamPasswords)
     monkeypatch.setattr("fastssh.daemon.pam.LIBRARIES", ("libc.so.6",))
-    assert "UsePAM needs PAM: " in str(passwords_for(on, None))
+    with pytest.raises(ConfigError, match="UsePAM needs PAM: "):
+        passwords_for(on, None)
     monkeypatch.setattr("fastssh.daemon.pam.LIBRARIES", ("libnowhere.so",))
-    assert passwords_for(on, None) == "UsePAM needs PAM: libpam is not there"
+    with pytest.raises(ConfigError, match="UsePAM needs PAM: libpam is not there"):
+        passwords_for(on, None)
 
 
 # --- accounts and access ----------------------------------------------------------------------------------------------

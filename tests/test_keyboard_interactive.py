@@ -303,6 +303,17 @@ def test_pam_lets_people_in_by_both_methods(start_fastsshd: Start, tmp_path: Pat
     logged(peer, f"Failed {METHOD}/pam for invalid user nobody-there from 127.0.0.1 port ")
 
 
+def test_row04_an_account_that_pam_has_closed_is_closed_to_keys_as_well(start_fastsshd: Start, tmp_path: Path) -> None:
+    directory = service(tmp_path / "pam")
+    peer = start_fastsshd(program=(sys.executable, peers.HERE / "pam_fastsshd.py", directory), UsePAM="yes")
+    assert openssh.ssh(peer, "echo in").stdout == b"in\n"
+    assert not (directory / "seen").exists()  # nobody was asked for a password
+    (directory / "closed").touch()
+    assert openssh.ssh(peer, "true").returncode == 255
+    logged(peer, f"Access denied for user {peer.user} by PAM account configuration")
+    logged(peer, f"Failed publickey for {peer.user} from 127.0.0.1 port ")
+
+
 async def test_row03_a_key_and_pams_answers_are_both_needed(start_fastsshd: Start, tmp_path: Path) -> None:
     directory = service(tmp_path / "pam")
     peer = start_fastsshd(

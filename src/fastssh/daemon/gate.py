@@ -180,6 +180,10 @@ class Gate:
                     f"{candidate.described} from {address} port {port} rejected: {missing} requirement not met"
                 )
                 return False
+            passwords = self._prepared.passwords
+            if passwords is not None and not passwords.account_is_open(user, connection.peer[0]):
+                self._log.error(f"Access denied for user {candidate.described} by PAM account configuration")
+                return False
             try:
                 candidate.options = options if candidate.options is None else candidate.options.merge(options)
             except KeyFormatError as error:

@@ -74,6 +74,10 @@ class Pam:
 
         return self._run(user, address, answer)
 
+    def account_is_open(self, user: str, address: str) -> bool:
+        """Whether PAM lets ``user`` in who has shown otherwise who it is. There is nobody to answer questions."""
+        return self._run(user, address, lambda messages: None, authenticate=False)
+
     def conversation(self, user: str, address: str) -> Conversation:
         """What PAM asks before it lets ``user`` in; closing it ends PAM's work."""
         asked: queue.SimpleQueue[list[tuple[int, str]] | bool] = queue.SimpleQueue()
@@ -107,7 +111,7 @@ class Pam:
             thread.join()
         return messages
 
-    def _run(self, user: str, address: str, answer: Answer) -> bool:
+    def _run(self, user: str, address: str, answer: Answer, *, authenticate: bool = True) -> bool:
         ask = _Ask(lambda count, messages, responses, data: self._ask(count, messages, responses, answer))
         handle, conv = c_void_p(), _Conv(ask, None)
         if self._start(user.encode("utf-8", "surrogateescape"), conv, handle) != _SUCCESS:
@@ -115,7 +119,8 @@ class Pam:
         status = _SUCCESS
         for item, value in ((_RHOST_ITEM, address), (_TTY_ITEM, TERMINAL)):
             status = status or self._pam.pam_set_item(handle, item, value.encode("ascii"))
-        status = status or self._pam.pam_authenticate(handle, _DISALLOW_NULL_AUTHTOK)
+        if authenticate:
+            status = status or self._pam.pam_authenticate(handle, _DISALLOW_NULL_AUTHTOK)
         status = status or self._pam.pam_acct_mgmt(handle, _DISALLOW_NULL_AUTHTOK)
         self._pam.pam_end(handle, status)
         return bool(status == _SUCCESS)

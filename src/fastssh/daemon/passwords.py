@@ -11,6 +11,7 @@ from fastssh.config.server.settings import ServerSettings
 from fastssh.daemon.accounts import User
 from fastssh.daemon.pam import Pam
 from fastssh.daemon.users_file import UsersFile
+from fastssh.errors import ConfigError
 
 MOST_BYTES: Final = 72  # what bcrypt looks at: a longer password is refused, or its beginning would do
 PROMPT: Final = "Password: "
@@ -29,6 +30,10 @@ class Passwords(Protocol):
 
     def converse(self, user: User | None, address: str) -> Conversation:
         """For keyboard-interactive."""
+        ...
+
+    def account_is_open(self, user: User, address: str) -> bool:
+        """Whether somebody who has shown a key of ``user`` is let in. What the other two let in is."""
         ...
 
 
@@ -53,6 +58,9 @@ class HashedPasswords:
         (password,) = yield Questions(((PROMPT, False),))
         return self.check(user, password)
 
+    def account_is_open(self, user: User, address: str) -> bool:
+        return True  # a users file has no accounts that could be closed
+
 
 class PamPasswords:
     """PAM's. It delays what is refused by itself, for names that it does not know as well."""
@@ -72,9 +80,15 @@ class PamPasswords:
         right = yield from self._pam.conversation(NOBODY if user is None else user.name, address)
         return right and user is not None
 
+    def account_is_open(self, user: User, address: str) -> bool:
+        return self._pam.account_is_open(user.name, address)
+
 
 def passwords_for(settings: ServerSettings, users: UsersFile | None) -> Passwords | str:
-    """Who judges passwords, or why nobody does, for the log."""
+    """Who judges passwords, or why nobody does, for the log.
+
+    Raises ConfigError where PAM is wanted and not there: it has a say in every login, those with keys as well.
+    """
     if users is not None:
         return HashedPasswords(users) if users.hash_of_nobody else "no user of the UsersFile has one"
     if not settings.use_pam:
@@ -82,4 +96,4 @@ def passwords_for(settings: ServerSettings, users: UsersFile | None) -> Password
     try:
         return PamPasswords(Pam())
     except (OSError, AttributeError) as error:  # AttributeError: a library of that name that is another's
-        return f"UsePAM needs PAM: {error}"
+        raise ConfigError(f"UsePAM needs PAM: {error}") from None
