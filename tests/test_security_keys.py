@@ -4,6 +4,7 @@ device that OpenSSH's test suite has."""
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +17,11 @@ from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 from fastssh import algorithms, connect
 from fastssh.auth.publickey import SignedRequest
 from fastssh.auth.server import Verdict
+from fastssh.config.server.evaluate import load
+from fastssh.config.values import LogLevel
+from fastssh.daemon.accounts import User
+from fastssh.daemon.log import Log
+from fastssh.daemon.user_keys import options_of
 from fastssh.errors import AuthenticationError, KeyFormatError, SignatureError
 from fastssh.keys.certificate import Certificate, decode_certificate
 from fastssh.keys.certificate_options import certificate_options
@@ -27,7 +33,7 @@ from fastssh.wire.codec import mpint, string
 from fastssh.wire.messages import UserauthFailure, UserauthRequest, UserauthSuccess
 from tests.support import keygen, openssh
 from tests.support.certificates import build, options
-from tests.support.peers import Peer
+from tests.support.peers import HOST, Peer
 from tests.test_auth_server import SESSION, Server
 from tests.test_fastsshd import logged
 
@@ -219,6 +225,28 @@ async def test_row05_a_certificate_asks_a_device_for_touch_and_verification(
     ):  # fmt: skip
         device.flags = flags
         assert await admits(peer, Shown.of(device, certificate)) is right
+
+
+def test_a_certificate_alone_says_that_no_touch_is_needed_where_its_authority_is_trusted_for_all(
+    tmp_path: Path,
+) -> None:
+    device, ca = Device("ecdsa-sha2-nistp256"), generate_private_key("ed25519")
+    trusted, principals = tmp_path / "trusted", tmp_path / "principals"
+    trusted.write_text(f"{ca.public.line()}\n")
+    principals.write_text("ann\n")
+    user, log = User("ann", os.getuid(), os.getgid(), str(tmp_path)), Log(LogLevel.QUIET, lambda level, line: None)
+    for lines, extensions, touch in (
+        ((), (("no-touch-required", b""),), False),
+        ((), (), True),
+        ((f"AuthorizedPrincipalsFile {principals}",), (("no-touch-required", b""),), True),
+    ):
+        certificate = decode_certificate(build(
+            ca, Shown.of(device), type_name=b"sk-ecdsa-sha2-nistp256-cert-v01@openssh.com", principals=string(b"ann"),
+            extensions=options(*extensions),
+        ))  # fmt: skip
+        settings = load(None, overrides=[f"TrustedUserCAKeys {trusted}", "StrictModes no", *lines]).settings
+        permitted = options_of(user, certificate, settings, HOST, None, log)
+        assert permitted is not None and permitted.require_touch is touch
 
 
 if DUMMY.exists():  # what only machines with openssh-tests have is no requirement

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator
+from typing import Final
 
 from fastssh.config.server.settings import ServerSettings
 from fastssh.config.tokens import expand
@@ -19,6 +20,8 @@ from fastssh.keys.certificate import Certificate
 from fastssh.keys.key_options import KeyOptions
 from fastssh.keys.principals import AuthorizedPrincipals, load_principals, parse_principals
 from fastssh.wire.text import printable
+
+_UNBOUND: Final = KeyOptions(require_touch=False)  # where nothing is written, the certificate alone has a say
 
 
 def trusted_options(
@@ -60,7 +63,7 @@ def _principals(
     pattern, command = settings.authorized_principals_file, settings.authorized_principals_command
     if pattern is None and command is None:
         if user.name in certificate.principals:
-            yield KeyOptions(), str(settings.trusted_user_ca_keys)
+            yield _UNBOUND, str(settings.trusted_user_ca_keys)
         else:
             log.error("Certificate invalid: name is not a listed principal")
         return
