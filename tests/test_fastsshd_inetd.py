@@ -4,14 +4,21 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import pytest
 
+from fastssh.config.server.evaluate import load
+from fastssh.config.values import LogLevel
 from fastssh.daemon import inetd
+from fastssh.daemon.accounts import SystemAccounts
+from fastssh.daemon.endings import GRACE_MARGIN, Ending
+from fastssh.daemon.log import Log
+from fastssh.daemon.prepare import Prepared
 
 SECONDS = 30.0
 MIB = 1 << 20
@@ -108,3 +115,33 @@ def test_a_client_that_is_gone_ends_the_server_s_connection(copying: Copying) ->
     with pytest.raises(OSError):
         while copying.server.send(bytes(65536)):
             pass
+
+
+@pytest.mark.parametrize(("grace", "armed"), [(30, True), (0, False)])
+def test_row23_a_login_that_hangs_is_ended_without_a_parent(
+    monkeypatch: pytest.MonkeyPatch, grace: int, armed: bool
+) -> None:
+    left: list[float] = []
+
+    def serve(sock: socket.socket, prepared: Prepared, log: Log, *, logged_in: Callable[[], None]) -> Ending:
+        left.append(signal.getitimer(signal.ITIMER_REAL)[0])
+        assert signal.getsignal(signal.SIGALRM) is (signal.SIG_DFL if armed else signal.SIG_IGN)
+        logged_in()
+        left.append(signal.getitimer(signal.ITIMER_REAL)[0])
+        return Ending.LOGGED_IN
+
+    limit, handler = signal.setitimer(signal.ITIMER_REAL, 0), signal.getsignal(signal.SIGALRM)  # the test runner's
+    signal.signal(signal.SIGALRM, signal.SIG_IGN)  # as whoever started us may have left it
+    monkeypatch.setattr(inetd, "serve", serve)
+    monkeypatch.setattr(inetd, "install", lambda: None)
+    config = load(None, overrides=[f"LoginGraceTime {grace}"])
+    one, other = socket.socketpair()
+    try:
+        with one, other:
+            prepared = Prepared(config, (), SystemAccounts(), None)
+            assert inetd._serve(one, prepared, Log(LogLevel.QUIET, lambda level, line: None)) == 0
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, handler)
+        signal.setitimer(signal.ITIMER_REAL, *limit)
+    assert (grace < left[0] <= grace + GRACE_MARGIN if armed else left[0] == 0) and left[1] == 0

@@ -85,6 +85,28 @@ def test_the_key_of_a_rehearsal_is_gone_and_nothing_of_it_is_told(start_fastsshd
     assert "rehearsal" not in start_fastsshd(LogLevel="DEBUG3").log_tail()
 
 
+INTERRUPTED = """
+import os, signal
+from fastssh.cli import sshd
+from fastssh.daemon import rehearsal
+
+serve = rehearsal._serve
+
+async def interrupted(stage, sock):
+    os.kill(os.getpid(), signal.SIGHUP)
+    await serve(stage, sock)
+
+rehearsal._serve = interrupted
+sshd.run()
+"""
+
+
+def test_a_signal_during_the_rehearsal_waits_for_its_end(start_fastsshd: Start) -> None:
+    peer = start_fastsshd(program=(sys.executable, "-c", INTERRUPTED))
+    logged(peer, r"Received SIGHUP; restarting\.")
+    assert openssh.ssh(peer, "true").returncode == 0
+
+
 # --- random numbers ---------------------------------------------------------------------------------------------------
 
 

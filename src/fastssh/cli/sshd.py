@@ -168,9 +168,10 @@ def _serve(asked: Arguments, prepared: Prepared, log: Log, messages: Messages, *
     if not asked.foreground:
         _daemonise()
     pid_file = PidFile(log)
+    parent = Parent(plan(prepared), listeners, log, reload, pid_file)
     pid_file.write(settings.pid_file)
     rehearse(prepared)
-    return Parent(plan(prepared), listeners, log, reload, pid_file).run()
+    return parent.run()
 
 
 def _daemonise() -> None:

@@ -7,6 +7,8 @@ import signal
 from enum import IntEnum
 from typing import Final
 
+GRACE_MARGIN: Final = 5.0  # seconds after LoginGraceTime in which a process may end by itself
+
 
 class Ending(IntEnum):
     """Exit statuses of a connection's process."""

@@ -6,12 +6,13 @@ import contextlib
 import os
 import select
 import selectors
+import signal
 import socket
 import stat
 import threading
 
 from fastssh.daemon.connection import serve
-from fastssh.daemon.endings import Ending
+from fastssh.daemon.endings import GRACE_MARGIN, Ending
 from fastssh.daemon.listening import Listeners
 from fastssh.daemon.log import Log
 from fastssh.daemon.prepare import Prepared
@@ -64,7 +65,20 @@ def serve_standard_streams(prepared: Prepared, log: Log) -> int:
 
 def _serve(sock: socket.socket, prepared: Prepared, log: Log) -> int:
     install()
-    return 0 if serve(sock, prepared, log) is Ending.LOGGED_IN else 255
+    _limit(prepared.config.settings.login_grace_time)
+    return 0 if serve(sock, prepared, log, logged_in=_unlimited) is Ending.LOGGED_IN else 255
+
+
+def _limit(grace: float) -> None:
+    """No parent ends this process when its login hangs where no timer of ours is looked at, as within PAM."""
+    if grace > 0:
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGALRM,))
+        signal.setitimer(signal.ITIMER_REAL, grace + GRACE_MARGIN)
+
+
+def _unlimited() -> None:
+    signal.setitimer(signal.ITIMER_REAL, 0)
 
 
 def _same_socket(source: int, sink: int) -> bool:

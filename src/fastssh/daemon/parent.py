@@ -21,7 +21,7 @@ from typing import Final
 from fastssh.aio.server.connection import peer_address
 from fastssh.config.server.settings import ServerSettings
 from fastssh.config.values import LogLevel
-from fastssh.daemon.endings import Ending, ending_of
+from fastssh.daemon.endings import GRACE_MARGIN, Ending, ending_of
 from fastssh.daemon.listening import Listeners
 from fastssh.daemon.log import Log
 from fastssh.daemon.penalties import SourcePenalties
@@ -33,7 +33,6 @@ from fastssh.daemon.startups import over_limit
 
 ACCEPTS: Final = 64  # in one turn, so that signals are heard in a flood
 WAIT_AFTER_FAILURE: Final = 0.1  # seconds without accepting, when descriptors or processes ran out
-GRACE_MARGIN: Final = 5.0  # seconds after LoginGraceTime in which a process may end by itself
 REFUSED: Final = b"Not allowed at this time\r\n"  # in place of an identification
 TOO_MANY: Final = b"Exceeded MaxStartups\r\n"
 NEVER: Final = float("inf")
@@ -63,7 +62,9 @@ class _Child:
 
 
 class Parent:
-    """Runs until a signal ends it. ``reload`` makes a new plan and raises SSHError or OSError when it cannot."""
+    """Runs until a signal ends it; signals that come before :meth:`run` wait for it. ``reload`` makes a new plan and
+    raises SSHError or OSError when it cannot.
+    """
 
     def __init__(
         self, plan: Plan, listeners: Listeners, log: Log, reload: Callable[[], Plan], pid_file: PidFile
@@ -71,6 +72,7 @@ class Parent:
         self._plan, self._listeners, self._log, self._reload, self._pid_file = plan, listeners, log, reload, pid_file
         self._selector = selectors.DefaultSelector()
         self._signals = Signals()
+        install()
         self._watched: list[socket.socket] = []
         self._children: dict[int, _Child] = {}
         self._waiting: dict[int, _Child] = {}  # those of them in which nobody has logged in
@@ -90,7 +92,6 @@ class Parent:
 
     def run(self) -> int:
         """Serves; returns the exit status."""
-        install()
         self._selector.register(self._signals.fileno, selectors.EVENT_READ, self._signalled)
         self._watch()
         share_memory()

@@ -87,7 +87,7 @@ def _stage(prepared: Prepared) -> Iterator[tuple[Prepared, PrivateKey]]:
 
 
 async def _serve(stage: Prepared, sock: socket.socket) -> None:
-    with closing(Signals()) as signals:
+    with closing(Signals(deaf=True)) as signals:  # they are for the server, when it has rehearsed
         log = Log(LogLevel.VERBOSE, _unheard)
         await Service(stage, log, lambda: None, _nobody_else, failure_seconds=0).run(sock, signals)
 

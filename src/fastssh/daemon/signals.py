@@ -21,13 +21,18 @@ def _heard(number: int, frame: object) -> None:
 
 
 class Signals:
-    """The pipe of this process. ``fileno`` can be read from when there was a signal; :meth:`take` says which."""
+    """The pipe of this process. ``fileno`` can be read from when there was a signal; :meth:`take` says which.
 
-    def __init__(self) -> None:
+    With ``deaf`` nothing ever comes: whoever had the signals before has them still.
+    """
+
+    def __init__(self, *, deaf: bool = False) -> None:
+        self._deaf = deaf
         self.fileno, self._told = os.pipe()
         for end in (self.fileno, self._told):
             os.set_blocking(end, False)
-        signal.set_wakeup_fd(self._told, warn_on_full_buffer=False)
+        if not deaf:
+            signal.set_wakeup_fd(self._told, warn_on_full_buffer=False)
 
     def take(self) -> list[int]:
         """Each number once, in order. Some may be missing if there were very many."""
@@ -38,6 +43,7 @@ class Signals:
 
     def close(self) -> None:
         """To be called where signals are blocked, or are not wanted any more."""
-        signal.set_wakeup_fd(-1)
+        if not self._deaf:
+            signal.set_wakeup_fd(-1)
         os.close(self.fileno)
         os.close(self._told)
