@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import replace
@@ -286,6 +287,29 @@ def test_pam_asks_its_own_questions(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert not judge.check(None, PASSWORD, "192.0.2.1")
     (directory / "closed").touch()
     assert not judge.check(user, PASSWORD, "192.0.2.1")
+
+
+RENAMING = """
+int pam_set_item(void *, int, const void *);
+int pam_sm_authenticate(void *pam, int flags, int count, const char **given) { return pam_set_item(pam, 2, given[0]); }
+int pam_sm_setcred(void *pam, int flags, int count, const char **given) { return 0; }
+int pam_sm_acct_mgmt(void *pam, int flags, int count, const char **given) { return pam_set_item(pam, 2, given[0]); }
+"""
+
+
+def test_row03_a_module_that_judges_somebody_else_lets_nobody_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, module = tmp_path / "renaming.c", tmp_path / "renaming.so"
+    source.write_text(RENAMING)
+    command = [peers.program("gcc", "gcc"), "-shared", "-fPIC", "-o", module, source, f"-l:{pam.LIBRARIES[0]}"]
+    subprocess.run(command, check=True, timeout=60)
+    monkeypatch.setattr(pam, "CONFIGURATION", str(tmp_path))
+    judge = pam.Pam()
+    for judged, right in (("ann", True), ("bob", False)):
+        (tmp_path / pam.SERVICE).write_text(f"auth required {module} {judged}\naccount required {module} {judged}\n")
+        assert judge.password_is_right("ann", PASSWORD, "192.0.2.1") is right
+        assert judge.account_is_open("ann", "192.0.2.1") is right
 
 
 def test_pam_lets_people_in_by_both_methods(start_fastsshd: Start, tmp_path: Path) -> None:

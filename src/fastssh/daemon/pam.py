@@ -23,9 +23,9 @@ CONFIGURATION: str | None = None  #: a directory with the services; None for the
 MAX_MESSAGES: Final = 32  # PAM_MAX_NUM_MSG
 MAX_ANSWER: Final = 1024  # bytes, as sshd
 
-_SUCCESS, _BUFFER_ERROR, _CONVERSATION_ERROR = 0, 5, 19
+_SUCCESS, _BUFFER_ERROR, _DENIED, _CONVERSATION_ERROR = 0, 5, 6, 19
 _ECHO_OFF, _ECHO_ON, _ERROR_TEXT, _INFO_TEXT = 1, 2, 3, 4
-_TTY_ITEM, _RHOST_ITEM = 3, 4
+_USER_ITEM, _TTY_ITEM, _RHOST_ITEM = 2, 3, 4
 _DISALLOW_NULL_AUTHTOK = 1
 
 
@@ -59,6 +59,7 @@ class Pam:
         for name, arguments in (
             ("pam_start", [c_char_p, c_char_p, POINTER(_Conv), POINTER(c_void_p)]),
             ("pam_set_item", [c_void_p, c_int, c_char_p]),
+            ("pam_get_item", [c_void_p, c_int, POINTER(c_char_p)]),
             *((call, [c_void_p, c_int]) for call in ("pam_authenticate", "pam_acct_mgmt", "pam_end")),
         ):
             function = getattr(self._pam, name)
@@ -113,8 +114,8 @@ class Pam:
 
     def _run(self, user: str, address: str, answer: Answer, *, authenticate: bool = True) -> bool:
         ask = _Ask(lambda count, messages, responses, data: self._ask(count, messages, responses, answer))
-        handle, conv = c_void_p(), _Conv(ask, None)
-        if self._start(user.encode("utf-8", "surrogateescape"), conv, handle) != _SUCCESS:
+        name, handle, conv = user.encode("utf-8", "surrogateescape"), c_void_p(), _Conv(ask, None)
+        if self._start(name, conv, handle) != _SUCCESS:
             return False
         status = _SUCCESS
         for item, value in ((_RHOST_ITEM, address), (_TTY_ITEM, TERMINAL)):
@@ -122,8 +123,15 @@ class Pam:
         if authenticate:
             status = status or self._pam.pam_authenticate(handle, _DISALLOW_NULL_AUTHTOK)
         status = status or self._pam.pam_acct_mgmt(handle, _DISALLOW_NULL_AUTHTOK)
+        status = status or self._still(name, handle)
         self._pam.pam_end(handle, status)
         return bool(status == _SUCCESS)
+
+    def _still(self, user: bytes, handle: c_void_p) -> int:
+        """Modules may have judged somebody else: that says nothing of who logs in here (sshd refuses it as well)."""
+        found = c_char_p()
+        status = int(self._pam.pam_get_item(handle, _USER_ITEM, byref(found)))
+        return status or (_SUCCESS if found.value == user else _DENIED)
 
     def _start(self, user: bytes, conv: _Conv, handle: c_void_p) -> int:
         if CONFIGURATION is None:
