@@ -293,7 +293,12 @@ RENAMING = """
 int pam_set_item(void *, int, const void *);
 int pam_sm_authenticate(void *pam, int flags, int count, const char **given) { return pam_set_item(pam, 2, given[0]); }
 int pam_sm_setcred(void *pam, int flags, int count, const char **given) { return 0; }
-int pam_sm_acct_mgmt(void *pam, int flags, int count, const char **given) { return pam_set_item(pam, 2, given[0]); }
+int pam_prompt(void *, int, char **, const char *, ...);
+int pam_sm_acct_mgmt(void *pam, int flags, int count, const char **given)
+{
+    int status = pam_prompt(pam, 4, 0, "Your password will expire."); /* nothing is asked */
+    return status ? status : pam_set_item(pam, 2, given[0]);
+}
 """
 
 

@@ -76,8 +76,12 @@ class Pam:
         return self._run(user, address, answer)
 
     def account_is_open(self, user: str, address: str) -> bool:
-        """Whether PAM lets ``user`` in who has shown otherwise who it is. There is nobody to answer questions."""
-        return self._run(user, address, lambda messages: None, authenticate=False)
+        """Whether PAM lets ``user`` in who has shown otherwise who it is. There is nobody to ask, or to tell."""
+
+        def answer(messages: list[tuple[int, str]]) -> list[str] | None:
+            return None if _questions(messages).prompts else [""] * len(messages)
+
+        return self._run(user, address, answer, authenticate=False)
 
     def conversation(self, user: str, address: str) -> Conversation:
         """What PAM asks before it lets ``user`` in; closing it ends PAM's work."""
@@ -128,7 +132,7 @@ class Pam:
         return bool(status == _SUCCESS)
 
     def _still(self, user: bytes, handle: c_void_p) -> int:
-        """Modules may have judged somebody else: that says nothing of who logs in here (sshd refuses it as well)."""
+        """Modules may have judged somebody else: that says nothing of who logs in here."""
         found = c_char_p()
         status = int(self._pam.pam_get_item(handle, _USER_ITEM, byref(found)))
         return status or (_SUCCESS if found.value == user else _DENIED)
