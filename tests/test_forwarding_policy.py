@@ -20,7 +20,7 @@ import fastssh
 from fastssh.aio.forwarding import listen
 from fastssh.aio.forwarding.client import Address
 from fastssh.aio.forwarding.listen import bind_path
-from fastssh.aio.forwarding.names import MAX_PATH, bind_addresses, host_name, socket_path
+from fastssh.aio.forwarding.names import MAX_SOCKET_PATH, bind_addresses, host_name, socket_path
 from fastssh.aio.forwarding.policy import NO_FORWARDING, ForwardingPolicy, GatewayPorts
 from fastssh.config.server.values import GatewayPorts as ConfiguredGatewayPorts
 from fastssh.connection.channel import ChannelHandler
@@ -349,7 +349,7 @@ def test_names_that_no_host_has(name: bytes) -> None:
         host_name(name)
 
 
-@pytest.mark.parametrize("path", [b"", b"relative", b"\0abstract", b"/a\0b", b"/" + b"x" * MAX_PATH])
+@pytest.mark.parametrize("path", [b"", b"relative", b"\0abstract", b"/a\0b", b"/" + b"x" * MAX_SOCKET_PATH])
 def test_paths_that_no_socket_has(path: bytes) -> None:
     with pytest.raises(ValueError):
         socket_path(path)

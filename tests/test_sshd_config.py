@@ -26,8 +26,8 @@ from fastssh.config.server.match import ConnectionFacts
 from fastssh.config.server.settings import DIRECTIVES, FIELDS, ServerSettings
 from fastssh.config.server.values import (
     AddressFamily,
+    AllowForwarding,
     FingerprintHash,
-    Forwarding,
     GatewayPorts,
     HostPort,
     PermitRootLogin,
@@ -569,7 +569,7 @@ def test_row23_limits_before_authentication_are_on_by_default(read: Load) -> Non
     ("LogLevel debug", "log_level", LogLevel.DEBUG1),
     ("SyslogFacility Local7", "syslog_facility", SyslogFacility.LOCAL7),
     ("FingerprintHash MD5", "fingerprint_hash", FingerprintHash.MD5),
-    ("AllowTcpForwarding local", "allow_tcp_forwarding", Forwarding.LOCAL),
+    ("AllowTcpForwarding local", "allow_tcp_forwarding", AllowForwarding.LOCAL),
     ("GatewayPorts clientspecified", "gateway_ports", GatewayPorts.CLIENT_SPECIFIED),
     ("StreamLocalBindMask 022", "stream_local_bind_mask", 0o022),
     ("PermitOpen [::1]:80 *:*", "permit_open", (HostPort("::1", 80), HostPort("*", 0))),
@@ -604,7 +604,7 @@ def test_values_have_their_types(text: str, field: str, expected: object, read: 
 
 
 def test_forwarding_knows_its_directions() -> None:
-    assert [(each.local, each.remote) for each in Forwarding] == [
+    assert [(each.local, each.remote) for each in AllowForwarding] == [
         (True, True), (False, False), (True, False), (False, True)
     ]
 

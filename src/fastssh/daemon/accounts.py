@@ -13,7 +13,7 @@ from typing import Any, Final, Protocol
 
 SHELL: Final = "/bin/sh"
 SECONDS_A_DAY: Final = 86400
-LONGEST_NAME: Final = 256  # LOGIN_NAME_MAX of Linux; a longer one is nobody's, and no directory service is asked
+LOGIN_NAME_MAX: Final = 256  # of Linux; a longer name is nobody's, and no directory service is asked
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class SystemAccounts:
     """getpwnam(3), getgrouplist(3) and, as root, getspnam(3)."""
 
     def find(self, name: str) -> User | None:
-        if len(name) > LONGEST_NAME:
+        if len(name) > LOGIN_NAME_MAX:
             return None
         try:
             entry = pwd.getpwnam(name)

@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     from fastssh.aio.server.connection import ServerConnection
 
 BANNER_LIMIT: Final = 200 * 1024  # bytes; with what /etc/nologin says still below a packet
-LONGEST_NAME: Final = 100  # characters of a user's name in the log, as sshd
-LONGEST_ID: Final = 256  # characters of a certificate's id in the log, where the rest of the line must be seen
+SHOWN_NAME: Final = 100  # characters of a user's name in the log, as sshd
+SHOWN_ID: Final = 256  # characters of a certificate's id in the log, where the rest of the line must be seen
 
 
 @dataclass
@@ -48,7 +48,7 @@ class Candidate:
     @property
     def described(self) -> str:
         """For the log, as sshd has it: who may not log in is invalid as well."""
-        return f"{'' if self.user is not None and self.refused is None else 'invalid user '}{self.name[:LONGEST_NAME]}"
+        return f"{'' if self.user is not None and self.refused is None else 'invalid user '}{self.name[:SHOWN_NAME]}"
 
 
 class Gate:
@@ -96,14 +96,14 @@ class Gate:
         refused = None
         banner = _banner(settings.banner, self._log)
         if user is None:
-            self._log.info(f"Invalid user {name[:LONGEST_NAME]} from {address} port {port}")
+            self._log.info(f"Invalid user {name[:SHOWN_NAME]} from {address} port {port}")
         else:
             refused = access.refusal(user, settings, address, self._host)
             nologin = None if user.uid == 0 and user.root is None else access.nologin_text()
             if refused is None and nologin is not None:
                 refused, banner = "not allowed because of /etc/nologin", banner + nologin
             if refused is not None:
-                self._log.info(f"User {name[:LONGEST_NAME]} from {address} {refused}")
+                self._log.info(f"User {name[:SHOWN_NAME]} from {address} {refused}")
         self.candidate = Candidate(name, user, settings, refused)
         options = connection.options
         options.client_alive_interval = settings.client_alive_interval
@@ -219,7 +219,7 @@ class Gate:
         if attempt.problem:
             self._log.verbose(f"Authentication of {candidate.described}: {attempt.problem}")
         address, port = connection.peer
-        method = attempt.method[:LONGEST_NAME]
+        method = attempt.method[:SHOWN_NAME]
         if method == KEYBOARD_INTERACTIVE and self._prepared.passwords is not None and self._prepared.passwords.device:
             method += f"/{self._prepared.passwords.device}"
         line = f"{word} {method} for {candidate.described} from {address} port {port} ssh2"
@@ -244,7 +244,7 @@ def _described(key: PublicKey, hash_name: str) -> str:
     if not isinstance(key, Certificate):
         return text
     authority = f"CA {key.authority.family} {key.authority.fingerprint(hash_name)}"
-    return f"{text} ID {printable(key.key_id[:LONGEST_ID])} (serial {key.serial}) {authority}"
+    return f"{text} ID {printable(key.key_id[:SHOWN_ID])} (serial {key.serial}) {authority}"
 
 
 def _banner(path: str | None, log: Log) -> str:

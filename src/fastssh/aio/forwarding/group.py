@@ -9,7 +9,7 @@ from typing import Any
 
 from fastssh.aio.dial import reason_of
 from fastssh.aio.forwarding.listen import Listener
-from fastssh.aio.forwarding.relay import Relay
+from fastssh.aio.forwarding.relay import SocketRelay
 from fastssh.connection.connection import Connection, IncomingOpen
 from fastssh.errors import SSHError
 from fastssh.wire.messages import OpenFailureReason
@@ -29,21 +29,21 @@ class RelayGroup:
         self.most = most
         self._fail, self._log = fail, log
         self._opening: set[asyncio.Task[None]] = set()
-        self.relays: set[Relay] = set()
+        self.relays: set[SocketRelay] = set()
         self.listeners: set[Listener] = set()
 
     @property
     def full(self) -> bool:
         return len(self.relays) + len(self._opening) >= self.most
 
-    def relay(self, sock: socket.socket, refused: Callable[[SSHError], None] = lambda error: None) -> Relay:
+    def relay(self, sock: socket.socket, refused: Callable[[SSHError], None] = lambda error: None) -> SocketRelay:
         """A relay for ``sock``, counted until it has ended."""
-        relay = Relay(sock, self._ended, refused)
+        relay = SocketRelay(sock, self._ended, refused)
         self.relays.add(relay)
         self._adjust()
         return relay
 
-    def _ended(self, relay: Relay) -> None:
+    def _ended(self, relay: SocketRelay) -> None:
         self.relays.discard(relay)
         self._adjust()
 

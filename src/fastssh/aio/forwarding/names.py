@@ -10,7 +10,7 @@ from fastssh.aio.forwarding.policy import GatewayPorts
 
 MAX_HOST: Final = 1024  # NI_MAXHOST
 MAX_PORT: Final = 0xFFFF
-MAX_PATH: Final = 107  # of sockaddr_un, less one for the end; a few systems have less and say so themselves
+MAX_SOCKET_PATH: Final = 107  # of sockaddr_un, less one for the end; a few systems have less and say so themselves
 
 
 def host_name(data: bytes) -> str:
@@ -51,7 +51,7 @@ def socket_path(data: bytes) -> str:
     """
     if not data.startswith(b"/") or b"\0" in data:
         raise ValueError("not the absolute path of a socket")
-    if len(data) > MAX_PATH:
+    if len(data) > MAX_SOCKET_PATH:
         raise ValueError("path of a socket too long")
     return data.decode("utf-8", "surrogateescape")
 

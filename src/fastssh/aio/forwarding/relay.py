@@ -23,7 +23,7 @@ def _nobody(error: SSHError) -> None:
     """The default of ``refused``: the socket's end says enough."""
 
 
-class Relay(ChannelHandler):
+class SocketRelay(ChannelHandler):
     """Owns the connected ``sock`` from here on. ``ended`` is called once, when socket and channel are both closed.
 
     Hand it to :meth:`IncomingOpen.accept` or :meth:`Connection.open_channel` as the handler, then call :meth:`start`
@@ -36,7 +36,7 @@ class Relay(ChannelHandler):
     """
 
     def __init__(
-        self, sock: socket.socket, ended: Callable[[Relay], None], refused: Callable[[SSHError], None] = _nobody
+        self, sock: socket.socket, ended: Callable[[SocketRelay], None], refused: Callable[[SSHError], None] = _nobody
     ) -> None:
         sock.setblocking(False)
         self._sock = sock

@@ -33,9 +33,9 @@ from fastssh.config.server.limits import (
 )
 from fastssh.config.server.values import (
     AddressFamily,
+    AllowForwarding,
     Command,
     FingerprintHash,
-    Forwarding,
     GatewayPorts,
     HostPort,
     PermitRootLogin,
@@ -248,11 +248,11 @@ class ServerSettings:
 
     # -- forwarding
     disable_forwarding: bool = setting("DisableForwarding", yes_no, False)
-    allow_tcp_forwarding: Forwarding = setting(
-        "AllowTcpForwarding", member(Forwarding, yes=("all",)), Forwarding.YES
+    allow_tcp_forwarding: AllowForwarding = setting(
+        "AllowTcpForwarding", member(AllowForwarding, yes=("all",)), AllowForwarding.YES
     )
-    allow_stream_local_forwarding: Forwarding = setting(
-        "AllowStreamLocalForwarding", member(Forwarding, yes=("all",)), Forwarding.YES
+    allow_stream_local_forwarding: AllowForwarding = setting(
+        "AllowStreamLocalForwarding", member(AllowForwarding, yes=("all",)), AllowForwarding.YES
     )
     allow_agent_forwarding: bool = setting("AllowAgentForwarding", yes_no, True)
     x11_forwarding: bool = setting("X11Forwarding", only_no, False)

@@ -37,7 +37,7 @@ class PermitRootLogin(Enum):
     NO = "no"
 
 
-class Forwarding(Enum):
+class AllowForwarding(Enum):
     """What AllowTcpForwarding and AllowStreamLocalForwarding permit; local and remote are as the client sees them."""
 
     YES = "yes"
@@ -47,11 +47,11 @@ class Forwarding(Enum):
 
     @property
     def local(self) -> bool:
-        return self in (Forwarding.YES, Forwarding.LOCAL)
+        return self in (AllowForwarding.YES, AllowForwarding.LOCAL)
 
     @property
     def remote(self) -> bool:
-        return self in (Forwarding.YES, Forwarding.REMOTE)
+        return self in (AllowForwarding.YES, AllowForwarding.REMOTE)
 
 
 class SyslogFacility(Enum):
