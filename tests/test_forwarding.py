@@ -157,10 +157,8 @@ async def test_all_sessions_of_a_connection_share_one_agent_socket(tmp_path: Pat
     policy = ForwardingPolicy(agent_directory=str(tmp_path))
     async with forwarder(tmp_path, keys, policy) as server, server.connect():
         connection = server.connection
-        assert server.forwarding.agent_environment(connection) == {}
         first = server.forwarding.agent_requested(connection)
         assert first is not None and first == server.forwarding.agent_requested(connection)
-        assert first == server.forwarding.agent_environment(connection)
         assert Path(first["SSH_AUTH_SOCK"]).is_socket()
     assert not Path(first["SSH_AUTH_SOCK"]).parent.exists()
 

@@ -96,10 +96,6 @@ class Listener:
         """The port of the first socket; 0 for a Unix socket."""
         return 0 if self._sockets[0].family == socket.AF_UNIX else int(self._sockets[0].getsockname()[1])
 
-    @property
-    def closed(self) -> bool:
-        return not self._sockets
-
     def resume(self) -> None:
         if not self._listening and self._rest is None:
             self._listening = True

@@ -77,11 +77,6 @@ class Forwarding:
         attached = self._attached.get(connection)
         return None if attached is None else attached.agent_requested()
 
-    def agent_environment(self, connection: ServerConnection) -> dict[str, str]:
-        """What sessions of the connection get without asking: nothing before one has asked."""
-        attached = self._attached.get(connection)
-        return {} if attached is None else attached.agent_environment()
-
 
 class ConnectionForwarding:
     """The forwarding of one connection. Made by :meth:`Forwarding.attach`."""
@@ -237,8 +232,4 @@ class ConnectionForwarding:
             self._group.listen(
                 [agent.sock], "auth-agent@openssh.com", lambda address: AuthAgent().body(), "a connection to the agent"
             )
-        return self.agent_environment()
-
-    def agent_environment(self) -> dict[str, str]:
-        """See :meth:`Forwarding.agent_environment`."""
-        return {} if self._agent is None else {AGENT_VARIABLE: self._agent.path}
+        return {AGENT_VARIABLE: self._agent.path}
