@@ -19,10 +19,10 @@ from fastssh.sftp import messages
 from fastssh.sftp.attributes import SFTPAttributes
 from fastssh.sftp.constants import OpenFlags
 from fastssh.sftp.filesystem import LocalFileSystem
-from fastssh.sftp.messages import Unframer
 from fastssh.sftp.rooted import RootedFileSystem
 from tests.support.peers import HOST, Keys
 from tests.support.serving_fastssh import FastsshServer, start_fastssh
+from tests.support.sftp_server import Unframer
 from tests.test_server_sessions import open_descriptors, until
 
 MIB = 1024 * 1024

@@ -12,7 +12,7 @@ from fastssh.errors import ProtocolError
 from fastssh.sftp import messages as m
 from fastssh.sftp.attributes import SFTPAttributes, wire_time
 from fastssh.sftp.constants import MAX_MESSAGE, MAX_REQUEST_ID
-from fastssh.sftp.messages import SFTPLimits, SFTPName, SFTPStatVFS, StatusReply, Unframer
+from fastssh.sftp.messages import SFTPLimits, SFTPName, SFTPStatVFS, StatusReply
 from fastssh.wire.codec import Reader, string, uint32, uint64
 from fastssh.wire.fields import STRING, UINT32, UINT64, Field
 
@@ -201,17 +201,3 @@ def test_messages_longer_than_the_limit_are_not_made() -> None:
     m.WRITE.encode(1, b"h", 0, bytes(MAX_MESSAGE - 22))
     with pytest.raises(ValueError):
         m.WRITE.encode(1, b"h", 0, bytes(MAX_MESSAGE - 21))
-
-
-@given(messages=st.lists(st.binary(min_size=1, max_size=30), max_size=6), cut=st.integers(1, 7))
-def test_unframer_finds_messages_however_the_stream_is_cut(messages: list[bytes], cut: int) -> None:
-    stream = b"".join(map(m.frame, messages))
-    unframer = Unframer()
-    found = [each for at in range(0, len(stream), cut) for each in unframer.feed(stream[at : at + cut])]
-    assert found == messages
-
-
-@pytest.mark.parametrize("length", [0, MAX_MESSAGE + 1, 2**32 - 1])
-def test_row22_lengths_out_of_range_are_refused_before_anything_is_awaited(length: int) -> None:
-    with pytest.raises(ProtocolError):
-        list(Unframer().feed(uint32(length)))

@@ -10,9 +10,10 @@ from typing import Any
 from fastssh.sftp import messages
 from fastssh.sftp.attributes import SFTPAttributes
 from fastssh.sftp.constants import StatusCode
-from fastssh.sftp.messages import Request, SFTPName, StatusReply, Unframer
+from fastssh.sftp.messages import Request, SFTPName, StatusReply
 from fastssh.wire import codec
 from tests.hostile.server import Peer, Script
+from tests.support.sftp_server import Unframer
 
 Reply = bytes | None  # whole messages with their lengths; None: what a good server says
 Hook = Callable[["Session", int, Any], Reply]  # (session, request id, the request's values)

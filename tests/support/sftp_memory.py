@@ -10,8 +10,8 @@ from typing import Any
 from fastssh.errors import ChannelClosedError, ProtocolError
 from fastssh.sftp import messages as m
 from fastssh.sftp.constants import StatusCode
-from fastssh.sftp.messages import Unframer
 from fastssh.sftp.session import Session
+from tests.support.sftp_server import Unframer
 
 MALFORMED = -9  # FS_E_SFTP
 

@@ -9,14 +9,14 @@ from __future__ import annotations
 import os
 import stat
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from fastssh.errors import ProtocolError
 from fastssh.sftp import messages as m
 from fastssh.sftp.attributes import SFTPAttributes
-from fastssh.sftp.constants import MAX_TRANSFER, OpenFlags, StatusCode
-from fastssh.sftp.messages import Request, SFTPLimits, SFTPName, StatusReply, Unframer, frame
+from fastssh.sftp.constants import MAX_MESSAGE, MAX_TRANSFER, OpenFlags, StatusCode
+from fastssh.sftp.messages import Request, SFTPLimits, SFTPName, StatusReply, frame
 
 _FLAGS = {
     OpenFlags.CREAT: os.O_CREAT,
@@ -279,6 +279,26 @@ LIES: dict[str, Lie] = {
     "stat-escape": about("STAT", _status(StatusCode.FAILURE, "\x1b[2Jgone\r\n")),
     "honest": lambda s, q, n, v, r: r,
 }
+
+
+class Unframer:
+    """Cuts a stream into messages without their lengths."""
+
+    def __init__(self) -> None:
+        self._buffer = bytearray()
+
+    def feed(self, data: bytes) -> Iterator[bytes]:
+        """The messages that ``data`` completes. ProtocolError for a length of 0 or above MAX_MESSAGE, at once."""
+        self._buffer += data
+        while len(self._buffer) >= 4:
+            length = int.from_bytes(self._buffer[:4], "big")
+            if not 0 < length <= MAX_MESSAGE:
+                raise ProtocolError(f"SFTP message of {length} bytes")
+            if len(self._buffer) < 4 + length:
+                return
+            message = bytes(self._buffer[4 : 4 + length])
+            del self._buffer[: 4 + length]
+            yield message
 
 
 def main() -> None:

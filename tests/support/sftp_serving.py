@@ -16,6 +16,7 @@ from fastssh.sftp.constants import Packet
 from fastssh.sftp.filesystem import LocalFileSystem
 from fastssh.sftp.server import SFTPServer
 from fastssh.sftp.status import native_statuses
+from tests.support.sftp_server import Unframer
 from tests.test_plane import deliver, joined
 
 SERVED, CLIENT = 7, 0  # the channel's numbers
@@ -145,7 +146,7 @@ class Talk:
 
     def replies(self) -> list[bytes]:
         """The whole messages that came, without their lengths, once."""
-        unframer = m.Unframer()
+        unframer = Unframer()
         found = list(unframer.feed(self.received))
         self.received = bytes(unframer._buffer)
         return found
@@ -169,7 +170,7 @@ def by_python(directory: Path, stream: bytes) -> tuple[list[bytes], bool]:
     """The replies to a stream of requests without a plane, and whether the session was ended for it."""
     replies: list[bytes] = []
     server = SFTPServer(LocalFileSystem(directory), replies.append, now=lambda: 0.0)
-    unframer = m.Unframer()
+    unframer = Unframer()
     try:
         for message in unframer.feed(stream):
             server.receive(message)

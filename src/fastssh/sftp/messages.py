@@ -7,7 +7,6 @@ bytes here: what character set a server's names are in, the protocol does not sa
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
@@ -307,23 +306,3 @@ def _first(message: bytes, number: Packet) -> Reader:
 def frame(body: bytes) -> bytes:
     """``body`` with its length in front."""
     return len(body).to_bytes(4, "big") + body
-
-
-class Unframer:
-    """Cuts a stream into messages without their lengths, where the native plane does not."""
-
-    def __init__(self) -> None:
-        self._buffer = bytearray()
-
-    def feed(self, data: bytes) -> Iterator[bytes]:
-        """The messages that ``data`` completes. ProtocolError for a length of 0 or above MAX_MESSAGE, at once."""
-        self._buffer += data
-        while len(self._buffer) >= 4:
-            length = int.from_bytes(self._buffer[:4], "big")
-            if not 0 < length <= MAX_MESSAGE:
-                raise ProtocolError(f"SFTP message of {length} bytes")
-            if len(self._buffer) < 4 + length:
-                return
-            message = bytes(self._buffer[4 : 4 + length])
-            del self._buffer[: 4 + length]
-            yield message
