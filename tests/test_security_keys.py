@@ -234,7 +234,8 @@ def test_a_certificate_alone_says_that_no_touch_is_needed_where_its_authority_is
     trusted, principals = tmp_path / "trusted", tmp_path / "principals"
     trusted.write_text(f"{ca.public.line()}\n")
     principals.write_text("ann\n")
-    user, log = User("ann", os.getuid(), os.getgid(), str(tmp_path)), Log(LogLevel.QUIET, lambda level, line: None)
+    user = User(name="ann", uid=os.getuid(), gid=os.getgid(), home=str(tmp_path))
+    log = Log(LogLevel.QUIET, lambda level, line: None)
     for lines, extensions, touch in (
         ((), (("no-touch-required", b""),), False),
         ((), (), True),

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import os
-import pwd
 import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -108,11 +107,9 @@ def _public(key: Path) -> str:
     return key.with_suffix(".pub").read_text()
 
 
-def account(home: Path, **changes: Any) -> Account:
+def account(home: Path, shell: str = "/bin/sh") -> Account:
     """Ours, with a home of its own and a plain shell."""
-    entry = pwd.getpwuid(os.getuid())
-    fields = {"user": entry.pw_name, "uid": entry.pw_uid, "gid": entry.pw_gid, "home": str(home), "shell": "/bin/sh"}
-    return Account(**(fields | changes))
+    return replace(Account.current(), home=str(home), shell=shell)
 
 
 @asynccontextmanager
@@ -131,7 +128,7 @@ async def start_fastssh(
         return fastssh.Verdict.REFUSE
 
     if not {"session", "process", "sftp", "sftp_root"} & options.keys():
-        starter = ProcessStarter(account(home, shell=shell))
+        starter = ProcessStarter(account(home, shell))
         offered = policy or SessionPolicy(subsystems={"sftp": sftp_starter(lambda session: LocalFileSystem(home))})
         options["session"] = lambda connection: ServerSession(connection, offered, starter)
     log: list[str] = []

@@ -7,25 +7,21 @@ import grp
 import os
 import pwd
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import Any, Final, Protocol
 
-SHELL: Final = "/bin/sh"
+from fastssh.aio.server.process import Account
+
 SECONDS_A_DAY: Final = 86400
 LOGIN_NAME_MAX: Final = 256  # of Linux; a longer name is nobody's, and no directory service is asked
 
 
-@dataclass(frozen=True)
-class User:
-    """An account. ``root`` is set for one of a users file, which has SFTP below that directory and nothing else."""
+@dataclass(frozen=True, kw_only=True)
+class User(Account):
+    """An account, and what a login to it asks for. ``root`` is set for one of a users file, which has SFTP below that
+    directory and nothing else."""
 
-    name: str
-    uid: int
-    gid: int
-    home: str
-    shell: str = SHELL
-    groups: tuple[int, ...] = ()  # all of them
     group_names: tuple[str, ...] = ()
     root: str | None = None
     read_only: bool = False
@@ -54,11 +50,10 @@ class SystemAccounts:
             return None
         if entry.pw_name != name:
             return None
-        groups = tuple(os.getgrouplist(name, entry.pw_gid))
-        return User(
-            name, entry.pw_uid, entry.pw_gid, entry.pw_dir or "/", entry.pw_shell or SHELL, groups,
-            tuple(filter(None, map(_group_name, groups))), closed=_closed(entry),
-        )  # fmt: skip
+        user = User.of(entry)
+        return replace(
+            user, group_names=tuple(filter(None, map(_group_name, user.groups))), closed=_closed(entry, user.shell)
+        )
 
 
 def _group_name(number: int) -> str:
@@ -68,7 +63,7 @@ def _group_name(number: int) -> str:
         return ""
 
 
-def _closed(entry: pwd.struct_passwd) -> str:
+def _closed(entry: pwd.struct_passwd, shell: str) -> str:
     """Why sshd lets nobody in: a locked or expired account, a shell that cannot be run; and who we are."""
     if os.getuid() not in (0, entry.pw_uid):
         return "the server runs as another user"
@@ -77,7 +72,6 @@ def _closed(entry: pwd.struct_passwd) -> str:
         return "account is locked"
     if shadow is not None and 0 <= shadow.expires <= time.time() // SECONDS_A_DAY:
         return "account has expired"
-    shell = entry.pw_shell or SHELL
     if not os.path.isfile(shell):
         return f"shell {shell} does not exist"
     return "" if os.access(shell, os.X_OK) else f"shell {shell} is not executable"

@@ -47,7 +47,7 @@ class _Actor(SystemAccounts):
             real = super().find(pwd.getpwuid(uid).pw_name)
         except KeyError:  # an account without a name
             real = None
-        return replace(real or User(name, uid, os.getgid(), "/"), name=name, closed="")
+        return replace(real or User(name=name, uid=uid, gid=os.getgid(), home="/"), name=name, closed="")
 
 
 def rehearse(prepared: Prepared) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from fastssh.aio.server.process import Account, ProcessStarter
+from fastssh.aio.server.process import ProcessStarter
 from fastssh.aio.server.program import Launch, Program, RequestHook, SessionPolicy, Starter
 from fastssh.aio.server.session import ServerSession
 from fastssh.config.server.settings import ServerSettings
@@ -77,10 +77,7 @@ def sessions(
         # As sshd: the session that began last says what the connection is for.
         set_class(settings.ip_qos.bulk if launch.terminal is None else settings.ip_qos.interactive)
 
-    account = Account(
-        user=user.name, uid=user.uid, gid=user.gid, groups=user.groups, home=user.home, shell=user.shell
-    )
-    starter: Starter = ProcessStarter(account) if user.root is None else _nothing
+    starter: Starter = ProcessStarter(user) if user.root is None else _nothing
     policy = _rooted_policy(user) if user.root is not None else _policy(user, settings, options, hooks)
     policy = replace(policy, started=started)
     return lambda connection: ServerSession(connection, policy, starter)

@@ -88,7 +88,7 @@ def _user(line: str) -> User:
     if access not in ("ro", "rw"):
         raise ValueError(f"{access!r} is neither ro nor rw")
     return User(
-        name, os.getuid(), os.getgid(), "/", root=root, read_only=access == "ro",
+        name=name, uid=os.getuid(), gid=os.getgid(), home="/", root=root, read_only=access == "ro",
         keys_file=keys[0] if keys else None, password_hash="" if hashed == NO_PASSWORD else hashed,
     )  # fmt: skip
 

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from fastssh.aio.server.session import ServerSession
     from fastssh.errors import SSHError
 
+SHELL: Final = "/bin/sh"  # of an account that names none
 PATH: Final = "/usr/local/bin:/usr/bin:/bin:/usr/games"
 ROOT_PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 UNKNOWN: Final = "UNKNOWN", 65535  # what sshd calls an end that is no network's
@@ -37,29 +38,25 @@ EXIT_SECONDS: Final = 0.05  # between the end of a program's output and its own,
 class Account:
     """Whom the programs of a session run as."""
 
-    user: str
+    name: str
     uid: int
     gid: int
-    groups: tuple[int, ...] = ()
+    groups: tuple[int, ...] = ()  # all of them
     home: str
-    shell: str
-
-    @classmethod
-    def named(cls, user: str) -> Self:
-        """From the system's database. Raises KeyError."""
-        return cls._of(pwd.getpwnam(user))
+    shell: str = SHELL
 
     @classmethod
     def current(cls) -> Self:
         """That of this process. Raises KeyError."""
-        return cls._of(pwd.getpwuid(os.getuid()))
+        return cls.of(pwd.getpwuid(os.getuid()))
 
     @classmethod
-    def _of(cls, entry: pwd.struct_passwd) -> Self:
-        groups = tuple(os.getgrouplist(entry.pw_name, entry.pw_gid))
+    def of(cls, entry: pwd.struct_passwd) -> Self:
+        """That of a line of passwd(5)."""
         return cls(
-            user=entry.pw_name, uid=entry.pw_uid, gid=entry.pw_gid, groups=groups,
-            home=entry.pw_dir, shell=entry.pw_shell or "/bin/sh",
+            name=entry.pw_name, uid=entry.pw_uid, gid=entry.pw_gid,
+            groups=tuple(os.getgrouplist(entry.pw_name, entry.pw_gid)),
+            home=entry.pw_dir or "/", shell=entry.pw_shell or SHELL,
         )  # fmt: skip
 
 
@@ -70,11 +67,11 @@ def environment(account: Account, session: ServerSession, launch: Launch, tty: s
     )
     values = {
         **{name: value for name, value in launch.environment.items() if name not in OURS},
-        "USER": account.user,
-        "LOGNAME": account.user,
+        "USER": account.name,
+        "LOGNAME": account.name,
         "HOME": account.home,
         "PATH": ROOT_PATH if account.uid == 0 else PATH,
-        "MAIL": f"/var/mail/{account.user}",
+        "MAIL": f"/var/mail/{account.name}",
         "SHELL": account.shell,
         **({"TZ": os.environ["TZ"]} if "TZ" in os.environ else {}),
         **session.policy.set_env,
