@@ -29,7 +29,7 @@ from fastssh.config.server.values import (
     AllowForwarding,
     FingerprintHash,
     GatewayPorts,
-    HostPort,
+    ListenAddress,
     PermitRootLogin,
     Subsystem,
     SyslogFacility,
@@ -37,6 +37,7 @@ from fastssh.config.server.values import (
 from fastssh.config.tokens import expand
 from fastssh.config.values import LogLevel, Qos, RekeyLimit
 from fastssh.errors import ConfigError
+from fastssh.keys.key_options import Endpoint
 from fastssh.keys.patterns import match_any
 from tests.support import peers
 from tests.support.peers import Keys
@@ -528,7 +529,7 @@ def test_the_tables_do_not_overlap() -> None:
 
 def test_the_defaults_are_sshds(read: Load) -> None:
     found = read("").settings
-    assert found.listen_addresses == (HostPort("::", 22), HostPort("0.0.0.0", 22))
+    assert found.listen_addresses == (ListenAddress("::", 22), ListenAddress("0.0.0.0", 22))
     assert found.authorized_keys_file == (".ssh/authorized_keys", ".ssh/authorized_keys2")
     assert found.permit_root_login is PermitRootLogin.PROHIBIT_PASSWORD
     assert (found.permit_open, found.permit_listen) == (None, None)
@@ -550,8 +551,8 @@ def test_row23_limits_before_authentication_are_on_by_default(read: Load) -> Non
 
 @pytest.mark.parametrize(("text", "field", "expected"), [
     ("Port 1\nPort 2", "ports", (1, 2)),
-    ("Port 1\nListenAddress a.b\nPort 2", "listen_addresses", (HostPort("a.b", 1), HostPort("a.b", 2))),
-    ("ListenAddress [fe80::1%lo]:3", "listen_addresses", (HostPort("fe80::1%lo", 3),)),
+    ("Port 1\nListenAddress a.b\nPort 2", "listen_addresses", (ListenAddress("a.b", 1), ListenAddress("a.b", 2))),
+    ("ListenAddress [fe80::1%lo]:3", "listen_addresses", (ListenAddress("fe80::1%lo", 3),)),
     ("AddressFamily INET", "address_family", AddressFamily.INET),
     ("IPQoS af21 cs2", "ip_qos", Qos(0x48, 0x40)),
     ("RekeyLimit 1G 1h", "rekey_limit", RekeyLimit(1 << 30, 3600)),
@@ -572,9 +573,9 @@ def test_row23_limits_before_authentication_are_on_by_default(read: Load) -> Non
     ("AllowTcpForwarding local", "allow_tcp_forwarding", AllowForwarding.LOCAL),
     ("GatewayPorts clientspecified", "gateway_ports", GatewayPorts.CLIENT_SPECIFIED),
     ("StreamLocalBindMask 022", "stream_local_bind_mask", 0o022),
-    ("PermitOpen [::1]:80 *:*", "permit_open", (HostPort("::1", 80), HostPort("*", 0))),
+    ("PermitOpen [::1]:80 *:*", "permit_open", (Endpoint("::1", 80), Endpoint("*", None))),
     ("PermitOpen none", "permit_open", ()),
-    ("PermitListen 80 a*:90", "permit_listen", (HostPort("*", 80), HostPort("a*", 90))),
+    ("PermitListen 80 a*:90", "permit_listen", (Endpoint("*", 80), Endpoint("a*", 90))),
     ("Subsystem sftp internal-sftp -f AUTH", "subsystems", (Subsystem("sftp", ("internal-sftp", "-f", "AUTH")),)),
     ("Subsystem a b\nSubsystem c d\nSubsystem a e", "subsystems", (Subsystem("a", ("b",)), Subsystem("c", ("d",)))),
     ("AuthenticationMethods publickey,password none", "authentication_methods", (("publickey", "password"), ("none",))),
@@ -681,7 +682,7 @@ def test_the_command_line_comes_first(read: Load, keys: Keys, tmp_path: Path) ->
         theirs = sshd(tmp_path / "sshd_config", host_key, *first, *options)
         assert theirs is not None
         assert_same(ours.for_connection(ConnectionFacts()), theirs)
-    assert ours.settings.listen_addresses[0] == HostPort("::", 55)
+    assert ours.settings.listen_addresses[0] == ListenAddress("::", 55)
 
 
 def test_what_cannot_be_given_on_the_command_line() -> None:

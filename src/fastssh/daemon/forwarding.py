@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from fastssh.aio.forwarding.policy import NO_FORWARDING, ForwardingPolicy
 from fastssh.aio.forwarding.server import Forwarding
 from fastssh.config.server.settings import ServerSettings
-from fastssh.config.server.values import HostPort
 from fastssh.keys.key_options import Endpoint, KeyOptions
 
 if TYPE_CHECKING:
@@ -39,9 +37,9 @@ def policy_of(settings: ServerSettings) -> ForwardingPolicy:
     )
 
 
-def _lists(entries: Iterable[HostPort] | None) -> tuple[tuple[Endpoint, ...], ...]:
+def _lists(entries: tuple[Endpoint, ...] | None) -> tuple[tuple[Endpoint, ...], ...]:
     """None, for any, is no list; an empty list permits nothing."""
-    return () if entries is None else (tuple(Endpoint(entry.host, entry.port or None) for entry in entries),)
+    return () if entries is None else (entries,)
 
 
 def forward(connection: ServerConnection, settings: ServerSettings, options: KeyOptions) -> dict[str, RequestHook]:

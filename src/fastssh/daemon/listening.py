@@ -9,7 +9,7 @@ import socket
 from collections.abc import Iterable
 
 from fastssh.aio.server.serve import listen
-from fastssh.config.server.values import HostPort
+from fastssh.config.server.values import ListenAddress
 from fastssh.daemon.log import Log
 from fastssh.errors import ConfigError
 
@@ -19,13 +19,13 @@ class Listeners:
 
     def __init__(self, log: Log) -> None:
         self._log = log
-        self._by_address: dict[HostPort, list[socket.socket]] = {}
+        self._by_address: dict[ListenAddress, list[socket.socket]] = {}
 
     @property
     def sockets(self) -> list[socket.socket]:
         return [sock for sockets in self._by_address.values() for sock in sockets]
 
-    def set(self, addresses: Iterable[HostPort]) -> None:
+    def set(self, addresses: Iterable[ListenAddress]) -> None:
         """Listens on these and on nothing else. An address that was listened on already never stops being so; one that
         cannot be had is logged. ConfigError, and nothing changes, when there would be none."""
         wanted = dict.fromkeys(addresses)
@@ -40,7 +40,7 @@ class Listeners:
                 _close(sockets)
         self._by_address = {address: sockets for address, sockets in found.items() if sockets}
 
-    def _bind(self, address: HostPort) -> list[socket.socket]:
+    def _bind(self, address: ListenAddress) -> list[socket.socket]:
         try:
             sockets = listen(address.host, address.port)
         except (OSError, UnicodeError) as error:  # the latter for what can be no host name

@@ -36,10 +36,14 @@ _DEVICE = re.compile(r"[0-9]{1,10}", re.ASCII)
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """A ``host:port`` of permitopen or permitlisten; ``port`` is None for any."""
+    """A ``host:port`` of permitopen or permitlisten; ``port`` is None for any. As text it is what stands there."""
 
     host: str
     port: int | None
+
+    def __str__(self) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{host}:{'*' if self.port is None else self.port}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from fastssh.config.reading import COMMAND_LINE, SYSTEM_FOLDER, Reading, include
 from fastssh.config.server.directives import DEPRECATED, UNSUPPORTED, ServerDirective
 from fastssh.config.server.match import Condition, ConnectionFacts
 from fastssh.config.server.settings import BY_FIELD, DIRECTIVES, FIELDS, ServerSettings
-from fastssh.config.server.values import AddressFamily, HostPort
+from fastssh.config.server.values import AddressFamily, ListenAddress
 from fastssh.errors import ConfigError
 
 SYSTEM_FILE: Final = "/etc/ssh/sshd_config"
@@ -196,10 +196,10 @@ def _combined(name: str, entries: Sequence[_Given]) -> Any:
     return BY_FIELD[name].combine([entry.value for entry in entries])
 
 
-def _listening(settings: ServerSettings, given: Mapping[str, Sequence[_Given]]) -> tuple[HostPort, ...]:
+def _listening(settings: ServerSettings, given: Mapping[str, Sequence[_Given]]) -> tuple[ListenAddress, ...]:
     """Where to listen: each ListenAddress, with every Port when it has none of its own; else all addresses."""
     family = settings.address_family
-    found = [HostPort(host, port) for port in settings.ports for host in _WILDCARDS[family]]
+    found = [ListenAddress(host, port) for port in settings.ports for host in _WILDCARDS[family]]
     entries = given.get("listen_addresses")
     if entries is None:
         return tuple(found)
@@ -208,7 +208,8 @@ def _listening(settings: ServerSettings, given: Mapping[str, Sequence[_Given]]) 
         for address in value:
             if _version(address.host) not in (None, *_VERSIONS[family]):
                 raise where.error(f"ListenAddress {address.host} is not of AddressFamily {family.value}")
-            found += (HostPort(address.host, port) for port in ([address.port] if address.port else settings.ports))
+            ports = (address.port,) if address.port else settings.ports
+            found += (ListenAddress(address.host, port) for port in ports)
     return tuple(found)
 
 

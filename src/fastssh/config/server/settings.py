@@ -37,7 +37,7 @@ from fastssh.config.server.values import (
     Command,
     FingerprintHash,
     GatewayPorts,
-    HostPort,
+    ListenAddress,
     PermitRootLogin,
     Subsystem,
     SyslogFacility,
@@ -85,6 +85,7 @@ from fastssh.config.values import (
     seconds,
     words,
 )
+from fastssh.keys.key_options import Endpoint
 
 USER_TOKENS: Final = "hUu"
 KEY_TOKENS: Final = USER_TOKENS + "fkt"
@@ -99,7 +100,7 @@ def _method_lists(lists: tuple[tuple[str, ...], ...]) -> list[str]:
     return joined(nothing="any")(tuple(",".join(methods) for methods in lists))
 
 
-def _any_or_none(values: tuple[HostPort, ...] | None) -> list[str]:
+def _any_or_none(values: tuple[Endpoint, ...] | None) -> list[str]:
     return ["any"] if values is None else joined()(values)
 
 
@@ -123,7 +124,7 @@ class ServerSettings:
     # -- listening
     ports: tuple[int, ...] = setting("Port", ports, (22,), match=False, combine=all_of_them, show=each)
     address_family: AddressFamily = setting("AddressFamily", member(AddressFamily), AddressFamily.ANY, match=False)
-    listen_addresses: tuple[HostPort, ...] = setting(  # each with its port; hosts' names are not looked up
+    listen_addresses: tuple[ListenAddress, ...] = setting(  # each with its port; hosts' names are not looked up
         "ListenAddress", listen_address, (), match=False, combine=all_of_them, show=each
     )
     pid_file: str | None = setting("PidFile", file, _PID_FILE, match=False)
@@ -257,10 +258,10 @@ class ServerSettings:
     allow_agent_forwarding: bool = setting("AllowAgentForwarding", yes_no, True)
     x11_forwarding: bool = setting("X11Forwarding", only_no, False)
     gateway_ports: GatewayPorts = setting("GatewayPorts", member(GatewayPorts), GatewayPorts.NO)
-    permit_open: tuple[HostPort, ...] | None = setting(  # None: any
+    permit_open: tuple[Endpoint, ...] | None = setting(  # None: any
         "PermitOpen", destinations, None, most=0, show=_any_or_none
     )
-    permit_listen: tuple[HostPort, ...] | None = setting(  # None: any
+    permit_listen: tuple[Endpoint, ...] | None = setting(  # None: any
         "PermitListen", listeners, None, most=0, show=_any_or_none
     )
     stream_local_bind_mask: int = setting(

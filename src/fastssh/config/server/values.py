@@ -15,6 +15,7 @@ from fastssh.config.lexer import join_arguments, split_arguments
 from fastssh.config.tokens import check_host, expand, expand_home
 from fastssh.config.values import choice, files, number, port, text, words
 from fastssh.keys.addresses import check_address_list
+from fastssh.keys.key_options import Endpoint
 
 T = TypeVar("T")
 
@@ -223,15 +224,14 @@ def first_of_each_name(values: Iterable[tuple[Subsystem, ...]]) -> tuple[Subsyst
 # -- addresses and ports -----------------------------------------------------------------------------------------------
 
 
-class HostPort(NamedTuple):
-    """A host's name, address or pattern, and a port; 0 means any port (PermitOpen), or every Port (ListenAddress)."""
+class ListenAddress(NamedTuple):
+    """A host's name or address, and a port; 0 stands for every Port."""
 
     host: str
     port: int
 
     def __str__(self) -> str:
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"{host}:{self.port or '*'}"
+        return str(Endpoint(self.host, self.port))
 
 
 def _host_and_port(argument: str) -> tuple[str, str | None]:
@@ -250,16 +250,16 @@ def ports(arguments: Sequence[str]) -> tuple[int, ...]:
     return (port(arguments),)
 
 
-def listen_address(arguments: Sequence[str]) -> tuple[HostPort, ...]:
+def listen_address(arguments: Sequence[str]) -> tuple[ListenAddress, ...]:
     """``host``, ``host:port``, ``[host]:port`` or a bare IPv6 address."""
     argument = text(arguments)
     if "[" not in argument and argument.count(":") > 1:
-        return (HostPort(check_host(argument), 0),)
+        return (ListenAddress(check_host(argument), 0),)
     host, after = _host_and_port(argument)
-    return (HostPort(host, 0 if after is None else port([after])),)
+    return (ListenAddress(host, 0 if after is None else port([after])),)
 
 
-def destinations(arguments: Sequence[str]) -> tuple[HostPort, ...] | None:
+def destinations(arguments: Sequence[str]) -> tuple[Endpoint, ...] | None:
     """PermitOpen: places as ``host:port``, where ``*`` is any; None for ``any``, nothing for ``none``."""
     if arguments[0] in ("any", "none"):
         if len(arguments) > 1:
@@ -268,14 +268,14 @@ def destinations(arguments: Sequence[str]) -> tuple[HostPort, ...] | None:
     return tuple(_destination(argument) for argument in arguments)
 
 
-def _destination(argument: str) -> HostPort:
+def _destination(argument: str) -> Endpoint:
     host, after = _host_and_port(argument)
     if after is None:
         raise ValueError(f"{argument!r} has no port")
-    return HostPort(host, 0 if after == "*" else port([after]))
+    return Endpoint(host, None if after == "*" else port([after]))
 
 
-def listeners(arguments: Sequence[str]) -> tuple[HostPort, ...] | None:
+def listeners(arguments: Sequence[str]) -> tuple[Endpoint, ...] | None:
     """PermitListen: as destinations(), and a port alone stands for every host."""
     alone = arguments[0] in ("any", "none")
     return destinations([each if alone or ":" in each else f"*:{each}" for each in arguments])
