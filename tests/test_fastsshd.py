@@ -235,8 +235,10 @@ def test_the_configuration_is_tested_and_printed(tmp_path: Path, keys: Keys) -> 
     assert (done.returncode, done.stdout, done.stderr) == (0, "", told)
     assert "maxauthtries 6\n" in fastsshd_command(tmp_path, "-T", "-f", config).stdout
     assert "maxauthtries 2\n" in fastsshd_command(tmp_path, "-T", "-f", config, "-C", "user=ann,addr=10.0.0.1").stdout
-    printed = fastsshd_command(tmp_path, "-G", "-f", config, "-o", "HostKey=/nowhere", "-g", "1m").stdout
+    options = ("-o", "HostKey=/nowhere", "-g", "1m", "-c", "one-cert.pub", "-c", "/two-cert.pub")
+    printed = fastsshd_command(tmp_path, "-G", "-f", config, *options).stdout
     assert "hostkey /nowhere\n" in printed and "logingracetime 60\n" in printed
+    assert f"hostcertificate {tmp_path}/one-cert.pub\nhostcertificate /two-cert.pub\n" in printed
 
 
 def test_help_and_version_are_shown(tmp_path: Path) -> None:

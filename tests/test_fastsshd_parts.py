@@ -262,7 +262,7 @@ def test_what_c_says_of_a_connection_adds_up() -> None:
 def test_the_manual_names_every_option_and_directive() -> None:
     text = MANUAL.read_text()
     described = set(re.findall(r"^\.It Fl (\S+)", text, re.MULTILINE))
-    assert described == {*"46CDdEefGghiopqTtV", "-help", "-version"}
+    assert described == {*"46CcDdEefGghiopqTtV", "-help", "-version"}
     for option in described:
         assert re.search(rf"-\w*{option}", sshd_arguments.USAGE), option
     directives = set(re.findall(r"^\.Cm ([A-Z]\w+) [,.]", text, re.MULTILINE))

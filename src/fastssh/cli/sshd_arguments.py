@@ -15,9 +15,9 @@ from fastssh.config.values import port as read_port
 EXIT_USAGE: Final = 255  # sshd's
 
 USAGE: Final = """\
-usage: fastsshd [-46DdeGiqTtV] [-C connection_spec] [-E log_file]
-                [-f config_file] [-g login_grace_time] [-h host_key_file]
-                [-o option] [-p port]
+usage: fastsshd [-46DdeGiqTtV] [-C connection_spec] [-c host_cert_file]
+                [-E log_file] [-f config_file] [-g login_grace_time]
+                [-h host_key_file] [-o option] [-p port]
        fastsshd --help | --version
 """
 
@@ -31,6 +31,7 @@ and makes itself a host key in ~/.local/state/fastssh.
   -f file      configuration; as root /etc/ssh/sshd_config without it
   -p port      listen here; can be given several times
   -h file      host key; can be given several times
+  -c file      certificate of a host key; can be given several times
   -o option    a setting of sshd_config(5), e.g. -o PasswordAuthentication=no
   -D           stay in the foreground; the log goes to standard error
   -e           the log goes to standard error
@@ -144,10 +145,6 @@ def _foreground(found: Arguments, value: str) -> None:
     found.foreground = found.to_stderr = True
 
 
-def _certificate(found: Arguments, value: str) -> None:
-    raise ValueError("host certificates are not supported")
-
-
 def _connection(found: Arguments, value: str) -> None:
     facts = {} if found.facts is None else asdict(found.facts)
     for part in value.removesuffix(",").split(","):  # scripts that put specs together leave a comma
@@ -167,13 +164,13 @@ _TAKE: Final[dict[str, _Taker]] = {
     "-4": _setting("AddressFamily", "inet"),
     "-6": _setting("AddressFamily", "inet6"),
     "-C": _connection,
+    "-c": _setting("HostCertificate"),
     "-D": _foreground,
     "-d": _debug,
     "-E": _log_file,
     "-e": _flag("to_stderr"),
     "-f": _config,
     "-G": _action("print only"),
-    "-c": _certificate,
     "-g": _setting("LoginGraceTime"),
     "-h": _setting("HostKey"),
     "-i": _flag("inetd"),
