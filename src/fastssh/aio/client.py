@@ -6,7 +6,7 @@ import asyncio
 import os
 import socket
 import time
-from collections.abc import Callable, Coroutine, Generator, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
@@ -17,6 +17,7 @@ from fastssh.aio.dial import dial, set_socket_options
 from fastssh.aio.driver import Driver
 from fastssh.aio.hostkeys import HostKeyPolicy, HostKeyQuestion
 from fastssh.aio.login import Login, Patience, open_agent
+from fastssh.aio.opening import Opening
 from fastssh.aio.options import LOG_DEBUG1, ClientOptions
 from fastssh.aio.process import CompletedProcess, Process
 from fastssh.connection.channel import Channel, ChannelHandler
@@ -316,7 +317,7 @@ class ClientConnection:
 
         Raises ChannelOpenError when the server refuses, or what ended the connection. Cancelled, nothing stays open.
         """
-        opening = _Opening(handler)
+        opening = _ChannelOpening(handler)
         channel = self._connection.open_channel("session", b"", opening, window=window, max_packet=max_packet)
         opening.channel = channel
         try:
@@ -430,7 +431,7 @@ class ClientConnection:
         return await open_sftp(self, **options)
 
 
-class _Opening(ChannelHandler):
+class _ChannelOpening(ChannelHandler):
     """Stands in for a channel's handler until the peer has answered CHANNEL_OPEN."""
 
     def __init__(self, handler: ChannelHandler) -> None:
@@ -481,7 +482,7 @@ class _deadline:  # noqa: N801
             raise SSHTimeoutError(f"{self._what} timed out after {self._seconds:g} s") from None
 
 
-class connect:  # noqa: N801
+class connect(Opening[ClientConnection]):  # noqa: N801
     """Connects and logs in: ``conn = await connect(...)``, or ``async with connect(...) as conn``.
 
     ``host`` is a name or address, or a whole :class:`ClientOptions`; other options by keyword as its fields. ``sock``
@@ -502,7 +503,7 @@ class connect:  # noqa: N801
         else:
             self._options = ClientOptions(host=host, port=port, **options)
         self._sock = sock
-        self._connection: ClientConnection | None = None
+        super().__init__(self._connect)
 
     async def _connect(self) -> ClientConnection:
         options, loop = self._options, asyncio.get_running_loop()
@@ -522,16 +523,3 @@ class connect:  # noqa: N801
             raise
         await connection.establish(deadline)
         return connection
-
-    def __await__(self) -> Generator[Any, None, ClientConnection]:
-        return self._connect().__await__()
-
-    async def __aenter__(self) -> ClientConnection:
-        self._connection = await self._connect()
-        return self._connection
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._connection is not None:
-            await self._connection.__aexit__(kind, error, trace)

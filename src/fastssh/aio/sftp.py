@@ -15,8 +15,9 @@ from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 
+from fastssh.aio.opening import Opening
 from fastssh.aio.sftp_channel import INIT_SECONDS, MAX_PACKET, WINDOW, SFTPChannel, resolve
-from fastssh.aio.sftp_file import Opening, SFTPFile, forget, open_flags
+from fastssh.aio.sftp_file import SFTPFile, forget, open_flags
 from fastssh.errors import (
     SFTPBadMessageError,
     SFTPEOFError,
@@ -380,7 +381,7 @@ class SFTPClient:
 
     def open(
         self, path: Path, mode: str | OpenFlags = "r", attributes: SFTPAttributes | None = None
-    ) -> Opening:
+    ) -> Opening[SFTPFile]:
         """OPEN: ``async with sftp.open(path, "w") as file``, or ``file = await sftp.open(path)``.
 
         ``mode`` as open()'s, always binary; ``attributes`` (permissions, less the server's umask) for a new file.

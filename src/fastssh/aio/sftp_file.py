@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections import deque
-from collections.abc import Awaitable, Callable, Generator, Iterable
+from collections.abc import Awaitable, Iterable
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 
@@ -209,24 +209,3 @@ def forget(replies: Iterable[asyncio.Future[Any]]) -> None:
     for reply in replies:
         if not reply.cancel() and not reply.cancelled():
             reply.exception()
-
-
-class Opening:
-    """What :meth:`SFTPClient.open` returns: to be awaited for an :class:`SFTPFile`, or entered with ``async with``."""
-
-    def __init__(self, opening: Callable[[], Awaitable[SFTPFile]]) -> None:
-        self._opening = opening
-        self._file: SFTPFile | None = None
-
-    def __await__(self) -> Generator[Any, None, SFTPFile]:
-        return self._opening().__await__()
-
-    async def __aenter__(self) -> SFTPFile:
-        self._file = await self._opening()
-        return self._file
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        if self._file is not None:
-            await self._file.close()

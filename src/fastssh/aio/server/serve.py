@@ -7,6 +7,7 @@ import socket
 from typing import TYPE_CHECKING, Any, Final
 
 from fastssh.aio.forwarding.listen import Listener, bind_tcp
+from fastssh.aio.opening import Opening
 from fastssh.aio.server.connection import ServerConnection, peer_address
 from fastssh.aio.server.options import ServerOptions
 from fastssh.errors import ChannelClosedError, DisconnectedError
@@ -97,7 +98,7 @@ def listen(host: str | None, port: int) -> list[socket.socket]:
     return bind_tcp(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE))
 
 
-class serve:  # noqa: N801
+class serve(Opening[Server]):  # noqa: N801
     """A server in this event loop: ``server = await serve(...)``, or ``async with serve(...) as server``.
 
     ``server_keys`` are its host keys. Further options by keyword as :class:`ServerOptions` has them, or a whole
@@ -117,20 +118,7 @@ class serve:  # noqa: N801
             raise TypeError("options are given both as an object and by keyword")
         self._options = options or ServerOptions(host_keys=tuple(server_keys or ()), **more)
         self._address = host, port
-        self._server: Server | None = None
+        super().__init__(self._serve)
 
     async def _serve(self) -> Server:
         return Server(self._options, listen(*self._address))
-
-    def __await__(self) -> Any:
-        return self._serve().__await__()
-
-    async def __aenter__(self) -> Server:
-        self._server = await self._serve()
-        return self._server
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._server is not None:
-            await self._server.__aexit__(kind, error, trace)
