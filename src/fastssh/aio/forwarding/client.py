@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
@@ -150,17 +151,43 @@ class ClientForwarding:
         return success
 
 
-class LocalForward:
-    """Listens here; each connection goes over the server to ``target``. Made by
-    :meth:`ClientConnection.forward_local`; ``async with`` closes it.
+class Forward(ABC):
+    """One forward; ``async with`` closes it, and it ends with its connection.
 
-    ``port`` is the one that is listened on, 0 for a path. It ends with its connection.
+    ``port`` is the one that is listened on, 0 for a path; ``target`` is where connections go.
     """
 
-    def __init__(self, forwarding: ClientForwarding, bind: Callable[[], list[socket.socket]], target: Address) -> None:
+    port: int
+
+    def __init__(self, forwarding: ClientForwarding, target: Address) -> None:
         self.target = target
         self._forwarding = forwarding
         self._group = forwarding.group()
+
+    @property
+    def connections(self) -> int:
+        """How many are open now."""
+        return len(self._group.relays)
+
+    @abstractmethod
+    async def close(self) -> None:
+        """Stops listening, and ends the connections that came. Harmless when closed."""
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+
+class LocalForward(Forward):
+    """Listens here; each connection goes over the server to ``target``. Made by
+    :meth:`ClientConnection.forward_local`."""
+
+    def __init__(self, forwarding: ClientForwarding, bind: Callable[[], list[socket.socket]], target: Address) -> None:
+        super().__init__(forwarding, target)
         try:
             sockets = bind()
         except BaseException:
@@ -185,22 +212,8 @@ class LocalForward:
             return DirectStreamlocal(os.fsencode(self.target)).body()
         return DirectTcpip(_encode(self.target[0]), self.target[1], *originator(address)).body()
 
-    @property
-    def connections(self) -> int:
-        """How many are open now."""
-        return len(self._group.relays)
-
     async def close(self) -> None:
-        """Stops listening, and ends the connections that came. Harmless when closed."""
         self._forwarding.end(self._group)
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self.close()
 
 
 async def _local_addresses(host: str, port: int, resolving: asyncio.Semaphore) -> list[SocketAddress]:
@@ -213,18 +226,14 @@ def _encode(host: str) -> bytes:
     return host.encode("utf-8", "surrogateescape")
 
 
-class RemoteForward:
+class RemoteForward(Forward):
     """The server listens; each connection comes here and goes on to ``target``. Made by
-    :meth:`ClientConnection.forward_remote`; ``async with`` closes it.
-
-    ``port`` is the one that the server listens on, 0 for a path. It ends with its connection.
-    """
+    :meth:`ClientConnection.forward_remote`."""
 
     def __init__(self, forwarding: ClientForwarding, listen: Address, target: Address) -> None:
-        self.listen, self.target = _checked(listen, any_port=True), _checked(target)
+        self.listen = _checked(listen, any_port=True)
+        super().__init__(forwarding, _checked(target))
         self.port = 0 if isinstance(listen, str) else listen[1]
-        self._forwarding = forwarding
-        self._group = forwarding.group()
         self._granted = self._unwanted = False
 
     async def open(self) -> Self:
@@ -279,11 +288,6 @@ class RemoteForward:
             return await connect_path(self.target, CONNECT_SECONDS)
         return await connect_tcp(*self.target, CONNECT_SECONDS, self._forwarding.resolving)
 
-    @property
-    def connections(self) -> int:
-        """How many are open now."""
-        return len(self._group.relays)
-
     async def close(self) -> None:
         """The server listens no more when this returns, and the connections that came are ended. Harmless when closed;
         an error only where the server does not give the address back: ChannelRequestError."""
@@ -299,11 +303,3 @@ class RemoteForward:
                 raise
         finally:
             self._forwarding.end(self._group)
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self.close()
