@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from fastssh.config.values import LogLevel
-from fastssh.daemon.client_name import ClientName, look_up_name
 from fastssh.daemon.log import Log
+from fastssh.daemon.login.client_name import ClientName, look_up_name
 from tests.support import openssh, peers
 from tests.support.peers import Keys, Peer
 from tests.test_fastsshd import logged

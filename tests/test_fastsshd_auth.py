@@ -14,8 +14,8 @@ import bcrypt
 import pytest
 
 from fastssh import connect
-from fastssh.daemon.passwords import HashedPasswords
-from fastssh.daemon.users_file import load_users
+from fastssh.daemon.login.passwords import HashedPasswords
+from fastssh.daemon.login.users_file import load_users
 from fastssh.errors import AuthenticationError
 from tests.support import openssh, peers
 from tests.support.peers import PASSWORD, Keys, Peer

@@ -15,9 +15,9 @@ import pytest
 from fastssh.config.server.evaluate import load
 from fastssh.config.values import LogLevel
 from fastssh.daemon import inetd
-from fastssh.daemon.accounts import SystemAccounts
 from fastssh.daemon.endings import GRACE_MARGIN, Ending
 from fastssh.daemon.log import Log
+from fastssh.daemon.login.accounts import SystemAccounts
 from fastssh.daemon.prepare import Prepared
 
 SECONDS = 30.0

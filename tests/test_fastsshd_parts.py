@@ -28,16 +28,16 @@ from fastssh.config.server.values import PermitRootLogin
 from fastssh.config.values import LogLevel
 from fastssh.connection.channel import Channel
 from fastssh.daemon import internal_sftp
-from fastssh.daemon.access import nologin_text, root_may
-from fastssh.daemon.accounts import SystemAccounts
 from fastssh.daemon.host_keys import load_host_keys, own_host_key
 from fastssh.daemon.log import LONGEST, Log
+from fastssh.daemon.login.access import nologin_text, root_may
+from fastssh.daemon.login.accounts import SystemAccounts
+from fastssh.daemon.login.passwords import HashedPasswords, PamPasswords, passwords_for
+from fastssh.daemon.login.users_file import UsersFile, load_users, parse_users
 from fastssh.daemon.moduli import load_moduli, parse_moduli
-from fastssh.daemon.passwords import HashedPasswords, PamPasswords, passwords_for
 from fastssh.daemon.pid_file import PidFile
 from fastssh.daemon.privileges import PrivilegeError, check_chroot
 from fastssh.daemon.session import sessions
-from fastssh.daemon.users_file import UsersFile, load_users, parse_users
 from fastssh.errors import ConfigError
 from fastssh.keys.key_options import KeyOptions
 from fastssh.transport.kex.groups import modp_group
@@ -125,10 +125,10 @@ def test_pam_is_asked_only_where_it_is_wanted_and_there(monkeypatch: pytest.Monk
     on, off = (load(None, overrides=[f"UsePAM {value}"]).settings for value in ("yes", "no"))
     assert passwords_for(off, None) == "there is no UsersFile, and UsePAM is no"
     assert isinstance(passwords_for(on, None), PamPasswords)
-    monkeypatch.setattr("fastssh.daemon.pam.LIBRARIES", ("libc.so.6",))
+    monkeypatch.setattr("fastssh.daemon.login.pam.LIBRARIES", ("libc.so.6",))
     with pytest.raises(ConfigError, match="UsePAM needs PAM: "):
         passwords_for(on, None)
-    monkeypatch.setattr("fastssh.daemon.pam.LIBRARIES", ("libnowhere.so",))
+    monkeypatch.setattr("fastssh.daemon.login.pam.LIBRARIES", ("libnowhere.so",))
     with pytest.raises(ConfigError, match="UsePAM needs PAM: libpam is not there"):
         passwords_for(on, None)
 

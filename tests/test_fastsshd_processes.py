@@ -33,7 +33,7 @@ SECONDS = 20.0
 REHEARSED = """
 import gc, os, sys
 from fastssh.config.server.evaluate import load
-from fastssh.daemon.accounts import SystemAccounts
+from fastssh.daemon.login.accounts import SystemAccounts
 from fastssh.daemon.prepare import Prepared
 from fastssh.daemon.rehearsal import rehearse
 from fastssh.daemon.sharing import share_memory

@@ -20,9 +20,9 @@ import fastssh
 from fastssh import connect
 from fastssh.auth.interactive import Conversation, Questions
 from fastssh.auth.server import Attempt, AuthRules, Verdict
-from fastssh.daemon import pam
-from fastssh.daemon.accounts import SystemAccounts
-from fastssh.daemon.passwords import NOBODY, PamPasswords
+from fastssh.daemon.login import pam
+from fastssh.daemon.login.accounts import SystemAccounts
+from fastssh.daemon.login.passwords import NOBODY, PamPasswords
 from fastssh.errors import AuthenticationError, ProtocolError
 from fastssh.wire.messages import (
     Message,

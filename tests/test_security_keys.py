@@ -19,9 +19,9 @@ from fastssh.auth.publickey import SignedRequest
 from fastssh.auth.server import Verdict
 from fastssh.config.server.evaluate import load
 from fastssh.config.values import LogLevel
-from fastssh.daemon.accounts import User
 from fastssh.daemon.log import Log
-from fastssh.daemon.user_keys import options_of
+from fastssh.daemon.login.accounts import User
+from fastssh.daemon.login.user_keys import options_of
 from fastssh.errors import AuthenticationError, KeyFormatError, SignatureError
 from fastssh.keys.certificate import Certificate, decode_certificate
 from fastssh.keys.certificate_options import certificate_options

@@ -6,7 +6,7 @@ import sys
 import time
 
 from fastssh.cli import sshd
-from fastssh.daemon import client_name
+from fastssh.daemon.login import client_name
 
 if __name__ == "__main__":
     name = sys.argv.pop(1)

@@ -8,7 +8,7 @@ import fastssh.cli.sshd
 import fastssh.daemon.inetd
 import fastssh.daemon.parent
 from fastssh.config.server.evaluate import load
-from fastssh.daemon.accounts import SystemAccounts
+from fastssh.daemon.login.accounts import SystemAccounts
 from fastssh.daemon.prepare import Prepared
 from fastssh.daemon.rehearsal import rehearse
 from fastssh.keys.private import generate_private_key

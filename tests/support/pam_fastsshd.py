@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 
 from fastssh.cli import sshd
-from fastssh.daemon import pam
+from fastssh.daemon.login import pam
 
 if __name__ == "__main__":
     pam.CONFIGURATION = sys.argv.pop(1)

@@ -1,1 +1,1 @@
-"""fastsshd: the parent that listens, the process that serves one connection, and who may log in."""
+"""fastsshd: the parent that listens, the process that serves one connection, and in ``login`` who may log in."""

@@ -17,12 +17,12 @@ from fastssh.aio.server.options import FAILURE_SECONDS, ServerOptions
 from fastssh.aio.server.session import ServerSession
 from fastssh.auth.server import Attempt
 from fastssh.config.server.settings import ServerSettings
-from fastssh.daemon.accounts import User
 from fastssh.daemon.endings import Ending
 from fastssh.daemon.farewell import log_end
 from fastssh.daemon.forwarding import forward
-from fastssh.daemon.gate import Gate
 from fastssh.daemon.log import Log
+from fastssh.daemon.login.accounts import User
+from fastssh.daemon.login.gate import Gate
 from fastssh.daemon.prepare import Prepared
 from fastssh.daemon.session import sessions, take_over
 from fastssh.daemon.signals import HEARD, Signals

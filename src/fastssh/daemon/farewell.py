@@ -17,7 +17,7 @@ from fastssh.errors import (
 
 if TYPE_CHECKING:
     from fastssh.aio.server.connection import ServerConnection
-    from fastssh.daemon.gate import Candidate
+    from fastssh.daemon.login.gate import Candidate
 
 MIB = 1 << 20
 

@@ -14,8 +14,8 @@ from fastssh.aio.server.sftp import SFTPSubsystem
 from fastssh.config.lexer import split_arguments
 from fastssh.config.server.settings import ServerSettings
 from fastssh.config.tokens import expand
-from fastssh.daemon.accounts import User
-from fastssh.daemon.user_tokens import user_tokens
+from fastssh.daemon.login.accounts import User
+from fastssh.daemon.login.user_tokens import user_tokens
 from fastssh.errors import ConfigError
 from fastssh.sftp.filesystem import LocalFileSystem
 from fastssh.sftp.rooted import RootedFileSystem

@@ -10,12 +10,12 @@ from fastssh.config.server.evaluate import ServerConfig
 from fastssh.config.server.settings import ServerSettings
 from fastssh.config.values import LogLevel
 from fastssh.daemon import internal_sftp
-from fastssh.daemon.accounts import Accounts, SystemAccounts
 from fastssh.daemon.host_keys import load_host_keys
 from fastssh.daemon.log import Log
+from fastssh.daemon.login.accounts import Accounts, SystemAccounts
+from fastssh.daemon.login.passwords import Passwords, passwords_for
+from fastssh.daemon.login.users_file import load_users
 from fastssh.daemon.moduli import load_moduli
-from fastssh.daemon.passwords import Passwords, passwords_for
-from fastssh.daemon.users_file import load_users
 from fastssh.errors import ConfigError
 from fastssh.keys.private import PrivateKey
 from fastssh.transport.kex.groups import Group

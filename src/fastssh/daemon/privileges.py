@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib.machinery import BuiltinImporter, FrozenImporter
 
-from fastssh.daemon.accounts import User
+from fastssh.daemon.login.accounts import User
 from fastssh.errors import SSHError
 
 

@@ -23,9 +23,9 @@ from fastssh.aio import lingering
 from fastssh.config.server.evaluate import load
 from fastssh.config.server.settings import ServerSettings
 from fastssh.config.values import LogLevel
-from fastssh.daemon.accounts import SystemAccounts, User
 from fastssh.daemon.connection import Service
 from fastssh.daemon.log import Log
+from fastssh.daemon.login.accounts import SystemAccounts, User
 from fastssh.daemon.prepare import Prepared
 from fastssh.daemon.signals import Signals
 from fastssh.keys.private import PrivateKey, generate_private_key

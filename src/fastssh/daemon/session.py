@@ -13,11 +13,11 @@ from fastssh.aio.server.session import ServerSession
 from fastssh.config.server.settings import ServerSettings
 from fastssh.config.tokens import expand
 from fastssh.daemon import internal_sftp
-from fastssh.daemon.accounts import User
 from fastssh.daemon.internal_sftp import InternalSFTP, SFTPStarter
 from fastssh.daemon.log import Log
+from fastssh.daemon.login.accounts import User
+from fastssh.daemon.login.user_tokens import user_tokens
 from fastssh.daemon.privileges import PrivilegeError, become
-from fastssh.daemon.user_tokens import user_tokens
 from fastssh.errors import SSHError
 from fastssh.keys.key_options import KeyOptions
 from fastssh.keys.patterns import match_pattern_list

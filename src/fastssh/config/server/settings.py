@@ -190,7 +190,7 @@ class ServerSettings:
     )
     use_pam: bool = setting("UsePAM", yes_no, False, match=False)
     strict_modes: bool = setting("StrictModes", yes_no, True, match=False)
-    users_file: str | None = setting(  # ours, see fastssh.daemon.users_file
+    users_file: str | None = setting(  # ours, see fastssh.daemon.login.users_file
         "UsersFile", file, None, match=False, show=lambda value: [] if value is None else [value]
     )
 

@@ -10,9 +10,9 @@ from typing import Final
 
 from fastssh.config.server.values import Command
 from fastssh.config.tokens import expand
-from fastssh.daemon.accounts import SystemAccounts, User
 from fastssh.daemon.log import Log
-from fastssh.daemon.user_tokens import Tokens
+from fastssh.daemon.login.accounts import SystemAccounts, User
+from fastssh.daemon.login.user_tokens import Tokens
 from fastssh.errors import ConfigError
 from fastssh.keys.files import check_owner_and_modes, shown
 

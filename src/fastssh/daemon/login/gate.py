@@ -11,14 +11,15 @@ from fastssh.config.server.match import ConnectionFacts
 from fastssh.config.server.settings import ServerSettings
 from fastssh.config.server.values import TOUCH_REQUIRED, VERIFY_REQUIRED
 from fastssh.config.values import LogLevel
-from fastssh.daemon import access, internal_sftp
-from fastssh.daemon.accounts import User
-from fastssh.daemon.client_name import ClientName
+from fastssh.daemon import internal_sftp
 from fastssh.daemon.log import Log
-from fastssh.daemon.passwords import Passwords
+from fastssh.daemon.login import access
+from fastssh.daemon.login.accounts import User
+from fastssh.daemon.login.client_name import ClientName
+from fastssh.daemon.login.passwords import Passwords
+from fastssh.daemon.login.revocation import revoked
+from fastssh.daemon.login.user_keys import options_of
 from fastssh.daemon.prepare import Prepared
-from fastssh.daemon.revocation import revoked
-from fastssh.daemon.user_keys import options_of
 from fastssh.errors import ConfigError, KeyFormatError
 from fastssh.keys.certificate import Certificate
 from fastssh.keys.files import read_regular, shown

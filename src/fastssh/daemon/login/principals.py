@@ -9,11 +9,11 @@ from typing import Final
 
 from fastssh.config.server.settings import ServerSettings
 from fastssh.config.tokens import expand
-from fastssh.daemon.accounts import User
-from fastssh.daemon.key_commands import output_of
 from fastssh.daemon.log import Log
+from fastssh.daemon.login.accounts import User
+from fastssh.daemon.login.key_commands import output_of
+from fastssh.daemon.login.user_tokens import certificate_tokens, user_tokens
 from fastssh.daemon.privileges import rights_of
-from fastssh.daemon.user_tokens import certificate_tokens, user_tokens
 from fastssh.errors import KeyFormatError
 from fastssh.keys.authorized_keys import load_authorized_keys
 from fastssh.keys.certificate import Certificate

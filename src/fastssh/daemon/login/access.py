@@ -7,7 +7,7 @@ from typing import Final
 
 from fastssh.config.server.settings import ServerSettings
 from fastssh.config.server.values import PermitRootLogin
-from fastssh.daemon.accounts import User
+from fastssh.daemon.login.accounts import User
 from fastssh.errors import KeyFormatError
 from fastssh.keys.addresses import match_host_list
 from fastssh.keys.files import read_regular

@@ -8,9 +8,9 @@ import bcrypt
 
 from fastssh.auth.interactive import Conversation, Questions
 from fastssh.config.server.settings import ServerSettings
-from fastssh.daemon.accounts import User
-from fastssh.daemon.pam import Pam
-from fastssh.daemon.users_file import UsersFile
+from fastssh.daemon.login.accounts import User
+from fastssh.daemon.login.pam import Pam
+from fastssh.daemon.login.users_file import UsersFile
 from fastssh.errors import ConfigError
 
 MOST_BYTES: Final = 72  # what bcrypt looks at: a longer password is refused, or its beginning would do

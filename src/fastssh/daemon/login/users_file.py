@@ -13,7 +13,7 @@ from typing import Final
 
 from fastssh.config.lexer import Where
 from fastssh.config.tokens import check_user
-from fastssh.daemon.accounts import User
+from fastssh.daemon.login.accounts import User
 from fastssh.errors import ConfigError, KeyFormatError
 from fastssh.keys.files import read_regular
 

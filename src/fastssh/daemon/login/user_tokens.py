@@ -6,7 +6,7 @@ import base64
 from collections.abc import Callable, Mapping
 
 from fastssh.config.tokens import check_user
-from fastssh.daemon.accounts import User
+from fastssh.daemon.login.accounts import User
 from fastssh.errors import ConfigError
 from fastssh.keys.certificate import Certificate
 from fastssh.keys.public import PublicKey
