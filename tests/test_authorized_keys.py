@@ -15,13 +15,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fastssh.errors import KeyFormatError
+from fastssh.files import check_owner_and_modes
 from fastssh.keys.authorized_keys import (
     MAX_AUTHORIZED_KEYS_FILE,
     AuthorizedKeys,
     load_authorized_keys,
     parse_authorized_keys,
 )
-from fastssh.keys.files import MAX_NOTES, check_owner_and_modes
+from fastssh.keys.files import MAX_NOTES
 from fastssh.keys.key_options import (
     MAX_ENDPOINTS,
     MAX_ENVIRONMENT,

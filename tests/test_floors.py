@@ -33,7 +33,7 @@ FLOORS = (
         "csrc (C11 and libcrypto, never Python.h); the one hierarchy of exceptions",
     ),
     Floor(1, ("fastssh._native",), "Cython: buffers and lifetimes, C codes become exceptions, the GIL is released"),
-    Floor(2, ("fastssh.wire",), "wire types; each message described once"),
+    Floor(2, ("fastssh.wire", "fastssh.files"), "wire types; each message described once; small files, read with care"),
     Floor(3, ("fastssh.algorithms", "fastssh.keys"), "names of algorithms; keys, signatures, known_hosts, agent"),
     Floor(4, ("fastssh.transport", "fastssh.auth", "fastssh.connection"), "the protocol, sans-IO, both roles"),
     Floor(5, ("fastssh.sftp",), "SFTP: requests, replies, attributes, names"),

@@ -15,8 +15,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fastssh.errors import KeyFormatError, PassphraseError, SSHError
+from fastssh.files import UnfitFileError, create_file
 from fastssh.keys import openssh_format
-from fastssh.keys.files import MAX_KEY_FILE, KeyFileError, KeyPermissionError, create_file
+from fastssh.keys.files import MAX_KEY_FILE, KeyPermissionError
 from fastssh.keys.kinds import KINDS
 from fastssh.keys.private import (
     PrivateKey,
@@ -418,7 +419,7 @@ def test_row24_key_files_have_a_size_limit(ed25519_key: PrivateKey, tmp_path: Pa
     assert load_private_key(path) == ed25519_key
     with path.open("ab") as file:
         file.write(b"\n")
-    with pytest.raises(KeyFileError) as caught:
+    with pytest.raises(UnfitFileError) as caught:
         load_private_key(path)
     assert str(caught.value) == f"{path}: larger than {MAX_KEY_FILE} bytes"
     with pytest.raises(KeyFormatError, match="larger"):
@@ -429,14 +430,14 @@ def test_row24_only_regular_files_are_keys_and_a_fifo_does_not_block(tmp_path: P
     os.mkfifo(tmp_path / "fifo", 0o600)
     (tmp_path / "link").symlink_to("/dev/zero")
     for name in ("fifo", "link", "."):
-        with pytest.raises(KeyFileError, match="not a regular file"):
+        with pytest.raises(UnfitFileError, match="not a regular file"):
             load_private_key(tmp_path / name)
 
 
 def test_a_missing_file_is_the_os_error_that_it_is(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="nothing"):
         load_private_key(tmp_path / "nothing")
-    with pytest.raises(KeyFileError, match="not a file name"):
+    with pytest.raises(UnfitFileError, match="not a file name"):
         load_private_key(tmp_path / "bad\0name")
 
 

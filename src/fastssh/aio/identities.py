@@ -25,7 +25,8 @@ Log = Callable[[int, str], None]
 
 def _public_half(path: str) -> PublicKey | None:
     """The public key that belongs to a private key file: ``path.pub``, or what the file itself says in the clear."""
-    from fastssh.keys.files import MAX_KEY_FILE, read_regular
+    from fastssh.files import read_regular
+    from fastssh.keys.files import MAX_KEY_FILE
     from fastssh.keys.kinds import DECODE_ERRORS
     from fastssh.keys.openssh_format import BEGIN, decode_container
     from fastssh.keys.public import decode_public_key, parse_public_line

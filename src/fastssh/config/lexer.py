@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from fastssh.errors import ConfigError
-from fastssh.keys.files import KeyFileError, read_regular
+from fastssh.files import UnfitFileError, read_regular
 
 FILE_LIMIT = 1 << 20  # bytes; far above any real file, so that a wrong path cannot fill the memory
 _BLANK = " \t\r\f"
@@ -137,7 +137,7 @@ def read_text(path: str, *, check_owner: bool) -> str:
         return ""
     try:
         data, status = read_regular(path, FILE_LIMIT)
-    except KeyFileError as error:
+    except UnfitFileError as error:
         raise ConfigError(str(error)) from None
     if check_owner and not _only_ours(status):
         raise ConfigError(f"{path}: bad owner or permissions: others could write it")

@@ -10,8 +10,8 @@ from pathlib import Path
 from fastssh.config.server.settings import ServerSettings
 from fastssh.daemon.log import Log
 from fastssh.errors import ConfigError, SSHError
+from fastssh.files import create_file, shown
 from fastssh.keys.certificate import CertificateType, load_certificate
-from fastssh.keys.files import create_file, shown
 from fastssh.keys.private import PrivateKey, generate_private_key, load_private_key, serialize_private_key
 
 

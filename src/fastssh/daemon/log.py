@@ -9,7 +9,7 @@ from typing import Final
 
 from fastssh.config.server.values import SyslogFacility
 from fastssh.config.values import LogLevel
-from fastssh.keys.files import create_file, write_all
+from fastssh.files import create_file, write_all
 from fastssh.wire.text import printable
 
 IDENT: Final = "fastsshd"

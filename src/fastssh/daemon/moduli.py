@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Final
 
 from fastssh.daemon.log import Log
-from fastssh.errors import KeyFormatError, ProtocolError
-from fastssh.keys.files import read_regular, shown
+from fastssh.errors import ProtocolError
+from fastssh.files import UnfitFileError, read_regular, shown
 from fastssh.transport.kex.groups import MAX_BITS, MIN_BITS, Group, check_group
 
 MAX_MODULI_FILE: Final = 16 * 1024 * 1024  # bytes
@@ -26,7 +26,7 @@ def load_moduli(path: str, log: Log, *, wanted: bool) -> tuple[Group, ...]:
         data, _ = read_regular(path, MAX_MODULI_FILE)
     except OSError as error:
         reason = error.strerror or str(error)
-    except KeyFormatError as error:
+    except UnfitFileError as error:
         reason = str(error)
     else:
         groups = parse_moduli(data)

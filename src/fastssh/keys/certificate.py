@@ -14,7 +14,8 @@ from typing import Final
 
 from fastssh.algorithms import certificate_algorithm, signature_algorithm
 from fastssh.errors import KeyFormatError, SignatureError
-from fastssh.keys.files import MAX_KEY_FILE, Path, read_regular, shown
+from fastssh.files import Path, read_regular, shown
+from fastssh.keys.files import MAX_KEY_FILE
 from fastssh.keys.kinds import DECODE_ERRORS
 from fastssh.keys.patterns import lower, match_pattern
 from fastssh.keys.public import PUBLIC_KINDS, PublicKey, decode_key_fields, decode_public_key, public_from_crypto

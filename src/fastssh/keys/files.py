@@ -1,28 +1,20 @@
-"""Reading and writing the files of this floor: bounded, regular, never followed into a pipe, private from the start."""
+"""What is particular to files of keys: who may reach them, and what is told of lines that are not used."""
 
 from __future__ import annotations
 
-import contextlib
 import os
 import stat
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple
 
-from fastssh.errors import KeyFormatError
-
-Path: TypeAlias = str | os.PathLike[str]
+from fastssh.files import Path, UnfitFileError, check_owner_and_modes, read_regular, shown
 
 #: OpenSSH's bound for key files (MAX_KEY_FILE_SIZE), bytes.
 MAX_KEY_FILE = 1024 * 1024
-_PIECE = 16 * 1024  # bytes read at once: most files are one, and no memory is asked for that is not needed
 #: Of one file.
 MAX_NOTES = 100
 
 
-class KeyFileError(KeyFormatError):
-    """A key file that is not used for what it is: too large, not a regular file, or open to others."""
-
-
-class KeyPermissionError(KeyFileError):
+class KeyPermissionError(UnfitFileError):
     """A private key file that others than its owner can reach."""
 
 
@@ -53,47 +45,6 @@ class Notes:
             self.all.append(Note(self._file, line, "ignored, and perhaps others after it"))
 
 
-def shown(path: Path) -> str:
-    """A path for a message: always one line, whatever characters it has."""
-    text = os.fspath(path)
-    return text if text.isprintable() else text.encode("unicode_escape", "surrogateescape").decode("ascii", "replace")
-
-
-def open_regular(path: Path, flags: int, mode: int = 0o600) -> tuple[int, os.stat_result]:
-    """Opens a regular file and returns descriptor and status; the caller closes it.
-
-    Never waits on a FIFO and never takes a terminal. Raises OSError as ``os.open`` does, and
-    :class:`KeyFileError` for what is not a regular file.
-    """
-    try:
-        descriptor = os.open(path, flags | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY, mode)
-    except ValueError:  # a NUL byte
-        raise KeyFileError(f"{shown(path)}: not a file name") from None
-    try:
-        status = os.fstat(descriptor)
-        if not stat.S_ISREG(status.st_mode):
-            raise KeyFileError(f"{shown(path)}: not a regular file")
-    except BaseException:
-        os.close(descriptor)
-        raise
-    return descriptor, status
-
-
-def read_regular(path: Path, limit: int) -> tuple[bytes, os.stat_result]:
-    """Contents and status of a regular file of at most ``limit`` bytes, else :class:`KeyFileError`; OSError as is."""
-    descriptor, status = open_regular(path, os.O_RDONLY)
-    pieces, length = [], 0
-    try:
-        while piece := os.read(descriptor, _PIECE):  # what is read counts, not what the status said
-            pieces.append(piece)
-            length += len(piece)
-            if length > limit:
-                raise KeyFileError(f"{shown(path)}: larger than {limit} bytes")
-    finally:
-        os.close(descriptor)
-    return b"".join(pieces), status
-
-
 def check_private(path: Path, status: os.stat_result) -> None:
     """Refuses a private key file of ours that group or others can reach; as in OpenSSH, other owners' files pass."""
     mode = stat.S_IMODE(status.st_mode)
@@ -102,32 +53,6 @@ def check_private(path: Path, status: os.stat_result) -> None:
             f"UNPROTECTED PRIVATE KEY FILE: permissions {mode:04o} for {shown(path)} are too open; "
             "it must not be accessible by others"
         )
-
-
-def check_owner_and_modes(
-    path: Path, home: Path | None, uid: int, status: os.stat_result | None = None
-) -> str | None:
-    """StrictModes of sshd_config(5): None when nobody but user and root can write the file or put another there.
-
-    The file, its folder and those above up to ``home`` (up to the root where it is elsewhere, or None) must belong to
-    one of the two and be writable by no other; else the reason comes back, fit for a log. ``status`` is the opened
-    file's, so that what was read is what was checked; without it the file is looked at by its name.
-    """
-    try:
-        real = os.path.realpath(path, strict=True)
-        top = os.path.realpath(home) if home is not None else "/"
-        status = os.stat(real) if status is None else status
-        wrong = _open_to_others(status, uid) if stat.S_ISREG(status.st_mode) else "is not a regular file"
-        while not wrong and real != "/":
-            real = os.path.dirname(real)
-            wrong = _open_to_others(os.stat(real), uid)
-            if real == top:
-                break
-    except OSError as error:
-        return f"{shown(path)}: owner and permissions cannot be checked: {error.strerror}"
-    except ValueError:  # a NUL byte
-        return f"{shown(path)}: not a file name"
-    return f"bad ownership or modes: {shown(real)} {wrong}" if wrong else None
 
 
 def read_checked(path: Path, limit: int, *, home: Path | None, uid: int | None) -> bytes | Note | None:
@@ -143,41 +68,8 @@ def read_checked(path: Path, limit: int, *, home: Path | None, uid: int | None) 
         return None
     except OSError as error:
         return Note(name, 0, f"cannot be read: {error.strerror}")
-    except KeyFormatError as error:
+    except UnfitFileError as error:
         return Note(name, 0, str(error).removeprefix(f"{name}: "))
     if uid is not None and (reason := check_owner_and_modes(path, home, uid, status)) is not None:
         return Note(name, 0, reason)
     return data
-
-
-def _open_to_others(status: os.stat_result, uid: int) -> str | None:
-    if status.st_uid not in (0, uid):
-        return f"belongs to user {status.st_uid}"
-    if status.st_mode & 0o022:
-        return f"is writable by others (mode {stat.S_IMODE(status.st_mode):04o})"
-    return None
-
-
-def write_all(descriptor: int, data: bytes) -> None:
-    view = memoryview(data)
-    while view:
-        view = view[os.write(descriptor, view):]
-
-
-def create_file(path: Path, data: bytes, mode: int = 0o600) -> None:
-    """Makes a new file with ``mode`` from its first moment, whatever the umask; one that exists is left alone.
-
-    Raises OSError (FileExistsError above all); a file that could not be written whole is removed again.
-    """
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, mode & 0o700)
-    try:
-        try:
-            os.fchmod(descriptor, mode)
-            write_all(descriptor, data)
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-    except BaseException:
-        with contextlib.suppress(OSError):  # the first error is the one to tell
-            os.unlink(path)
-        raise

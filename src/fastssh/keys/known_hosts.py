@@ -20,7 +20,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from fastssh.algorithms import HOST_CERTIFICATES, HOST_KEYS, key_type
 from fastssh.errors import HostKeyError, KeyFormatError
-from fastssh.keys.files import Note, Path, open_regular, read_regular, shown
+from fastssh.files import Path, open_regular, read_regular, shown
+from fastssh.keys.files import Note
 from fastssh.keys.kinds import KINDS
 from fastssh.keys.patterns import lower, match_pattern_list
 from fastssh.keys.public import PublicKey, decode_key_fields, decode_public_key

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from fastssh.errors import KeyFormatError
-from fastssh.keys.files import Note, Notes, Path, read_checked, shown
+from fastssh.files import Path, shown
+from fastssh.keys.files import Note, Notes, read_checked
 from fastssh.keys.key_options import KeyOptions, parse_options
 from fastssh.wire.text import printable
 

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from fastssh.algorithms import signature_algorithm
 from fastssh.errors import KeyFormatError, PassphraseError, SignatureError
+from fastssh.files import Path, create_file, read_regular, shown
 from fastssh.keys import openssh_format
-from fastssh.keys.files import MAX_KEY_FILE, Path, check_private, create_file, read_regular, shown
+from fastssh.keys.files import MAX_KEY_FILE, check_private
 from fastssh.keys.kinds import DECODE_ERRORS, KINDS, KeyKind, kind_named, kind_of
 from fastssh.keys.public import PublicKey, public_from_crypto
 from fastssh.wire.codec import Reader, string
@@ -65,7 +66,7 @@ def load_private_key(path: Path, passphrase: Passphrase = None, *, check_permiss
     """The private key in a file: OpenSSH's own format, PEM (PKCS#1, SEC1) or PKCS#8.
 
     A callable ``passphrase`` is called at most once, and only if the file is encrypted. Raises OSError for a file that
-    cannot be opened, :class:`~fastssh.keys.files.KeyFileError` (a KeyFormatError) for one that is too large, not
+    cannot be opened, :class:`~fastssh.files.UnfitFileError` (a KeyFormatError) for one that is too large, not
     regular or, with ``check_permissions``, open to others; :class:`KeyFormatError` and :class:`PassphraseError` as
     :func:`parse_private_key`. Each message names the path.
     """

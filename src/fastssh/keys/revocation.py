@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from fastssh.errors import KeyFormatError, ProtocolError
+from fastssh.files import Path, read_regular, shown
 from fastssh.keys.certificate import Certificate, decode_certificate
-from fastssh.keys.files import Path, read_regular, shown
 from fastssh.keys.public import PublicKey, decode_key_fields
 from fastssh.wire.codec import UINT64_MAX, Reader
 from fastssh.wire.text import printable

@@ -8,9 +8,8 @@ from typing import Final
 from fastssh.config.server.settings import ServerSettings
 from fastssh.config.server.values import PermitRootLogin
 from fastssh.daemon.login.accounts import User
-from fastssh.errors import KeyFormatError
+from fastssh.files import UnfitFileError, read_regular
 from fastssh.keys.addresses import match_host_list
-from fastssh.keys.files import read_regular
 from fastssh.keys.patterns import match_pattern
 
 NOLOGIN: Final = "/etc/nologin"
@@ -66,6 +65,6 @@ def nologin_text(path: str = NOLOGIN) -> str | None:
         data, _ = read_regular(path, NOLOGIN_LIMIT)
     except FileNotFoundError:
         return None
-    except (OSError, KeyFormatError):
+    except (OSError, UnfitFileError):
         return ""
     return data.decode("utf-8", "surrogateescape")

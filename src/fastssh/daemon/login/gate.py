@@ -21,8 +21,8 @@ from fastssh.daemon.login.revocation import revoked
 from fastssh.daemon.login.user_keys import options_of
 from fastssh.daemon.prepare import Prepared
 from fastssh.errors import ConfigError, KeyFormatError
+from fastssh.files import UnfitFileError, read_regular, shown
 from fastssh.keys.certificate import Certificate
-from fastssh.keys.files import read_regular, shown
 from fastssh.keys.key_options import KeyOptions
 from fastssh.keys.public import PublicKey
 from fastssh.keys.security_keys import Presence
@@ -254,7 +254,7 @@ def _banner(path: str | None, log: Log) -> str:
         return ""
     try:
         data, _ = read_regular(path, BANNER_LIMIT)
-    except (OSError, KeyFormatError) as error:
+    except (OSError, UnfitFileError) as error:
         log.error(f"Banner {shown(path)}: {error}")
         return ""
     return data.decode("utf-8", "surrogateescape")

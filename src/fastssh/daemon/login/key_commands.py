@@ -14,7 +14,7 @@ from fastssh.daemon.log import Log
 from fastssh.daemon.login.accounts import SystemAccounts, User
 from fastssh.daemon.login.user_tokens import Tokens
 from fastssh.errors import ConfigError
-from fastssh.keys.files import check_owner_and_modes, shown
+from fastssh.files import check_owner_and_modes, shown
 
 COMMAND_SECONDS: Final = 20.0
 COMMAND_OUTPUT: Final = 16 * 1024 * 1024  # bytes

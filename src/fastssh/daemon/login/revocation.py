@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from fastssh.errors import KeyFormatError
-from fastssh.keys.files import shown
+from fastssh.files import shown
 from fastssh.keys.public import PublicKey
 from fastssh.keys.revocation import load_revocations
 

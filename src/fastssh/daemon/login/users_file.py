@@ -14,8 +14,8 @@ from typing import Final
 from fastssh.config.lexer import Where
 from fastssh.config.tokens import check_user
 from fastssh.daemon.login.accounts import User
-from fastssh.errors import ConfigError, KeyFormatError
-from fastssh.keys.files import read_regular
+from fastssh.errors import ConfigError
+from fastssh.files import UnfitFileError, read_regular
 
 FILE_LIMIT: Final = 16 * 1024 * 1024  # bytes
 COST_LIMIT: Final = 16  # of a hash: each step doubles what an attempt costs this machine, and 16 are seconds
@@ -45,7 +45,7 @@ def load_users(path: str) -> UsersFile:
         text = data.decode("utf-8")
     except OSError as error:
         raise ConfigError(f"{path}: {error.strerror}") from None
-    except KeyFormatError as error:
+    except UnfitFileError as error:
         raise ConfigError(str(error)) from None
     except UnicodeDecodeError:
         raise ConfigError(f"{path}: not UTF-8") from None
