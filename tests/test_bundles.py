@@ -27,7 +27,8 @@ from fastssh.sftp.tree import CopyObserver, CopyOptions, CopyReport
 from fastssh.sftp.upload_tree import UploadTree
 from fastssh.wire.codec import string
 from tests.support.sftp_memory import MemoryLink
-from tests.support.sftp_peers import SERVERS, Ours, descriptors, local
+from tests.support.sftp_peers import SERVERS, Ours, local
+from tests.support.watching import open_descriptors
 
 
 def entry(name: bytes, content: bytes, mode: int = stat.S_IFREG | 0o644, mtime: int = 1000, kind: int = 1) -> bytes:
@@ -148,10 +149,10 @@ def test_row26_a_packer_keeps_no_room_between_bundles(tmp_path: Path) -> None:
 def server(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Ours]:
     """Each kind of file system of ours, with ``served`` for home or root."""
     (tmp_path / "served").mkdir()
-    before = descriptors()
+    before = open_descriptors()
     with SERVERS[request.param](tmp_path / "served") as session:
         yield session
-    assert descriptors() == before
+    assert open_descriptors() == before
 
 
 def test_a_directory_is_read_in_bundles_to_its_end(server: Ours, tmp_path: Path) -> None:
@@ -298,9 +299,9 @@ def test_small_files_of_a_tree_take_no_request_of_their_own(tmp_path: Path, kind
         asked.append(request.name)
         return reply
 
-    before = descriptors()
+    before = open_descriptors()
     report, heard = copied(tmp_path, kind, "source", "target", note, preserve=preserve)
-    assert descriptors() == before
+    assert open_descriptors() == before
     assert (report.files, report.directories, report.failed) == (302, 2, 0) and len(heard.done) == 302
     assert asked.count("OPEN") == 2 and sum("bundle" in name for name in asked) < 15
     for path in source.rglob("*"):

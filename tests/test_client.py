@@ -32,6 +32,7 @@ from fastssh.errors import (
     SSHTimeoutError,
 )
 from tests.support.peers import Peer, free_port
+from tests.support.watching import open_descriptors
 
 SECONDS = 30.0  # the most anything here may wait
 
@@ -43,10 +44,6 @@ def to(peer: Peer, **more: Any) -> dict[str, Any]:
         "user_known_hosts": [peer.known_hosts], "global_known_hosts": [], "agent_socket": "none",
     }
     return settings | more
-
-
-def open_descriptors() -> int:
-    return len(os.listdir("/proc/self/fd"))
 
 
 # --- commands -----------------------------------------------------------------------------------------------------

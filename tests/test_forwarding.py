@@ -22,7 +22,6 @@ from tests.support import peers
 from tests.support.forwarding import (
     SECONDS,
     Streams,
-    descriptors,
     destination,
     digest,
     echo,
@@ -30,9 +29,9 @@ from tests.support.forwarding import (
     forwarder,
     options_of,
     reach,
-    settled,
 )
 from tests.support.peers import HOST, Keys, Peer, free_port
+from tests.support.watching import open_descriptors, until
 
 MIB = 1 << 20
 
@@ -45,9 +44,9 @@ def fifty() -> bytes:
 
 @pytest.fixture(autouse=True)
 def no_descriptor_is_left() -> Iterator[None]:
-    before = descriptors()
+    before = len(open_descriptors())
     yield
-    assert descriptors() <= before
+    assert len(open_descriptors()) <= before
 
 
 # --- OpenSSH's client and our server ------------------------------------------------------------------------------
@@ -68,7 +67,7 @@ async def test_ssh_remote_forward_carries_data_both_ways(tmp_path: Path, keys: K
     async with forwarder(tmp_path, keys) as server, destination(echo) as target:
         async with server.ssh("-N", "-R", f"{port}:{HOST}:{target}"):
             assert await exchange(await reach(port), data) == data
-        await settled(lambda: not server.forwarding._attached, "the connection's end")
+        await until(lambda: not server.forwarding._attached, "the connection's end")
         with pytest.raises(ConnectionRefusedError):
             await asyncio.open_connection(HOST, port)
 
@@ -109,11 +108,11 @@ async def test_ssh_forwards_unix_sockets_both_ways(tmp_path: Path, keys: Keys) -
     here, there, back = (tmp_path / name for name in ("here", "there", "back"))
     async with forwarder(tmp_path, keys) as server, destination(echo, there):
         async with server.ssh("-N", "-L", f"{here}:{there}", "-R", f"{back}:{there}"):
-            await settled(lambda: here.exists() and back.exists(), "the sockets")
+            await until(lambda: here.exists() and back.exists(), "the sockets")
             assert back.stat().st_mode & 0o777 == 0o600
             for path in (here, back):
                 assert await exchange(await asyncio.open_unix_connection(path), b"through") == b"through"
-        await settled(lambda: not back.exists(), "the server's socket to be removed")
+        await until(lambda: not back.exists(), "the server's socket to be removed")
 
 
 @pytest.fixture
@@ -150,7 +149,7 @@ async def test_ssh_agent_is_reached_through_the_server(tmp_path: Path, keys: Key
         out, _ = await asyncio.wait_for(process.communicate(), SECONDS)
         assert b"user_ed25519 (ED25519)" in out
         assert out.split()[-2:] == [b"600", b"700"]
-        await settled(lambda: not list(sockets.iterdir()), "the agent's socket to be removed")
+        await until(lambda: not list(sockets.iterdir()), "the agent's socket to be removed")
 
 
 async def test_all_sessions_of_a_connection_share_one_agent_socket(tmp_path: Path, keys: Keys) -> None:
@@ -185,7 +184,7 @@ async def test_forward_local_and_remote(tmp_path: Path, keys: Keys, listen_path:
                 async with await forward(listen, target) as forwarded:
                     assert (forwarded.port == 0) is listen_path
                     assert await exchange(await _local(forwarded.port, listen), data) == data
-                    await settled(lambda: forwarded.connections == 0, "the relay's end")
+                    await until(lambda: forwarded.connections == 0, "the relay's end")
                 assert not listen_path or not Path(str(listen)).exists()
                 with pytest.raises((ConnectionRefusedError, FileNotFoundError)):
                     await _local(forwarded.port, listen)
@@ -239,7 +238,7 @@ async def test_two_hundred_connections_through_one_forward(tmp_path: Path, keys:
         assert len(server.attached._group.relays) == 200
         for _, writer in streams:
             writer.close()
-        await settled(lambda: not server.attached._group.relays and not forward.connections, "the relays' ends")
+        await until(lambda: not server.attached._group.relays and not forward.connections, "the relays' ends")
         assert server.connection.connection.channels == 0
 
 
@@ -361,7 +360,7 @@ async def test_a_reset_closes_the_other_end(tmp_path: Path, keys: Keys) -> None:
         writer.write(b"x")
         assert await asyncio.wait_for(reader.read(-1), SECONDS) == b""
         writer.close()
-        await settled(lambda: not server.attached._group.relays and not forward.connections, "the relays' ends")
+        await until(lambda: not server.attached._group.relays and not forward.connections, "the relays' ends")
 
 
 async def test_last_words_of_a_destination_that_reads_no_more_arrive(tmp_path: Path, keys: Keys) -> None:
@@ -382,7 +381,7 @@ async def test_last_words_of_a_destination_that_reads_no_more_arrive(tmp_path: P
         assert await asyncio.wait_for(reader.read(6), SECONDS) == b"enough"
         assert await asyncio.wait_for(reader.read(-1), SECONDS) == b""
         writer.close()
-        await settled(lambda: not server.attached._group.relays, "the relay's end")
+        await until(lambda: not server.attached._group.relays, "the relay's end")
 
 
 async def test_what_a_destination_does_not_read_stops_nobody(tmp_path: Path, keys: Keys) -> None:
@@ -423,7 +422,7 @@ async def test_a_lost_connection_closes_everything_and_frees_the_port(tmp_path: 
         for reader, writer in streams:
             assert await asyncio.wait_for(reader.read(-1), SECONDS) == b""
             writer.close()
-        await settled(lambda: not server.forwarding._attached, "the server's end")
+        await until(lambda: not server.forwarding._attached, "the server's end")
         assert not there.exists()
         for forward in (local, remote):
             with pytest.raises(ConnectionRefusedError):
@@ -493,7 +492,7 @@ async def test_row12_a_slow_client_holds_the_destination_back(tmp_path: Path, ke
         (relay,) = forward._group.relays
         assert 0 < relay.waiting <= 2 * MIB
         sock.close()
-        await settled(lambda: not server.attached._group.relays, "the relay's end")
+        await until(lambda: not server.attached._group.relays, "the relay's end")
 
 
 # --- our client and a stock server --------------------------------------------------------------------------------

@@ -31,14 +31,13 @@ from tests.support.forwarding import (
     SECONDS,
     Forwarder,
     Streams,
-    descriptors,
     destination,
     echo,
     exchange,
     forwarder,
-    settled,
 )
 from tests.support.peers import HOST, Keys, free_port
+from tests.support.watching import open_descriptors, until
 
 TCP = "direct-tcpip"
 PATH = "direct-streamlocal@openssh.com"
@@ -69,10 +68,10 @@ async def hostile(
     tmp_path: Path, keys: Keys, policy: ForwardingPolicy | None = None
 ) -> AsyncIterator[tuple[Forwarder, fastssh.ClientConnection]]:
     """A server with one client; at the end nothing of it is left."""
-    before = descriptors()
+    before = len(open_descriptors())
     async with forwarder(tmp_path, keys, policy) as server, server.connect() as conn:
         yield server, conn
-    await settled(lambda: descriptors() <= before, "the last descriptor to be closed")
+    await until(lambda: len(open_descriptors()) <= before, "the last descriptor to be closed")
 
 
 def ask(conn: fastssh.ClientConnection, kind: str, data: bytes) -> Channel:
@@ -83,7 +82,7 @@ def ask(conn: fastssh.ClientConnection, kind: str, data: bytes) -> Channel:
 
 async def fate(conn: fastssh.ClientConnection, kind: str, data: bytes) -> str:
     channel = ask(conn, kind, data)
-    await settled(lambda: bool(channel.fate), "an answer")
+    await until(lambda: bool(channel.fate), "an answer")
     return channel.fate[0]
 
 
@@ -196,7 +195,7 @@ async def test_row26_wrong_lengths_of_requests_end_the_connection(
 ) -> None:
     async with hostile(tmp_path, keys) as (server, conn):
         assert await granted(conn, name, data) is None
-        await settled(lambda: not server.forwarding._attached, "the connection's end")
+        await until(lambda: not server.forwarding._attached, "the connection's end")
         assert [line for line in server.log if "truncated" in line or "superfluous" in line]
 
 
@@ -219,18 +218,18 @@ async def test_row12_a_flood_of_opens_is_answered_and_not_kept(tmp_path: Path, k
         async with hostile(tmp_path, keys, policy) as (server, conn):
             data = DirectStreamlocal(os.fsencode(tmp_path / "busy")).body()
             channels = [ask(conn, PATH, data) for _ in range(3000)]
-            await settled(lambda: sum(each.fate == ["refused 4", "lost"] for each in channels) == 2980, "the refusals")
+            await until(lambda: sum(each.fate == ["refused 4", "lost"] for each in channels) == 2980, "the refusals")
             assert len(server.attached._group._opening) == 20
             assert len(server.connection.connection._incoming) == 20
             # what waits is given up with the connection
-        await settled(lambda: not server.forwarding._attached, "the connection's end")
+        await until(lambda: not server.forwarding._attached, "the connection's end")
 
 
 async def test_row12_forwarded_channels_leave_sessions_their_places(tmp_path: Path, keys: Keys) -> None:
     async with hostile(tmp_path, keys) as (_, conn), destination(echo) as target:
         channels = [ask(conn, TCP, tcp(b"127.0.0.1", target)) for _ in range(50)]
         sessions = [ask(conn, "session", b"") for _ in range(11)]
-        await settled(lambda: all(each.fate for each in (*channels, *sessions)), "the answers")
+        await until(lambda: all(each.fate for each in (*channels, *sessions)), "the answers")
         assert {each.fate[0] for each in channels} == {"open"}
         assert [each.fate[0] for each in sessions] == ["open"] * 10 + ["refused 4"]
 
@@ -252,7 +251,7 @@ async def test_row12_a_client_that_never_answers_keeps_no_more_than_its_share(tm
         assert reply is not None
         port = int.from_bytes(reply, "big")
         streams = [await asyncio.open_connection(HOST, port) for _ in range(12)]
-        await settled(lambda: len(held) == 4, "the channels")
+        await until(lambda: len(held) == 4, "the channels")
         await asyncio.sleep(0.1)
         assert len(held) == len(server.attached._group.relays) == 4
         for _, writer in streams:
@@ -287,14 +286,14 @@ async def stuck(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
 async def test_row08_more_than_the_window_ends_the_connection(tmp_path: Path, keys: Keys) -> None:
     async with hostile(tmp_path, keys) as (server, conn), destination(stuck) as target:
         channel = ask(conn, TCP, tcp(b"127.0.0.1", target))
-        await settled(lambda: channel.fate == ["open"], "the channel")
+        await until(lambda: channel.fate == ["open"], "the channel")
         remote = conn._connection._channels[0].remote_id
         (relay,) = server.attached._group.relays
         relay._sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
         for _ in range(3 * DEFAULT_WINDOW // 32768):  # whatever it was told, and the socket's buffers
             conn._transport.send_payload(bytes([CHANNEL_DATA]) + uint32(remote) + string(bytes(32768)))
         conn._driver.wake()
-        await settled(lambda: not server.forwarding._attached, "the connection's end")
+        await until(lambda: not server.forwarding._attached, "the connection's end")
         assert [line for line in server.log if "window" in line]
 
 
@@ -302,8 +301,8 @@ async def test_row08_more_than_the_window_ends_the_connection(tmp_path: Path, ke
 async def test_row09_an_absurd_packet_size_ends_the_connection(tmp_path: Path, keys: Keys, size: int) -> None:
     async with hostile(tmp_path, keys) as (server, conn), destination(echo) as target:
         conn._connection.send(ChannelOpen(TCP, 0, 1 << 20, size, tcp(b"127.0.0.1", target)))
-        await settled(lambda: not server.forwarding._attached, "the connection's end")
-        await settled(lambda: conn.error is not None, "the client's end")
+        await until(lambda: not server.forwarding._attached, "the connection's end")
+        await until(lambda: conn.error is not None, "the client's end")
         assert isinstance(conn.error, fastssh.SSHError)
 
 
@@ -330,7 +329,7 @@ async def test_row11_data_before_close_arrives_and_nothing_after_it(tmp_path: Pa
         conn._transport.send_payload(bytes([CHANNEL_DATA]) + uint32(remote) + string(b"late"))
         assert await asyncio.wait_for(reader.read(-1), SECONDS) == b"lastwords"
         writer.close()
-        await settled(lambda: not server.forwarding._attached, "the connection's end")
+        await until(lambda: not server.forwarding._attached, "the connection's end")
 
 
 async def test_row11_what_waits_for_the_destination_survives_the_close(tmp_path: Path, keys: Keys) -> None:
@@ -345,7 +344,7 @@ async def test_row11_what_waits_for_the_destination_survives_the_close(tmp_path:
 
     async with hostile(tmp_path, keys) as (server, conn), destination(late) as target:
         channel = ask(conn, TCP, tcp(b"127.0.0.1", target))
-        await settled(lambda: channel.fate == ["open"], "the channel")
+        await until(lambda: channel.fate == ["open"], "the channel")
         (relay,) = server.attached._group.relays
         relay._sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
         sent = b""
@@ -354,11 +353,11 @@ async def test_row11_what_waits_for_the_destination_survives_the_close(tmp_path:
             conn._connection._channels[0].write(sent[-65536:])
             await asyncio.sleep(0.01)
         conn._connection._channels[0].close()
-        await settled(lambda: channel.fate == ["open", "closed"], "the close")
+        await until(lambda: channel.fate == ["open", "closed"], "the close")
         assert relay.waiting
         go.set()
         assert await asyncio.wait_for(got, SECONDS) == sent
-        await settled(lambda: not server.attached._group.relays, "the relay's end")
+        await until(lambda: not server.attached._group.relays, "the relay's end")
 
 
 async def test_row11_data_after_the_end_of_file_ends_the_connection(tmp_path: Path, keys: Keys) -> None:
@@ -369,36 +368,36 @@ async def test_row11_data_after_the_end_of_file_ends_the_connection(tmp_path: Pa
         conn._transport.send_payload(bytes([CHANNEL_DATA]) + uint32(remote) + string(b"more"))
         assert await asyncio.wait_for(reader.read(-1), SECONDS) == b""
         writer.close()
-        await settled(lambda: not server.forwarding._attached, "the connection's end")
+        await until(lambda: not server.forwarding._attached, "the connection's end")
 
 
 async def test_row11_a_close_holds_no_socket_whose_end_reads_nothing(tmp_path: Path, keys: Keys) -> None:
     async with hostile(tmp_path, keys) as (server, conn), destination(stuck) as target:
         channel = ask(conn, TCP, tcp(b"127.0.0.1", target))
-        await settled(lambda: channel.fate == ["open"], "the channel")
+        await until(lambda: channel.fate == ["open"], "the channel")
         (relay,) = server.attached._group.relays
         relay._sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
         while relay.waiting == 0:
             conn._connection._channels[0].write(bytes(65536))
             await asyncio.sleep(0.01)
         conn._connection._channels[0].close(discard=True)
-        await settled(lambda: channel.fate == ["open", "closed"], "the close")
+        await until(lambda: channel.fate == ["open", "closed"], "the close")
         assert relay in server.attached._group.relays  # its last bytes wait, and it counts
         conn.close()
-        await settled(lambda: not server.forwarding._attached, "the connection's end")
+        await until(lambda: not server.forwarding._attached, "the connection's end")
         assert relay._sock.fileno() < 0
 
 
 async def test_row11_refused_channels_leave_nothing(tmp_path: Path, keys: Keys) -> None:
     async with hostile(tmp_path, keys) as (server, conn):
-        before = descriptors()
+        before = len(open_descriptors())
         port = free_port()
         for _ in range(20):
             channels = [ask(conn, TCP, tcp(b"127.0.0.1", port)) for _ in range(20)]
-            await settled(lambda: all(each.fate for each in channels), "the answers")  # noqa: B023
+            await until(lambda: all(each.fate for each in channels), "the answers")  # noqa: B023
             assert {each.fate[0] for each in channels} == {"refused 2"}
-        await settled(lambda: not server.attached._group._opening, "the last task")
-        assert descriptors() == before
+        await until(lambda: not server.attached._group._opening, "the last task")
+        assert len(open_descriptors()) == before
         assert server.connection.connection.channels == conn._connection.channels == 0
         assert not server.connection.connection._incoming
 
@@ -417,10 +416,10 @@ async def test_row11_forwarded_channels_that_the_client_refuses_close_their_sock
 async def test_a_connection_that_ends_while_connecting_leaves_nothing(tmp_path: Path, keys: Keys) -> None:
     async with busy_path(tmp_path / "busy"), hostile(tmp_path, keys) as (server, conn):
         channel = ask(conn, PATH, DirectStreamlocal(os.fsencode(tmp_path / "busy")).body())
-        await settled(lambda: bool(server.attached._group._opening), "the attempt")
+        await until(lambda: bool(server.attached._group._opening), "the attempt")
         group = server.attached._group
         conn.close()
-        await settled(lambda: not server.forwarding._attached and not group._opening, "the attempt's end")
+        await until(lambda: not server.forwarding._attached and not group._opening, "the attempt's end")
         assert channel.fate == ["lost"]
 
 
@@ -448,7 +447,7 @@ async def test_row11_a_client_connects_nowhere_unasked(tmp_path: Path, keys: Key
         ):
             channel = Channel()
             server.connection.connection.open_channel(kind, data, channel)
-            await settled(lambda: bool(channel.fate), "an answer")  # noqa: B023
+            await until(lambda: bool(channel.fate), "an answer")  # noqa: B023
             fates.append(channel.fate[0])
         assert fates == ["refused 1", "open", "refused 1", "refused 3", "refused 3"]
         await forward.close()

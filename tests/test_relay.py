@@ -7,7 +7,7 @@ import hashlib
 import os
 import socket
 import subprocess
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -26,6 +26,7 @@ from tests.support import openssh
 from tests.support.copying import MIB
 from tests.support.peers import HOST, Keys, Peer, clean_environment, program
 from tests.support.serving_fastssh import SECONDS, FastsshServer, start_fastssh
+from tests.support.watching import until
 
 # --- fastsshd and OpenSSH's ssh: the plane waits for the descriptors itself -------------------------------------------
 
@@ -143,15 +144,6 @@ async def forwarder(tmp_path: Path, keys: Keys) -> AsyncIterator[tuple[FastsshSe
     forwarding = Forwarding(ForwardingPolicy())
     async with start_fastssh(tmp_path, keys, authenticated=lambda c, attempt: forwarding.attach(c)) as server:
         yield server, forwarding
-
-
-async def until(condition: Callable[[], object], what: str) -> None:
-    try:
-        async with asyncio.timeout(SECONDS):
-            while not condition():
-                await asyncio.sleep(0.01)
-    except TimeoutError:
-        raise AssertionError(f"timed out waiting for {what}") from None
 
 
 async def test_row12_a_socket_that_never_reads_is_given_up_after_its_channels_close(

@@ -13,9 +13,10 @@ from fastssh.aio.process import Process
 from fastssh.connection.channel import WRITE_HIGH_WATER
 from fastssh.errors import ChannelRequestError
 from fastssh.wire.requests import ExecRequest, PtyRequest, WindowChange
+from tests.support.copying import MIB
 from tests.support.peers import HOST, Keys
 from tests.support.serving_fastssh import start_fastssh
-from tests.test_server_sessions import MIB, until
+from tests.support.watching import until
 
 
 async def test_a_coroutine_has_streams_and_its_result_is_the_status(tmp_path: Path, keys: Keys) -> None:

@@ -25,7 +25,7 @@ from fastssh.wire.messages import (
 from fastssh.wire.requests import EnvRequest, ExecRequest, SubsystemRequest
 from tests.support.peers import Keys
 from tests.support.serving_fastssh import FastsshServer, start_fastssh
-from tests.test_server_sessions import open_descriptors, until
+from tests.support.watching import open_descriptors, until
 
 
 async def session(connection: ClientConnection) -> tuple[Channel, Process]:

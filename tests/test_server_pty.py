@@ -25,7 +25,7 @@ from fastssh.wire.requests import Break, ExecRequest, PtyRequest, WindowChange
 from tests.support import peers
 from tests.support.peers import HOST, Keys
 from tests.support.serving_fastssh import FastsshServer, start_fastssh
-from tests.test_server_sessions import open_descriptors, until
+from tests.support.watching import open_descriptors, until
 
 SECONDS = 20
 

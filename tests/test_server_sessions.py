@@ -8,7 +8,6 @@ import contextlib
 import functools
 import hashlib
 import os
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -28,26 +27,9 @@ from fastssh.wire.requests import EnvRequest, ExecRequest, PtyRequest
 from tests.support import peers
 from tests.support.peers import HOST, Keys
 from tests.support.serving_fastssh import FastsshServer, account, run, start_fastssh
+from tests.support.watching import open_descriptors, until
 
 MIB = 1024 * 1024
-
-
-async def until(condition: Callable[[], object], what: str, seconds: float = 10.0) -> None:
-    """Waits in the loop, in which the server works."""
-    async with asyncio.timeout(seconds):
-        while not condition():
-            await asyncio.sleep(0.01)
-
-
-def open_descriptors() -> list[str]:
-    """What each of our descriptors is, but for the one that reads the list."""
-    found = []
-    for name in os.listdir("/proc/self/fd"):
-        try:
-            found.append(os.readlink(f"/proc/self/fd/{name}"))
-        except FileNotFoundError:
-            continue
-    return sorted(found)
 
 
 # --- streams and status -------------------------------------------------------------------------------------------

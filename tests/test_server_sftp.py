@@ -23,7 +23,7 @@ from fastssh.sftp.rooted import RootedFileSystem
 from tests.support.peers import HOST, Keys
 from tests.support.serving_fastssh import FastsshServer, start_fastssh
 from tests.support.sftp_server import Unframer
-from tests.test_server_sessions import open_descriptors, until
+from tests.support.watching import open_descriptors, until
 
 MIB = 1024 * 1024
 

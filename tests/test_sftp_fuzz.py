@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import random
 import tempfile
 from pathlib import Path
@@ -21,6 +20,7 @@ from fastssh.sftp.tree import CopyObserver, CopyOptions, CopyReport, Tree
 from fastssh.sftp.upload_tree import UploadTree
 from tests.support.sftp_memory import MemoryLink
 from tests.support.sftp_server import Lie, Server
+from tests.support.watching import open_descriptors
 
 
 class Liar:
@@ -74,7 +74,7 @@ def grow(root: Path) -> None:
 
 def copy(tree: type[Tree[Any]], lie: Lie | None, source: Path, target: Path, *, cancel_after: int = -1) -> CopyReport:
     """Runs a copy to its end, which has to come once and leave no descriptor open."""
-    before = descriptors()
+    before = open_descriptors()
     server = Server(lie)
     server.limits = SFTPLimits(0, 2048, 2048, 20)  # so that "large" is
     honest, server.lie = server.lie, None
@@ -102,13 +102,8 @@ def copy(tree: type[Tree[Any]], lie: Lie | None, source: Path, target: Path, *, 
     server.close()
     assert ends == [None]
     assert not work.active and session.outstanding == 0
-    assert session.error is not None and descriptors() == before
+    assert session.error is not None and open_descriptors() == before
     return report
-
-
-def descriptors() -> int:
-    """How many are open (Linux; elsewhere this shows nothing)."""
-    return len(os.listdir("/proc/self/fd")) if os.path.exists("/proc/self/fd") else 0
 
 
 class Quiet(CopyObserver):

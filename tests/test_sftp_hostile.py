@@ -28,6 +28,7 @@ from fastssh.errors import (
 )
 from tests.conftest import SshdFactory
 from tests.support import sftp_server
+from tests.support.watching import open_descriptors
 
 SECONDS = 30.0  # for anything here to end, well or not
 LARGE = 2_500_000  # bytes: enough for the native plane
@@ -46,11 +47,6 @@ def liar(start_sshd: SshdFactory) -> Liar:
             yield connection
 
     return connect
-
-
-def descriptors() -> int:
-    """How many are open (Linux; elsewhere this shows nothing)."""
-    return len(os.listdir("/proc/self/fd")) if os.path.exists("/proc/self/fd") else 0
 
 
 class Recorder(copy.CopyObserver):
@@ -185,7 +181,7 @@ async def test_attributes_count_for_success_when_asked_for(liar: Liar, tmp_path:
 async def test_a_server_that_ends_in_the_middle_costs_the_session_only(liar: Liar, tmp_path: Path) -> None:
     (tmp_path / "source").write_bytes(os.urandom(LARGE))
     for lie in ("exit-reading", "exit-writing"):
-        before = descriptors()
+        before = open_descriptors()
         async with liar(lie) as connection:
             sftp = await connection.sftp()
             work = sftp.get_file if lie == "exit-reading" else sftp.put_file
@@ -195,7 +191,7 @@ async def test_a_server_that_ends_in_the_middle_costs_the_session_only(liar: Lia
             await sftp.wait_closed()
             assert (tmp_path / "target").stat().st_size < LARGE
             assert (await connection.run("echo alive")).stdout == b"alive\n"
-        assert descriptors() == before
+        assert open_descriptors() == before
 
 
 async def test_setstat_serves_where_fsetstat_is_unknown(liar: Liar, tmp_path: Path) -> None:

@@ -20,7 +20,8 @@ from fastssh.sftp.constants import OpenFlags as F
 from fastssh.sftp.constants import StatusCode as S
 from fastssh.sftp.messages import SFTPLimits
 from fastssh.sftp.server import default_limits
-from tests.support.sftp_peers import Ours, descriptors, limited, local
+from tests.support.sftp_peers import Ours, limited, local
+from tests.support.watching import open_descriptors
 
 READ, WRITE, BOTH, NEW = int(F.READ), int(F.WRITE), int(F.READ | F.WRITE), int(F.WRITE | F.CREAT)
 GIB4 = 4 * 2**30
@@ -29,10 +30,10 @@ GIB4 = 4 * 2**30
 @pytest.fixture
 def ours(tmp_path: Path) -> Iterator[Ours]:
     """A session at home in tmp_path, which leaves no descriptor behind."""
-    before = descriptors()
+    before = open_descriptors()
     with local(tmp_path) as session:
         yield session
-    assert descriptors() == before
+    assert open_descriptors() == before
 
 
 # --- handles ----------------------------------------------------------------------------------------------------------
@@ -42,22 +43,22 @@ def test_row21_there_are_no_more_handles_than_the_limit(tmp_path: Path) -> None:
     with local(tmp_path, limits=limited(max_open_handles=3)) as session:
         assert session.value(m.LIMITS).max_open_handles == 3
         opened = [session.value(m.OPEN, b"file", NEW, A()) for _ in range(2)] + [session.value(m.OPENDIR, b".")]
-        count = descriptors()
+        count = open_descriptors()
         assert session.status(m.OPEN, b"another", NEW, A()) == S.FAILURE
         assert session.status(m.OPEN, b"file", NEW | int(F.TRUNC), A()) == S.FAILURE
         assert session.status(m.OPENDIR, b".") == S.FAILURE
-        assert not (tmp_path / "another").exists() and descriptors() == count
+        assert not (tmp_path / "another").exists() and open_descriptors() == count
         assert session.status(m.CLOSE, opened[0]) == S.OK
         assert session.value(m.OPEN, b"another", NEW, A()) not in opened
 
 
 def test_a_failed_open_takes_no_handle(tmp_path: Path) -> None:
     with local(tmp_path, limits=limited(max_open_handles=1)) as session:
-        before = descriptors()
+        before = open_descriptors()
         for _ in range(5):
             assert session.status(m.OPEN, b"missing", READ, A()) == S.NO_SUCH_FILE
             assert session.status(m.OPEN, b".", READ, A()) == S.FAILURE
-        assert descriptors() == before
+        assert open_descriptors() == before
         session.value(m.OPENDIR, b".")
 
 
@@ -109,14 +110,14 @@ def test_handles_are_as_many_as_descriptors_allow(monkeypatch: pytest.MonkeyPatc
 
 
 def test_the_end_of_a_session_closes_what_was_left_open(tmp_path: Path) -> None:
-    before = descriptors()
+    before = open_descriptors()
     session = local(tmp_path)
     for name in (b"a", b"b"):
         session.value(m.OPEN, name, NEW, A())
     handle = session.value(m.OPENDIR, b".")
     session.value(m.READDIR, handle)
     session.close()
-    assert descriptors() == before
+    assert open_descriptors() == before
     session.close()
 
 

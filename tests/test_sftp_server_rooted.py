@@ -26,7 +26,8 @@ from fastssh.sftp.constants import StatusCode as S
 from fastssh.sftp.filesystem import LocalFileSystem
 from fastssh.sftp.rooted import RootedFileSystem
 from fastssh.sftp.status import failure
-from tests.support.sftp_peers import BENEATH, Asked, Ours, descriptors, local, rooted
+from tests.support.sftp_peers import BENEATH, Asked, Ours, local, rooted
+from tests.support.watching import open_descriptors
 
 READ, WRITE, BOTH, NEW = int(F.READ), int(F.WRITE), int(F.READ | F.WRITE), int(F.WRITE | F.CREAT)
 SECRET, NAME = b"what nobody inside may read", "never asked for"  # in files outside; of a file outside
@@ -89,10 +90,10 @@ def root(tmp_path: Path) -> Path:
 @pytest.fixture
 def inside(root: Path, way: str) -> Iterator[Ours]:
     """A session with a root, which leaves no descriptor behind and nothing outside as it must not be."""
-    before, outside = descriptors(), state(root.parent / "outside")
+    before, outside = open_descriptors(), state(root.parent / "outside")
     with rooted(root, way) as session:
         yield session
-    assert descriptors() == before
+    assert open_descriptors() == before
     assert state(root.parent / "outside") == outside
 
 
@@ -275,13 +276,13 @@ def test_row21_a_rooted_session_may_be_read_only_as_well(root: Path, way: str) -
 
 
 def test_errors_leave_no_descriptors(inside: Ours) -> None:
-    count = descriptors()
+    count = open_descriptors()
     for path in (*WAYS_OUT, b"dir/file/x", b"no/such/file", b"x" * 300, b"dir/" * 2000, b"dir/sub/" * 100):
         for request in (m.STAT, m.REMOVE, m.READLINK, m.REALPATH, m.STATVFS, m.RMDIR):
             inside.ask(request, path)
         for request in (m.RENAME, m.HARDLINK):
             inside.ask(request, b"dir/file", path)
-    assert descriptors() == count
+    assert open_descriptors() == count
 
 
 def test_a_root_that_was_closed_serves_nothing(root: Path, way: str) -> None:
@@ -297,11 +298,11 @@ def test_a_root_that_was_closed_serves_nothing(root: Path, way: str) -> None:
 
 
 def test_a_root_has_to_be_a_directory(root: Path) -> None:
-    before = descriptors()
+    before = open_descriptors()
     for path in (root / "missing", root / "dir" / "file"):
         with pytest.raises(OSError):
             RootedFileSystem(path)
-    assert descriptors() == before
+    assert open_descriptors() == before
 
 
 def test_deep_trees_and_long_chains_of_links(inside: Ours, root: Path) -> None:
@@ -322,11 +323,11 @@ def test_the_walk_holds_a_bounded_number_of_directories(root: Path, monkeypatch:
     monkeypatch.setattr(beneath, "MAX_DEPTH", 5)
     with rooted(root, "walk") as session:
         (root / "1/2/3/4/5/6").mkdir(parents=True)
-        count = descriptors()
+        count = open_descriptors()
         assert session.value(m.STAT, b"1/2/3/4/5/6").is_dir()
         assert session.status(m.STAT, b"1/2/3/4/5/6/x") == S.BAD_MESSAGE  # ENAMETOOLONG
         assert session.value(m.STAT, b"1/2/3/../../2/3/4/5").is_dir()
-        assert descriptors() == count
+        assert open_descriptors() == count
 
 
 def test_directories_may_be_passed_that_cannot_be_read(root: Path, way: str) -> None:
@@ -388,7 +389,7 @@ def test_modes_are_set_without_following_a_link_whatever_the_kernel_knows(
     if number:
         monkeypatch.setattr(syscalls, "_call", _no_openat2(number))
     fd = os.open(root, os.O_RDONLY)
-    before = descriptors()
+    before = open_descriptors()
     syscalls.chmod_nofollow(b"dir/file", 0o4711, fd)
     assert stat.S_IMODE((root / "dir" / "file").stat().st_mode) == 0o4711
     syscalls.chmod_nofollow(bytes(root / "dir"), 0o700)
@@ -399,7 +400,7 @@ def test_modes_are_set_without_following_a_link_whatever_the_kernel_knows(
         assert refused.value.errno == errno.EOPNOTSUPP
     with pytest.raises(FileNotFoundError):
         syscalls.chmod_nofollow(b"missing", 0o777, fd)
-    assert descriptors() == before
+    assert open_descriptors() == before
     os.close(fd)
     assert stat.S_IMODE((root.parent / "outside" / "secret").stat().st_mode) != 0o777
 

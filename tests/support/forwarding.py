@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import os
 import subprocess
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -213,16 +212,6 @@ async def digest(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> 
     await writer.drain()
 
 
-async def settled(condition: Callable[[], bool], what: str) -> None:
-    """Waits for a condition."""
-    try:
-        async with asyncio.timeout(SECONDS / 4):
-            while not condition():
-                await asyncio.sleep(0.01)
-    except TimeoutError:
-        raise AssertionError(f"waited in vain for {what}") from None
-
-
 async def reach(port: int, host: str = HOST) -> Streams:
     """A connection to a port that may not be listened on yet."""
     async with asyncio.timeout(SECONDS / 4):
@@ -255,5 +244,3 @@ def options_of(peer: Peer) -> dict[str, Any]:
     return {"host": peer.host, **peer.connect_options()}
 
 
-def descriptors() -> int:
-    return len(os.listdir("/proc/self/fd"))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import time
 from collections.abc import Callable
@@ -22,11 +21,6 @@ from fastssh.sftp.server import SFTPServer
 STOCK = Path("/usr/lib/openssh/sftp-server")
 BENEATH: dict[str, Beneath] = {"openat2": by_kernel, "walk": walk}
 NO_ATTRIBUTES = SFTPAttributes()
-
-
-def descriptors() -> int:
-    """How many are open (Linux; elsewhere this shows nothing)."""
-    return len(os.listdir("/proc/self/fd")) if os.path.exists("/proc/self/fd") else 0
 
 
 def limited(**limits: int) -> m.SFTPLimits:
