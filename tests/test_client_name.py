@@ -5,7 +5,6 @@ from __future__ import annotations
 import socket
 import sys
 import threading
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +14,9 @@ from fastssh.config.values import LogLevel
 from fastssh.daemon.log import Log
 from fastssh.daemon.login.client_name import ClientName, look_up_name
 from tests.support import openssh, peers
+from tests.support.fastsshd import Start, key_lines, logged, refused
 from tests.support.peers import Keys, Peer
-from tests.test_fastsshd import logged
-from tests.test_fastsshd_auth import key_lines, refused
 
-Start = Callable[..., Peer]
 USER = peers.user_name()
 
 

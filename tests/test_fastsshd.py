@@ -12,7 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,30 +23,8 @@ from fastssh import connect
 from fastssh.keys.private import load_private_key
 from tests.support import openssh, peers
 from tests.support.copying import copy, random_file, sha256
+from tests.support.fastsshd import SECONDS, Start, fastsshd_command, logged, moduli_line
 from tests.support.peers import FASTSSHD, Keys, Peer, clean_environment, make_keys, start_fastsshd, wait_for
-from tests.test_fastsshd_parts import moduli_line
-
-SECONDS = 30.0
-Start = Callable[..., Peer]
-
-
-def fastsshd_command(
-    directory: Path, *arguments: str | Path, stdin: bytes = b""
-) -> subprocess.CompletedProcess[str]:
-    """Runs fastsshd to its end."""
-    return subprocess.run(
-        [FASTSSHD, *map(str, arguments)], env=clean_environment(directory), cwd=directory, input=stdin.decode(),
-        capture_output=True, text=True, timeout=SECONDS,
-    )  # fmt: skip
-
-
-def logged(peer: Peer, text: str) -> None:
-    """Waits for a line of the log that holds ``text``, or matches it as a pattern."""
-    try:
-        wait_for(lambda: text in peer.log_tail() or re.search(text, peer.log_tail()) is not None, text)
-    except TimeoutError:
-        raise AssertionError(f"{text!r} is not in the log:\n{peer.log_tail()}") from None
-
 
 # --- what it serves -----------------------------------------------------------------------------------------------
 

@@ -5,10 +5,8 @@ from __future__ import annotations
 import grp
 import os
 import re
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import bcrypt
 import pytest
@@ -18,29 +16,11 @@ from fastssh.daemon.login.passwords import HashedPasswords
 from fastssh.daemon.login.users_file import load_users
 from fastssh.errors import AuthenticationError
 from tests.support import openssh, peers
-from tests.support.peers import PASSWORD, Keys, Peer
-from tests.test_fastsshd import logged
+from tests.support.fastsshd import Start, key_lines, logged, refused, with_keys
+from tests.support.peers import PASSWORD, Keys
 
-Start = Callable[..., Peer]
 ROOT = os.getuid() == 0
 NOBODY = 65534
-
-
-def key_lines(peer_keys: Keys, options: str, kind: str = "ed25519") -> str:
-    return f"{options} {peer_keys.user(kind).with_suffix('.pub').read_text()}"
-
-
-def with_keys(start: Start, tmp_path: Path, text: str, **config: Any) -> Peer:
-    """A server whose authorized_keys is ``text``."""
-    path = tmp_path / "authorized_keys"
-    path.write_text(text)
-    path.chmod(0o600)
-    return start(**{"AuthorizedKeysFile": path, **config})
-
-
-def refused(peer: Peer, **options: Any) -> bool:
-    done = openssh.ssh(peer, "echo in", **options)
-    return done.returncode == 255 and done.stdout == b"" and b"Permission denied" in done.stderr
 
 
 # --- keys and their options -------------------------------------------------------------------------------------------

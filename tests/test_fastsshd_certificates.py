@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -18,10 +18,9 @@ from fastssh.keys.public import PublicKey
 from fastssh.wire.codec import string
 from tests.support import openssh, peers
 from tests.support.certificates import Authority, build, options
+from tests.support.fastsshd import Start, logged
 from tests.support.peers import KEY_TYPES, Keys, Peer, start_fastsshd
-from tests.test_fastsshd import logged
 
-Start = Callable[..., Peer]
 USER = peers.user_name()
 
 

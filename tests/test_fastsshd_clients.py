@@ -7,7 +7,7 @@ import re
 import shlex
 import shutil
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import cycle, islice
 from pathlib import Path
@@ -18,10 +18,10 @@ from fastssh import algorithms
 from fastssh.keys.private import load_private_key
 from tests.support import openssh
 from tests.support.copying import MIB, random_file, sha256
+from tests.support.fastsshd import Start
 from tests.support.peers import NOT_HERE, Peer, PeerMissing, clean_environment, openssh_offers, program, wait_for
 
 SECONDS = 60.0
-Start = Callable[..., Peer]
 
 
 def run(

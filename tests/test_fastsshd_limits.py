@@ -9,7 +9,7 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
@@ -21,10 +21,9 @@ from fastssh.daemon.endings import Ending, ending_of
 from fastssh.daemon.penalties import SourcePenalties
 from fastssh.daemon.startups import over_limit, refused_percent
 from tests.support import openssh
+from tests.support.fastsshd import Start, logged
 from tests.support.peers import HOST, Peer, wait_for
-from tests.test_fastsshd import logged
 
-Start = Callable[..., Peer]
 SECONDS = 20.0
 
 

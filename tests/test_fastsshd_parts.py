@@ -40,7 +40,7 @@ from fastssh.daemon.privileges import PrivilegeError, check_chroot
 from fastssh.daemon.session import sessions
 from fastssh.errors import ConfigError
 from fastssh.keys.key_options import KeyOptions
-from fastssh.transport.kex.groups import modp_group
+from tests.support.fastsshd import moduli_line
 from tests.support.peers import Keys
 
 HASH = bcrypt.hashpw(b"secret", bcrypt.gensalt(4)).decode()
@@ -281,14 +281,6 @@ def test_the_manual_is_set_without_warnings() -> None:
 
 
 # --- groups for group exchange ----------------------------------------------------------------------------------------
-
-
-def moduli_line(
-    bits: int, *, kind: int = 2, tests: int = 6, size: int | None = None, generator: int = 2, prime: int | None = None
-) -> str:
-    """A line of moduli(5)."""
-    prime = modp_group(bits).p if prime is None else prime
-    return f"20260101000000 {kind} {tests} 100 {bits - 1 if size is None else size} {generator} {prime:X}\n"
 
 
 def test_groups_are_tested_safe_primes_of_sizes_that_are_spoken() -> None:

@@ -21,10 +21,9 @@ from fastssh.config.server.match import ConnectionFacts
 from fastssh.keys.private import generate_private_key
 from fastssh.wire.messages import KexInit
 from tests.support import openssh
+from tests.support.fastsshd import Start, logged
 from tests.support.peers import HOST, Peer, wait_for
-from tests.test_fastsshd import logged
 
-Start = Callable[..., Peer]
 SECONDS = 20.0
 
 

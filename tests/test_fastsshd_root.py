@@ -12,11 +12,9 @@ from typing import Any
 import pytest
 
 from tests.support import openssh, peers
+from tests.support.fastsshd import Start, key_lines, logged, refused, with_keys
 from tests.support.peers import NOT_HERE, Keys, Peer, make_keys, start_fastsshd
-from tests.test_fastsshd import logged
-from tests.test_fastsshd_auth import key_lines, refused, with_keys
 
-Start = Callable[..., Peer]
 NOBODY = 65534
 
 pytestmark = pytest.mark.skipif(os.getuid() != 0, reason=f"{NOT_HERE}only root's server serves root and others")

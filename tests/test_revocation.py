@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -18,10 +18,9 @@ from fastssh.keys.revocation import Revocations, load_revocations, parse_revocat
 from fastssh.wire.codec import boolean, mpint, string, uint32, uint64
 from tests.support import keygen, openssh
 from tests.support.certificates import Authority
-from tests.support.peers import Keys, Peer
+from tests.support.peers import Keys
 from tests.test_fastsshd_certificates import Site, site
 
-Start = Callable[..., Peer]
 KEY, CA = generate_private_key("ed25519"), generate_private_key("ed25519")
 MAGIC = b"SSHKRL\n\0"
 HEADER = MAGIC + uint32(1) + uint64(1) + uint64(2) + uint64(0) + string(b"") + string(b"comment")

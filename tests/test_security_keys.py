@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -33,11 +32,10 @@ from fastssh.wire.codec import mpint, string
 from fastssh.wire.messages import UserauthFailure, UserauthRequest, UserauthSuccess
 from tests.support import keygen, openssh
 from tests.support.certificates import build, options
+from tests.support.fastsshd import Start, logged
 from tests.support.peers import HOST, Peer
 from tests.test_auth_server import SESSION, Server
-from tests.test_fastsshd import logged
 
-Start = Callable[..., Peer]
 TOUCHED, VERIFIED = 1, 4
 APPLICATION = b"ssh:test"
 DUMMY = Path("/usr/lib/openssh/regress/misc/sk-dummy/sk-dummy.so")

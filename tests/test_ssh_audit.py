@@ -5,17 +5,17 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.support.fastsshd import Start
 from tests.support.peers import Peer, clean_environment
 
 SSH_AUDIT = Path(sys.executable).parent / "ssh-audit"
 EXIT_FAILURES = 3  # 2: nothing but warnings
-Start = Callable[..., Peer]
 
 pytestmark = pytest.mark.skipif(not SSH_AUDIT.exists(), reason="ssh-audit is missing: pip install -e '.[test]'")
 
