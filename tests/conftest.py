@@ -16,6 +16,8 @@ import pytest
 
 from tests.support import peers
 from tests.support.peers import Keys, Peer
+from tests.support.sftp_peers import Ours, local
+from tests.support.watching import open_descriptors
 
 T = TypeVar("T")
 
@@ -197,3 +199,11 @@ def _factory(kind: type[SshdFactory]) -> Any:
 
 start_sshd = _factory(SshdFactory)
 start_fastsshd = _factory(FastsshdFactory)
+
+@pytest.fixture
+def ours(tmp_path: Path) -> Iterator[Ours]:
+    """A session of our SFTP server's, without a network, at home in tmp_path; it leaves no descriptor behind."""
+    before = open_descriptors()
+    with local(tmp_path) as session:
+        yield session
+    assert open_descriptors() == before

@@ -7,7 +7,6 @@ import os
 import pwd
 import stat
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -35,18 +34,8 @@ from fastssh.sftp.upload_tree import UploadTree
 from fastssh.wire.codec import string, uint32
 from tests.support.sftp_memory import MemoryLink
 from tests.support.sftp_peers import Ours, limited, local
-from tests.support.watching import open_descriptors
 
 READ, WRITE, BOTH, NEW = int(F.READ), int(F.WRITE), int(F.READ | F.WRITE), int(F.WRITE | F.CREAT)
-
-
-@pytest.fixture
-def ours(tmp_path: Path) -> Iterator[Ours]:
-    """A session at home in tmp_path, which leaves no descriptor behind."""
-    before = open_descriptors()
-    with local(tmp_path) as session:
-        yield session
-    assert open_descriptors() == before
 
 
 # --- the beginning and the table --------------------------------------------------------------------------------------

@@ -27,15 +27,6 @@ READ, WRITE, BOTH, NEW = int(F.READ), int(F.WRITE), int(F.READ | F.WRITE), int(F
 GIB4 = 4 * 2**30
 
 
-@pytest.fixture
-def ours(tmp_path: Path) -> Iterator[Ours]:
-    """A session at home in tmp_path, which leaves no descriptor behind."""
-    before = open_descriptors()
-    with local(tmp_path) as session:
-        yield session
-    assert open_descriptors() == before
-
-
 # --- handles ----------------------------------------------------------------------------------------------------------
 
 

@@ -334,6 +334,17 @@ def openssh_offers(kind: str) -> tuple[str, ...]:
     return tuple(said.stdout.split())
 
 
+def _config_text(
+    settings: Mapping[str, object], keys: Keys, host_keys: Sequence[str], lines: Sequence[str]
+) -> str:
+    """A sshd_config; a setting that is None is left out."""
+    return "".join([
+        *(f"{name} {value}\n" for name, value in settings.items() if value is not None),
+        *(f"HostKey {keys.host(kind)}\n" for kind in host_keys),
+        *(f"{line}\n" for line in lines),
+    ])
+
+
 def start_sshd(
     directory: Path,
     *,
@@ -377,11 +388,8 @@ def start_sshd(
         "Subsystem": f"sftp {server} {sftp_arguments}".rstrip(),
         **config,
     }
-    text = "".join(f"{name} {value}\n" for name, value in settings.items())
-    text += "".join(f"HostKey {keys.host(kind)}\n" for kind in host_keys)
-    text += "".join(f"{line}\n" for line in lines)
     path = directory / "sshd_config"
-    path.write_text(text)
+    path.write_text(_config_text(settings, keys, host_keys, lines))
     environment = clean_environment(directory)
     if home is not None or sys.platform == "linux":
         environment |= _shimmed(home or directory / "home", keys)
@@ -437,11 +445,8 @@ def start_fastsshd(
         "Subsystem": "sftp internal-sftp",
         **config,
     }
-    text = "".join(f"{name} {value}\n" for name, value in settings.items() if value is not None)
-    text += "".join(f"HostKey {keys.host(kind)}\n" for kind in host_keys)
-    text += "".join(f"{line}\n" for line in lines)
     path = directory / "sshd_config"
-    path.write_text(text)
+    path.write_text(_config_text(settings, keys, host_keys, lines))
     environment = clean_environment(directory)
     if home is not None or sys.platform == "linux":
         environment |= _shimmed(home or directory / "home", keys, account)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -68,8 +68,13 @@ class MemoryLink:
     # -- the plane -------------------------------------------------------------------------------------------------
 
     def sftp_get(self, handle: bytes, fd: int, *, offset: int, size: int, chunk: int, to_end: bool) -> int:
-        result, end = Result("get"), offset + size
-        while result.status == 0 and result.end_of_file < 0 and (to_end or offset < end):
+        result = Result("get")
+        return self._begin(result, self._get(result, handle, fd, offset, offset + size, chunk, to_end))
+
+    def _get(
+        self, result: Result, handle: bytes, fd: int, offset: int, end: int, chunk: int, to_end: bool
+    ) -> Iterator[None]:
+        while result.end_of_file < 0 and (to_end or offset < end):
             length = min(chunk, end - offset) if offset < end else chunk
             reply, value = self._bulk(m.READ, handle, offset, length)
             if reply is m.DATA and 0 < len(value) <= length:
@@ -80,18 +85,30 @@ class MemoryLink:
                 result.end_of_file = offset
             else:
                 result.fail(reply, value)
-        return self._ended(result)
+            yield
 
     def sftp_put(self, handle: bytes, fd: int, *, offset: int, size: int, chunk: int) -> int:
         result, end = Result("put"), offset + size if size >= 0 else 1 << 62
-        while result.status == 0 and (data := os.pread(fd, min(chunk, end - offset), offset)):
+        return self._begin(result, self._put(result, handle, fd, offset, end, chunk))
+
+    def _put(self, result: Result, handle: bytes, fd: int, offset: int, end: int, chunk: int) -> Iterator[None]:
+        while offset < end and (data := os.pread(fd, min(chunk, end - offset), offset)):
             reply, value = self._bulk(m.WRITE, handle, offset, data)
             if reply is m.STATUS and value.code == StatusCode.OK:
                 offset += len(data)
                 result.bytes += len(data)
             else:
                 result.fail(reply, value)
-        return self._ended(result)
+            yield
+
+    def _begin(self, result: Result, steps: Iterator[None]) -> int:
+        """The whole transfer, at once."""
+        while result.status == 0 and next(steps, True) is None:
+            pass
+        number = len(self.results)
+        self.results[number] = result
+        self.ended.append(number)
+        return number
 
     def _bulk(self, request: m.Request, *values: Any) -> tuple[m.Reply | None, Any]:
         reply = self.answer(request.encode(1 << 31, *values)[4:])[4:]
@@ -102,11 +119,6 @@ class MemoryLink:
                 except ProtocolError:
                     break
         return None, None
-
-    def _ended(self, result: Result) -> int:
-        self.results[len(self.results)] = result
-        self.ended.append(len(self.results) - 1)
-        return len(self.results) - 1
 
     def transfer_progress(self, transfer: int) -> int:
         return self.results[transfer].bytes

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import random
 from collections.abc import Callable, Iterator
 from typing import Any
 
 from fastssh.errors import ConnectionLostError
-from fastssh.sftp import messages as m
-from fastssh.sftp.constants import StatusCode
 from fastssh.sftp.messages import Request, SFTPLimits
 from fastssh.sftp.session import Session
 from tests.support.sftp_memory import MemoryLink, Result
@@ -23,41 +20,7 @@ class SteppedLink(MemoryLink):
         super().__init__(answer)
         self.under_way: list[tuple[int, Iterator[None]]] = []
 
-    def sftp_get(self, handle: bytes, fd: int, *, offset: int, size: int, chunk: int, to_end: bool) -> int:
-        result = Result("get")
-        return self._queue(result, self._get(result, handle, fd, offset, offset + size, chunk, to_end))
-
-    def _get(
-        self, result: Result, handle: bytes, fd: int, offset: int, end: int, chunk: int, to_end: bool
-    ) -> Iterator[None]:
-        while result.end_of_file < 0 and (to_end or offset < end):
-            length = min(chunk, end - offset) if offset < end else chunk
-            reply, value = self._bulk(m.READ, handle, offset, length)
-            if reply is m.DATA and 0 < len(value) <= length:
-                os.pwrite(fd, value, offset)
-                offset += len(value)
-                result.bytes += len(value)
-            elif reply is m.STATUS and value.code == StatusCode.EOF:
-                result.end_of_file = offset
-            else:
-                result.fail(reply, value)
-            yield
-
-    def sftp_put(self, handle: bytes, fd: int, *, offset: int, size: int, chunk: int) -> int:
-        result = Result("put")
-        return self._queue(result, self._put(result, handle, fd, offset, offset + size, chunk))
-
-    def _put(self, result: Result, handle: bytes, fd: int, offset: int, end: int, chunk: int) -> Iterator[None]:
-        while offset < end and (data := os.pread(fd, min(chunk, end - offset), offset)):
-            reply, value = self._bulk(m.WRITE, handle, offset, data)
-            if reply is m.STATUS and value.code == StatusCode.OK:
-                offset += len(data)
-                result.bytes += len(data)
-            else:
-                result.fail(reply, value)
-            yield
-
-    def _queue(self, result: Result, steps: Iterator[None]) -> int:
+    def _begin(self, result: Result, steps: Iterator[None]) -> int:
         number = len(self.results)
         self.results[number] = result
         self.under_way.append((number, steps))
