@@ -48,9 +48,7 @@ class Burst:
 
 async def log_in(peer: Peer) -> None:
     async with fastssh.connect(peer.host, **peer.connect_options(), kex=(KEX,)) as connection:
-        answered = asyncio.Event()
-        connection._connection.keepalive(answered.set)
-        await answered.wait()
+        await connection.keepalive()
 
 
 async def burst(peer: Peer, logins: int, at_once: int) -> None:

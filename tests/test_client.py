@@ -264,6 +264,16 @@ async def test_closing_ends_everything_that_waits(sshd: Peer) -> None:
             await waiting
 
 
+async def test_a_keepalive_is_answered_or_hears_what_ended_the_connection(sshd: Peer) -> None:
+    async with asyncio.timeout(SECONDS), fastssh.connect(**to(sshd)) as conn:
+        await conn.keepalive()
+        waiting = asyncio.create_task(conn.keepalive())
+        await asyncio.sleep(0)
+        conn.close()
+        with pytest.raises(ChannelClosedError):
+            await waiting
+
+
 async def test_nothing_is_left_behind(sshd: Peer) -> None:
     async with asyncio.timeout(SECONDS):
         async with fastssh.connect(**to(sshd)) as conn:

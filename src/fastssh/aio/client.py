@@ -256,6 +256,15 @@ class ClientConnection:
         self.close()
         await self.wait_closed()
 
+    async def keepalive(self) -> None:
+        """keepalive@openssh.com: returns when the server has answered, and with it all that was sent before. Raises
+        what ended the connection."""
+        answered = asyncio.Event()
+        self._connection.keepalive(answered.set)
+        await answered.wait()
+        if self.error is not None:
+            raise self.error
+
     # -- facts -----------------------------------------------------------------------------------------------------
 
     @property
