@@ -1,4 +1,4 @@
-"""The server: one connection of a client, and :func:`serve`, which runs many of them in one event loop."""
+"""The server's side of one connection; :mod:`fastssh.aio.server.serve` runs many of them in one event loop."""
 
 from __future__ import annotations
 
@@ -147,8 +147,6 @@ class ServerConnection:
         options = self.options
         options.authenticated(self, attempt)  # first: it may choose what this user is offered
         self._transport.set_rekey_limits(options.rekey_bytes, options.rekey_seconds)
-        self.connection.acceptors.update(options.acceptors)
-        self.connection.global_handlers.update(options.global_handlers)
         if options.forwarding is not None:
             from fastssh.aio.forwarding.server import Forwarding
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from fastssh import algorithms
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from fastssh.aio.server.connection import ServerConnection
     from fastssh.aio.server.coroutine import ServerProcess
     from fastssh.connection.channel import ChannelHandler
-    from fastssh.connection.connection import Acceptor, GlobalHandler
     from fastssh.keys.private import PrivateKey
     from fastssh.sftp.filesystem import FileSystem
     from fastssh.transport.kex.groups import Group
@@ -62,7 +61,7 @@ class ServerOptions:
     rules: Callable[[ServerConnection, str], AuthRules] | None = None
     #: Hears of every attempt that was answered; see :class:`fastssh.auth.server.AuthServer`.
     outcome: Callable[[ServerConnection, Attempt, Verdict], None] = _not_told
-    #: Called once after the login: sets ``acceptors`` and ``global_handlers`` of the connection.
+    #: Called once after the login: may set ``acceptors`` and ``global_handlers`` of its ``connection``.
     authenticated: Callable[[ServerConnection, Attempt], None] = lambda connection, attempt: None
     #: The handler of one session channel; its ``channel`` attribute is set before its first call.
     session: Callable[[ServerConnection], ChannelHandler] | None = None
@@ -74,8 +73,6 @@ class ServerOptions:
     sftp: Callable[[ServerConnection], FileSystem] | None = None
     #: What may be forwarded, both ways; None: nothing. The agent is for sessions that run programs of the machine.
     forwarding: ForwardingPolicy | None = None
-    acceptors: Mapping[str, Acceptor] = field(default_factory=dict)
-    global_handlers: Mapping[str, GlobalHandler] = field(default_factory=dict)
     # -- limits before and of authentication
     login_grace_time: float = LOGIN_GRACE_SECONDS
     max_startups: int = MAX_STARTUPS  # connections of one Server that have not logged in; more are closed at once
