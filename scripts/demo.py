@@ -26,6 +26,8 @@ from tests.support.peers import Peer, PeerFailed, PeerMissing, clean_environment
 COPIES = 3  # source, on the server, brought back
 BLOCK = 8 * MIB
 console = Console()
+if not console.is_terminal:
+    console = Console(width=100)  # else 80, which the table of results does not fit
 
 
 def say(text: str) -> None:
