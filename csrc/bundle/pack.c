@@ -97,8 +97,11 @@ static size_t put_entry(int directory, const char *name, int regular, uint8_t *o
         if (len > 0 || *later)
             return len;
     }
-    if (fstatat(directory, name, &st, AT_SYMLINK_NOFOLLOW) != 0)
-        return 0;
+    if (fstatat(directory, name, &st, AT_SYMLINK_NOFOLLOW) != 0) {
+        if (errno == ENOENT)
+            return 0;
+        memset(&st, 0, sizeof st); /* it is there: whoever asks for it by itself is told what is wrong */
+    }
     const size_t len = put_head(out, FS_ENTRY_NAMED, name, name_len, &st);
     fs_put_u32(out + len, 0);
     return len + 4;
@@ -127,8 +130,12 @@ int fs_packer_next(fs_packer *packer, uint8_t *out, size_t room, size_t *len)
         if (entry == NULL)
             return errno == 0 ? FS_OK : FS_E_SYSTEM;
         const size_t name_len = strlen(entry->d_name);
-        if (is_itself_or_parent(entry->d_name) || name_len > FS_NAME_MAX)
+        if (is_itself_or_parent(entry->d_name))
             continue;
+        if (name_len > FS_NAME_MAX) { /* not on Linux; never left out in silence */
+            errno = ENAMETOOLONG;
+            return FS_E_SYSTEM;
+        }
         const int regular = entry->d_type == DT_REG || entry->d_type == DT_UNKNOWN;
         *len += put_entry(directory, entry->d_name, regular, out + *len, room - *len, room, &later);
         if (later) {

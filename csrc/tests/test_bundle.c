@@ -257,6 +257,31 @@ static void what_is_no_regular_file_is_never_opened(void)
 }
 #endif
 
+static void what_cannot_be_looked_at_is_named_all_the_same(void)
+{
+    const int source = make_directory("unsearchable");
+    const uid_t us = geteuid();
+    fs_packer packer;
+    fs_entry entry;
+    size_t len, offset = 0, named = 0;
+    make_file(source, "one", 10);
+    make_file(source, "two", 10);
+    CHECK(fchmod(source, 0444) == 0);
+    CHECK_INT(fs_packer_open(&packer, dup(source)), FS_OK);
+    CHECK(us != 0 || seteuid(65534) == 0); /* root may look at everything */
+    CHECK_INT(fs_packer_next(&packer, bundle, ROOM, &len), FS_OK);
+    CHECK(us != 0 || seteuid(us) == 0);
+    while (fs_entry_next(bundle, len, &offset, &entry) == FS_OK) {
+        CHECK_INT(entry.kind, FS_ENTRY_NAMED);
+        CHECK_INT(entry.mode, 0);
+        named++;
+    }
+    CHECK_INT(named, 2);
+    fs_packer_close(&packer);
+    CHECK(fchmod(source, 0700) == 0);
+    close(source);
+}
+
 int main(void)
 {
     char command[128];
@@ -268,6 +293,7 @@ int main(void)
     RUN(names_that_lead_elsewhere_are_refused);
     RUN(only_regular_files_are_replaced_and_none_that_may_be_the_source);
     RUN(mode_and_times_follow_the_options);
+    RUN(what_cannot_be_looked_at_is_named_all_the_same);
     RUN(a_room_without_room_is_refused_and_the_smallest_suffices);
 #ifdef __linux__
     RUN(what_is_no_regular_file_is_never_opened);
