@@ -70,6 +70,15 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
     return report
 
 
+# --- names --------------------------------------------------------------------------------------------------------
+
+
+def pytest_make_parametrize_id(config: pytest.Config, val: object, argname: str) -> str | None:
+    """Values of bytes and long texts go by their argument's name and a number: they may hold keys made for this run,
+    and processes that share the tests have to agree on what they are called."""
+    return argname if isinstance(val, bytes) or (isinstance(val, str) and len(val) > 40) else None
+
+
 # --- deadlines ----------------------------------------------------------------------------------------------------
 
 

@@ -9,9 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fastssh.cli import arguments, scp
-from fastssh.cli.arguments import UsageError, read
 from fastssh.cli.location import Local, Remote, parse
+from fastssh.cli.scp import arguments
+from fastssh.cli.scp import command as scp
+from fastssh.cli.scp.arguments import read
+from fastssh.cli.tool import UsageError
 
 NAMES = {
     "file": Local("file"),
@@ -128,7 +130,7 @@ def test_wrong_command_lines_say_why(
     assert out == ""
     assert error.startswith("fastssh-scp: ")
     assert text in error.splitlines()[0]
-    assert len(error.splitlines()) == 1 or error.endswith(arguments.USAGE)
+    assert len(error.splitlines()) == 1 or error.endswith(arguments.TOOL.usage().rstrip() + "\n")
 
 
 @given(st.lists(st.text(max_size=10) | st.sampled_from(["-r", "-P", "-l", "-X", "-o", "h:a", "scp://h"]), max_size=5))
@@ -142,7 +144,7 @@ def test_every_command_line_is_understood_or_a_usage_error(argv: list[str]) -> N
 def test_help_and_version_go_to_standard_output(capsys: pytest.CaptureFixture[str]) -> None:
     assert scp.main(["--help"]) == 0
     out, error = capsys.readouterr()
-    assert arguments.USAGE in out
+    assert arguments.TOOL.usage() in out
     assert all(len(line) <= 80 for line in out.splitlines())
     assert scp.main(["--version"]) == 0
     version, more = capsys.readouterr()
@@ -155,7 +157,7 @@ def test_help_and_version_go_to_standard_output(capsys: pytest.CaptureFixture[st
 @pytest.mark.parametrize("argv", [["--version"], ["--help"], ["-Z"], []])
 def test_what_copies_nothing_imports_nothing_heavy(argv: list[str]) -> None:
     code = (
-        "import sys; from fastssh.cli.scp import main; main(sys.argv[1:]);"
+        "import sys; from fastssh.cli.scp.command import main; main(sys.argv[1:]);"
         "print([name for name in ('cryptography', 'asyncio', 'rich', 'bcrypt', 'ssl') if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code, *argv], capture_output=True, text=True, timeout=60, check=True)

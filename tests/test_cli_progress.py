@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from fastssh.cli import progress
 from fastssh.cli.progress import Progress, Style, Tally, draw, fit, size_text, time_text
-from fastssh.cli.summary import Summary, peak_rss
+from fastssh.cli.scp.summary import Summary, peak_rss
 from fastssh.errors import SFTPPermissionError
 
 PLAIN = Style()

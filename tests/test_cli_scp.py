@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from fastssh.cli import arguments
+from fastssh.cli.scp import arguments
 from fastssh.config.directives import DIRECTIVES
 from tests.support.copying import FASTSSH_SCP, random_file
 from tests.support.peers import Keys, Peer, clean_environment, free_port
@@ -418,9 +418,9 @@ def test_ctrl_c_while_connecting_ends_at_once(tmp_path: Path) -> None:
 
 def test_an_unexpected_error_is_one_line_with_a_hint(run: Run, tmp_path: Path) -> None:
     (tmp_path / "sitecustomize.py").write_text(
-        "import fastssh.cli.job\n"
+        "import fastssh.cli.scp.job\n"
         "async def run(self): raise RuntimeError('odd\\nthing')\n"
-        "fastssh.cli.job.CopyJob.run = run\n"
+        "fastssh.cli.scp.job.CopyJob.run = run\n"
     )
     done = run("a", "h:b", PYTHONPATH=str(tmp_path))
     one_line(done, "unexpected RuntimeError: odd\\012thing", "FASTSSH_DEBUG=1", status=1)
@@ -444,12 +444,12 @@ def test_a_closed_standard_output_is_no_traceback(tmp_path: Path) -> None:
 def test_closed_standard_descriptors_are_taken_by_nothing_else(tmp_path: Path) -> None:
     """What a library or a child writes to descriptor 2 must not end up in a file that is copied, or on the wire."""
     (tmp_path / "sitecustomize.py").write_text(
-        "import os, fastssh.cli.job\n"
+        "import os, fastssh.cli.scp.job\n"
         "async def run(self):\n"
         "    found = [os.path.realpath(f'/proc/self/fd/{number}') for number in range(3)]\n"
         "    open('found', 'w').write(' '.join(found))\n"
         "    return 0\n"
-        "fastssh.cli.job.CopyJob.run = run\n"
+        "fastssh.cli.scp.job.CopyJob.run = run\n"
     )
     command = ["sh", "-c", 'exec "$@" <&- >&- 2>&-', "sh", str(FASTSSH_SCP), "a", "h:b"]
     done = subprocess.run(command, timeout=SECONDS, cwd=tmp_path, check=False,
@@ -467,7 +467,7 @@ def test_the_manual_names_every_option_and_directive() -> None:
     understood = {*"46BCcFilopPqrTsvX", "-connections", "-json", "-help", "-version"}
     assert described == understood
     for option in understood - {"s"}:
-        assert re.search(rf"-\w*{option}", arguments.USAGE), option
+        assert re.search(rf"-\w*{option}", arguments.TOOL.usage().rstrip() + "\n"), option
     directives = set(re.findall(r"^\.Cm ([A-Z]\w+) [,.]", text, re.MULTILINE)) - {"Host", "Match", "Include"}
     assert {name for name in directives if name.lower() not in DIRECTIVES} == set()
     refused = {directive.name for directive in DIRECTIVES.values() if directive.harmless is not None}

@@ -19,8 +19,8 @@ from hypothesis import strategies as st
 from fastssh.aio.dial import set_class
 from fastssh.aio.server.connection import ServerConnection
 from fastssh.aio.server.program import Launch, Terminal, WindowSize
-from fastssh.cli import sshd_arguments
-from fastssh.cli.arguments import UsageError
+from fastssh.cli.sshd import arguments as sshd_arguments
+from fastssh.cli.tool import UsageError
 from fastssh.config.server.evaluate import load
 from fastssh.config.server.match import ConnectionFacts
 from fastssh.config.server.settings import DIRECTIVES
@@ -251,7 +251,7 @@ def test_any_command_line_makes_sense_or_is_told_of(argv: list[str]) -> None:
     try:
         sshd_arguments.read(argv)
     except UsageError as error:
-        assert error.status == 255
+        assert error.status in (None, 255)
 
 
 def test_what_c_says_of_a_connection_adds_up() -> None:
@@ -264,7 +264,7 @@ def test_the_manual_names_every_option_and_directive() -> None:
     described = set(re.findall(r"^\.It Fl (\S+)", text, re.MULTILINE))
     assert described == {*"46CcDdEefGghiopqTtV", "-help", "-version"}
     for option in described:
-        assert re.search(rf"-\w*{option}", sshd_arguments.USAGE), option
+        assert re.search(rf"-\w*{option}", sshd_arguments.TOOL.usage().rstrip() + "\n"), option
     directives = set(re.findall(r"^\.Cm ([A-Z]\w+) [,.]", text, re.MULTILINE))
     assert {name for name in directives if name.lower() not in DIRECTIVES} == set()
 

@@ -86,7 +86,7 @@ def test_the_key_of_a_rehearsal_is_gone_and_nothing_of_it_is_told(start_fastsshd
 
 INTERRUPTED = """
 import os, signal
-from fastssh.cli import sshd
+from fastssh.cli.sshd import command as sshd
 from fastssh.daemon import rehearsal
 
 serve = rehearsal._serve

@@ -188,7 +188,7 @@ class Sandbox:
         to send it which."""
         add_known_host(self.known_hosts, "127.0.0.1", server.port, server.host_key.public, hashed=False)
         command = [
-            sys.executable, "-X", "dev", "-m", "fastssh.cli.scp", "-P", str(server.port), "-F", "none",
+            sys.executable, "-X", "dev", "-m", "fastssh.cli.scp.command", "-P", str(server.port), "-F", "none",
             "-o", "StrictHostKeyChecking=yes", "-o", f"UserKnownHostsFile={self.known_hosts}",
             "-o", f"GlobalKnownHostsFile={os.devnull}", "-o", "User=alice",
             *[argument.format(host="127.0.0.1", target=self.target) for argument in arguments],

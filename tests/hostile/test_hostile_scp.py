@@ -223,7 +223,7 @@ async def test_row19_on_a_terminal_too(serve, sandbox):
     def talk() -> tuple[bytes, int]:
         child = pexpect.spawn(
             sys.executable,
-            ["-m", "fastssh.cli.scp", "-P", str(server.port), "-F", "none", "-o", "StrictHostKeyChecking=no",
+            ["-m", "fastssh.cli.scp.command", "-P", str(server.port), "-F", "none", "-o", "StrictHostKeyChecking=no",
              "-o", f"UserKnownHostsFile={os.devnull}", "-r", "alice@127.0.0.1:dir", str(sandbox.target)],
             env={"HOME": str(sandbox.home), "PATH": os.environ["PATH"], "LC_ALL": "C.UTF-8", "TERM": "xterm",
                  "PYTHONPATH": os.pathsep.join(sys.path)},

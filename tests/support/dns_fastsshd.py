@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 
-from fastssh.cli import sshd
+from fastssh.cli.sshd import command as sshd
 from fastssh.daemon.login import client_name
 
 if __name__ == "__main__":

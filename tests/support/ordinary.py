@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-import fastssh.cli.sshd
+import fastssh.cli.sshd.command
 import fastssh.daemon.inetd
 import fastssh.daemon.parent
 from fastssh.config.server.evaluate import load
@@ -21,4 +21,4 @@ if __name__ == "__main__":
         os.setgroups([])
         os.setresgid(NOBODY, NOBODY, NOBODY)
         os.setresuid(NOBODY, NOBODY, NOBODY)
-    fastssh.cli.sshd.run()
+    fastssh.cli.sshd.command.run()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from fastssh.cli import sshd
+from fastssh.cli.sshd import command as sshd
 from fastssh.daemon.login import pam
 
 if __name__ == "__main__":

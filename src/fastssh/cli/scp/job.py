@@ -11,13 +11,12 @@ import threading
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Final
 
-from fastssh.cli.arguments import Arguments
 from fastssh.cli.location import Local, Remote
 from fastssh.cli.messages import Messages, describe
 from fastssh.cli.progress import Tally, stdout_progress
-from fastssh.cli.summary import Stopwatch, Summary
+from fastssh.cli.scp.arguments import Arguments
+from fastssh.cli.scp.summary import Stopwatch, Summary
 from fastssh.errors import ConfigError, SSHError
-from fastssh.wire.text import printable
 
 if TYPE_CHECKING:
     from fastssh.aio.client import ClientConnection
@@ -97,35 +96,20 @@ class CopyJob:
                 self.summary.connections = max(self.summary.connections, 1 + companions.connections)
 
     async def _connect(self, remote: Remote) -> ClientConnection:
-        import fastssh
-        from fastssh.cli.terminal import Terminal
-        from fastssh.config.client import client_options, verbosity
-        from fastssh.config.evaluate import load
+        from fastssh.cli.connecting import connect
 
-        settings = load(remote.host, overrides=self._overrides(remote), file=self._arguments.config_file)
-        level = verbosity(settings)
-
-        def log(of: int, text: str) -> None:
-            if of <= level:
-                self._messages.write(printable(f"debug{of}: {text}" if of else text, newlines=True))
-
-        prompter = Terminal(self._messages, banners=level >= 0) if Terminal.available() else None
-        options = client_options(settings, prompter=prompter, log=log)
         threading.Thread(target=_import_the_rest, name="imports", daemon=True).start()
-        return await fastssh.connect(options)
+        return await connect(
+            remote.host, self._messages, overrides=self._overrides(remote), config_file=self._arguments.config_file
+        )
 
     def _overrides(self, remote: Remote) -> list[str | tuple[str, str]]:
         """The command line as settings, in the order in which scp hands them to ssh: -o comes before -P and user@."""
-        found = list(self._arguments.overrides)
-        for path in self._arguments.identities:
-            try:
-                os.stat(os.path.expanduser(path))
-            except OSError as error:
-                if not self._arguments.quiet:
-                    self._messages.write(f"Warning: Identity file {printable(path)} not accessible: {error.strerror}.")
-            else:
-                found.append(("IdentityFile", path))
-        port = remote.port if remote.port is not None else self._arguments.port
+        from fastssh.cli.connecting import identity_overrides
+
+        asked = self._arguments
+        found = asked.overrides + identity_overrides(asked.identities, self._messages, quiet=asked.quiet)
+        port = remote.port if remote.port is not None else asked.port
         if port is not None:
             found.append(("Port", str(port)))
         if remote.user is not None:

@@ -1,24 +1,21 @@
-"""fastsshd: the entry point, what is done before the first connection, and the last resort for errors."""
+"""fastsshd: the entry point, and what is done before the first connection."""
 
 from __future__ import annotations
 
 import os
-import sys
 from typing import TYPE_CHECKING, Final, NoReturn
 
-from fastssh.cli import sshd_arguments
-from fastssh.cli.arguments import UsageError
-from fastssh.cli.messages import Messages, describe
-from fastssh.cli.process import leave, open_standard_descriptors, print_text
-from fastssh.cli.sshd_arguments import EXIT_USAGE, Arguments
-from fastssh.errors import SSHError
+from fastssh.cli.messages import Messages
+from fastssh.cli.process import leave, print_text
+from fastssh.cli.sshd import arguments
+from fastssh.cli.sshd.arguments import Arguments
+from fastssh.cli.tool import run_tool
 
 if TYPE_CHECKING:
     from fastssh.config.server.evaluate import ServerConfig
     from fastssh.daemon.log import Log, Sink
     from fastssh.daemon.prepare import Prepared
 
-PROGRAM: Final = "fastsshd"
 PORT: Final = 2222  # of an ordinary user's server without a configuration: 22 is root's
 
 
@@ -29,32 +26,11 @@ def run() -> NoReturn:
 
 def main(argv: list[str] | None = None) -> int:
     """Runs fastsshd with ``argv`` (without the program's name); returns its exit status and never raises."""
-    open_standard_descriptors()
-    messages = Messages(PROGRAM)
-    try:
-        return _run(sys.argv[1:] if argv is None else argv, messages)
-    except UsageError as error:
-        messages.line(str(error))
-        if error.usage:
-            messages.write(sshd_arguments.USAGE.rstrip())
-        return error.status
-    except (SSHError, OSError) as error:
-        messages.line(describe(error))
-    except KeyboardInterrupt:  # before there was anybody to take the signal
-        messages.line("interrupted")
-    except Exception as error:
-        messages.unexpected(error)
-    return EXIT_USAGE
+    return run_tool(arguments.TOOL, _run, argv)
 
 
 def _run(argv: list[str], messages: Messages) -> int:
-    asked = sshd_arguments.read(argv)
-    if asked.action == "help":
-        return print_text(f"{sshd_arguments.USAGE}\n{sshd_arguments.HELP}", messages)
-    if asked.action == "version":
-        from fastssh.cli.version import version_text
-
-        return print_text(f"{version_text()}\n", messages)
+    asked = arguments.read(argv)
     own = _runs_on_its_own(asked)
     config = _load(asked, own)
     if asked.action == "print only":
@@ -79,7 +55,7 @@ def _run(argv: list[str], messages: Messages) -> int:
 
 
 def _runs_on_its_own(asked: Arguments) -> bool:
-    """An ordinary user without a configuration: see HELP."""
+    """An ordinary user without a configuration: see TOOL."""
     return asked.config is None and os.geteuid() != 0
 
 
@@ -160,7 +136,7 @@ def _serve(asked: Arguments, prepared: Prepared, log: Log, messages: Messages, *
     if own:
         key = prepared.host_keys[0].public
         host, port = listeners.sockets[0].getsockname()[:2]
-        print_text(f"{PROGRAM}: {host} port {port}, host key {key.family} {key.fingerprint()}\n", messages)
+        print_text(f"{arguments.TOOL.name}: {host} port {port}, host key {key.family} {key.fingerprint()}\n", messages)
     if asked.debug:
         from fastssh.daemon.inetd import serve_one
 

@@ -2,53 +2,53 @@
 
 from __future__ import annotations
 
-import getopt
 from dataclasses import dataclass, field
 from typing import Final
 
 from fastssh.cli.location import Local, Remote, parse
+from fastssh.cli.tool import Option, Section, Tool, UsageError
 from fastssh.config.values import port as read_port
 
-USAGE: Final = """\
-usage: fastssh-scp [-46BCpqrTv] [-c cipher] [-F ssh_config] [-i identity_file]
-                   [-l limit] [-o ssh_option] [-P port] [-X sftp_option]
-                   [--connections number] [--json] source ... target
-       fastssh-scp --help | --version
-"""
+TOOL: Final = Tool(
+    name="fastssh-scp",
+    summary="copy files over SSH, fast",
+    about="""Copies files between this machine and another over SSH, with SFTP.
 
-HELP: Final = """\
-Copies files between this machine and another over SSH, with SFTP.
-
-source and target are local paths, [user@]host:[path] or
-scp://[user@]host[:port][/path]. Either the sources or the target are remote.
-Relative remote paths start at the home folder; wildcards in remote sources are
-expanded on the remote side. A local name with a colon is written ./na:me.
-
-  -r                copy folders with what is in them, following links
-  -p                keep modification and access times and mode bits
-  -q                no progress bar, no warnings
-  -v                say what happens; -vv and -vvv say more
-  -P port           port of the remote host
-  -i identity_file  private key to log in with
-  -F ssh_config     file instead of ~/.ssh/config and the system's
-  -o ssh_option     a setting of ssh_config(5), e.g. -o ConnectTimeout=5
-  -c cipher         ciphers to offer, comma-separated
-  -C                compress
-  -l limit          use at most this many Kbit/s
-  -B                batch mode: never ask for anything
-  -4, -6            IPv4 or IPv6 only
-  -T, -s            as in scp; names are always checked, SFTP always used
-  -X sftp_option    nrequests=N or buffer=N; taken, but both adapt anyway
-  --connections N   connections for large files, 1 to 8; by default up to 3 if
-                    nobody has to be asked for them; always 1 with -l
-  --json            print one summary of the copy on standard output
-  --help            show this
-  --version         show versions of fastssh and of the libraries it uses
-
-The exit status is 0 when everything was copied, 1 when something was not,
-255 when no connection could be made, and 130 after Ctrl-C.
-FASTSSH_DEBUG=1 in the environment shows where an unexpected error came from.
-"""
+source and target are local paths, [user@]host:[path] or scp://[user@]host[:port][/path]. Either the sources or the \
+target are remote. Relative remote paths start at the home folder; wildcards in remote sources are expanded on the \
+remote side. A local name with a colon is written `./na:me`.""",
+    operands="source ... target",
+    options=(
+        Option("-r", "copy folders with what is in them, following links"),
+        Option("-p", "keep modification and access times and mode bits"),
+        Option("-q", "no progress bar, no warnings"),
+        Option("-v", "say what happens; -vv and -vvv say more"),
+        Option("-P", "port of the remote host", "port"),
+        Option("-i", "private key to log in with", "identity_file", completes="file"),
+        Option("-F", "file instead of `~/.ssh/config` and the system's", "ssh_config", completes="file"),
+        Option("-o", "a setting of ssh_config(5), e.g. `-o ConnectTimeout=5`", "ssh_option", completes="setting"),
+        Option("-c", "ciphers to offer, comma-separated", "cipher", completes="cipher"),
+        Option("-C", "compress"),
+        Option("-l", "use at most this many Kbit/s", "limit"),
+        Option("-B", "batch mode: never ask for anything"),
+        Option("-4", "IPv4 only"),
+        Option("-6", "IPv6 only"),
+        Option("-T", "as in scp; names are always checked"),
+        Option("-s", "as in scp; SFTP is always used"),
+        Option("-X", "`nrequests=N` or `buffer=N`; taken, but both adapt anyway", "sftp_option"),
+        Option("--connections", "connections for large files, 1 to 8; by default up to 3 if nobody has to be asked for "
+               "them; always 1 with -l", "number"),
+        Option("--json", "print one summary of the copy on standard output"),
+        *(Option(flag, "", value) for flag, value in (("-3", ""), ("-A", ""), ("-D", "path"), ("-J", "destination"),
+                                                     ("-O", ""), ("-R", ""), ("-S", "program"))),
+    ),
+    sections=(
+        Section("EXIT STATUS", "The exit status is 0 when everything was copied, 1 when something was not, 255 when no "
+                "connection could be made, and 130 after Ctrl-C.", help=True),
+        Section("ENVIRONMENT", "`FASTSSH_DEBUG=1` shows where an unexpected error came from.", help=True),
+    ),
+    see_also=("scp(1)", "sftp(1)", "ssh(1)", "ssh_config(5)", "fastsshd(8)"),
+)
 
 # scp's options that fastssh-scp does not have, and what they ask for.
 _NOT_YET: Final = {
@@ -60,17 +60,8 @@ _NOT_YET: Final = {
     "-R": "copying between two remote hosts",
     "-S": "another ssh program",
 }
-_OPTIONS: Final = "346ABCOpqRrsTvc:D:F:i:J:l:o:P:S:X:"
 _CONNECTIONS_MAX: Final = 8  # below what MaxStartups and MaxSessions of a stock server allow
 _LIMIT_MAX: Final = 100 * 1024 * 1024  # Kbit/s, as scp
-
-
-class UsageError(Exception):
-    """A command line that cannot be understood. ``usage`` says whether the usage is worth showing."""
-
-    def __init__(self, text: str, *, usage: bool = False, status: int = 1) -> None:
-        super().__init__(text)
-        self.usage, self.status = usage, status
 
 
 @dataclass
@@ -89,23 +80,15 @@ class Arguments:
     connections: int | None = None  # None: as many as are good
     overrides: list[str | tuple[str, str]] = field(default_factory=list)
     identities: list[str] = field(default_factory=list)
-    action: str = "copy"  # or "help", "version"
 
 
 def read(argv: list[str]) -> Arguments:
-    """The arguments in ``argv`` (without the program's name). Raises UsageError."""
-    try:
-        options, names = getopt.getopt(argv, _OPTIONS, ["connections=", "help", "json", "version"])
-    except getopt.GetoptError as error:
-        what = "option requires an argument" if "requires argument" in error.msg else "unknown option"
-        raise UsageError(f"{what} -- {error.opt}", usage=True) from None
+    """The arguments in ``argv`` (without the program's name). Raises UsageError, Asked."""
+    options, names = TOOL.parse(argv)
     found = Arguments()
     verbosity = 0
     for option, value in options:
         match option:
-            case "--help" | "--version":
-                found.action = option[2:]
-                return found
             case "--json":
                 found.json = True
             case "--connections":

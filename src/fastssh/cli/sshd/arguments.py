@@ -2,57 +2,53 @@
 
 from __future__ import annotations
 
-import getopt
 import os
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from typing import Final, TypeAlias
 
-from fastssh.cli.arguments import UsageError
+from fastssh.cli.tool import Asked, Option, Section, Tool, UsageError
 from fastssh.config.server.match import ConnectionFacts
 from fastssh.config.values import port as read_port
 
-EXIT_USAGE: Final = 255  # sshd's
+TOOL: Final = Tool(
+    name="fastsshd",
+    section=8,
+    failed=255,  # as sshd's
+    summary="SSH server",
+    about="""Serves SSH: shells, commands and SFTP. It takes sshd's options and sshd_config.
 
-USAGE: Final = """\
-usage: fastsshd [-46DdeGiqTtV] [-C connection_spec] [-c host_cert_file]
-                [-E log_file] [-f config_file] [-g login_grace_time]
-                [-h host_key_file] [-o option] [-p port]
-       fastsshd --help | --version
-"""
-
-HELP: Final = """\
-Serves SSH: shells, commands and SFTP. It takes sshd's options and sshd_config.
-
-Started by an ordinary user without a configuration file it serves that user,
-on port 2222 unless -p says otherwise, with the keys in ~/.ssh/authorized_keys,
-and makes itself a host key in ~/.local/state/fastssh.
-
-  -f file      configuration; as root /etc/ssh/sshd_config without it
-  -p port      listen here; can be given several times
-  -h file      host key; can be given several times
-  -c file      certificate of a host key; can be given several times
-  -o option    a setting of sshd_config(5), e.g. -o PasswordAuthentication=no
-  -D           stay in the foreground; the log goes to standard error
-  -e           the log goes to standard error
-  -E file      the log is appended to a file
-  -d           debug: stay in the foreground, tell more, serve one connection
-  -q           log nothing
-  -i           serve one connection on standard input and output
-  -g seconds   LoginGraceTime
-  -4, -6       IPv4 or IPv6 only
-  -t           check configuration and host keys, and leave
-  -T           the same, and print the configuration; -C says for whom
-  -G           print the configuration without looking at host keys
-  -C spec      user=, host=, addr=, laddr=, lport=, rdomain=, separated by commas
-  -V           show the versions of fastssh and of the libraries it uses
-
-Errors are told in one line, and the exit status is then 255.
-"""
-
-# sshd's options with a value that mean nothing here: they are taken as sshd takes its own old ones.
-_IGNORED: Final = ("-r", "-R", "-Q", "-b", "-k", "-u")
-_OPTIONS: Final = "46DdeGiqrRQTtVC:E:b:c:f:g:h:k:o:p:u:"
+Started by an ordinary user without a configuration file it serves that user, on port 2222 unless -p says otherwise, \
+with the keys in `~/.ssh/authorized_keys`, and makes itself a host key in `~/.local/state/fastssh`.""",
+    completes="",
+    options=(
+        Option("-f", "configuration; as root `/etc/ssh/sshd_config` without it", "config_file", completes="file"),
+        Option("-p", "listen here; can be given several times", "port"),
+        Option("-h", "host key; can be given several times", "host_key_file", completes="file"),
+        Option("-c", "certificate of a host key; can be given several times", "host_cert_file", completes="file"),
+        Option("-o", "a setting of sshd_config(5), e.g. `-o PasswordAuthentication=no`", "option"),
+        Option("-D", "stay in the foreground; the log goes to standard error"),
+        Option("-e", "the log goes to standard error"),
+        Option("-E", "the log is appended to a file", "log_file", completes="file"),
+        Option("-d", "debug: stay in the foreground, tell more, serve one connection"),
+        Option("-q", "log nothing"),
+        Option("-i", "serve one connection on standard input and output"),
+        Option("-g", "LoginGraceTime", "seconds"),
+        Option("-4", "IPv4 only"),
+        Option("-6", "IPv6 only"),
+        Option("-t", "check configuration and host keys, and leave"),
+        Option("-T", "the same, and print the configuration; -C says for whom"),
+        Option("-G", "print the configuration without looking at host keys"),
+        Option("-C", "`user=`, `host=`, `addr=`, `laddr=`, `lport=`, `rdomain=`, separated by commas",
+               "connection_spec"),
+        Option("-V", "show the versions of fastssh and of the libraries it uses"),
+        # without a meaning here: taken as sshd takes its own old ones
+        *(Option(flag, "") for flag in ("-r", "-R", "-Q")),
+        *(Option(flag, "", "value") for flag in ("-b", "-k", "-u")),
+    ),
+    sections=(Section("EXIT STATUS", "Errors are told in one line, and the exit status is then 255.", help=True),),
+    see_also=("sshd(8)", "sshd_config(5)", "fastssh-scp(1)"),
+)
 _FACTS: Final = {
     "user": "user", "host": "host", "addr": "address", "laddr": "local_address", "rdomain": "rdomain",
 }  # fmt: skip
@@ -62,7 +58,7 @@ _FACTS: Final = {
 class Arguments:
     """A command line that makes sense. ``overrides`` and ``ports`` are for fastssh.config.server.evaluate.load."""
 
-    action: str = "serve"  # or "test", "print" (-T), "print only" (-G), "help", "version"
+    action: str = "serve"  # or "test", "print" (-T), "print only" (-G)
     config: str | None = None
     overrides: list[str | tuple[str, str]] = field(default_factory=list)
     ports: list[int] = field(default_factory=list)
@@ -79,22 +75,17 @@ _Taker: TypeAlias = Callable[[Arguments, str], None]
 
 
 def read(argv: list[str]) -> Arguments:
-    """The meaning of ``argv`` (without the program's name). Raises UsageError."""
-    if argv in (["--help"], ["--version"]):
-        return Arguments(action=argv[0].removeprefix("--"))
-    try:
-        options, rest = getopt.getopt(argv, _OPTIONS)
-    except getopt.GetoptError as error:
-        raise UsageError(str(error), usage=True, status=EXIT_USAGE) from None
+    """The meaning of ``argv`` (without the program's name). Raises UsageError, Asked."""
+    options, rest = TOOL.parse(argv)
     if rest:
-        raise UsageError(f"Extra argument {rest[0]}.", status=EXIT_USAGE)
+        raise UsageError(f"Extra argument {rest[0]}.")
     found = Arguments()
     try:
         for option, value in options:
-            if option not in _IGNORED:
+            if option in _TAKE:
                 _TAKE[option](found, value)
     except ValueError as error:
-        raise UsageError(f"{option} {value}: {error}", status=EXIT_USAGE) from None
+        raise UsageError(f"{option} {value}: {error}") from None
     return found
 
 
@@ -145,6 +136,10 @@ def _foreground(found: Arguments, value: str) -> None:
     found.foreground = found.to_stderr = True
 
 
+def _version(found: Arguments, value: str) -> None:
+    raise Asked("version")
+
+
 def _connection(found: Arguments, value: str) -> None:
     facts = {} if found.facts is None else asdict(found.facts)
     for part in value.removesuffix(",").split(","):  # scripts that put specs together leave a comma
@@ -179,5 +174,5 @@ _TAKE: Final[dict[str, _Taker]] = {
     "-q": _flag("quiet"),
     "-T": _action("print"),
     "-t": _action("test"),
-    "-V": _action("version"),
+    "-V": _version,
 }

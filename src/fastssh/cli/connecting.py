@@ -1,0 +1,57 @@
+"""A connection as the command line and ssh_config(5) ask for it, with the person at the terminal behind it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+from fastssh.cli.messages import Messages
+from fastssh.cli.terminal import Terminal
+from fastssh.config.client import client_options, verbosity
+from fastssh.config.evaluate import load
+from fastssh.wire.text import printable
+
+if TYPE_CHECKING:
+    from fastssh.aio.client import ClientConnection
+    from fastssh.aio.options import ClientOptions
+
+Override = str | tuple[str, str]
+
+
+async def connect(
+    host: str, messages: Messages, *, overrides: Sequence[Override] = (), config_file: str | None = None
+) -> ClientConnection:
+    """Logs in to ``host`` as it was typed. ``overrides`` and ``config_file`` are as :func:`load` takes them.
+
+    Raises ConfigError, and what :class:`fastssh.connect` raises.
+    """
+    import fastssh
+
+    return await fastssh.connect(_options(host, messages, overrides, config_file))
+
+
+def _options(host: str, messages: Messages, overrides: Sequence[Override], config_file: str | None) -> ClientOptions:
+    settings = load(host, overrides=overrides, file=config_file)
+    level = verbosity(settings)
+
+    def log(of: int, text: str) -> None:
+        if of <= level:
+            messages.write(printable(f"debug{of}: {text}" if of else text, newlines=True))
+
+    prompter = Terminal(messages, banners=level >= 0) if Terminal.available() else None
+    return client_options(settings, prompter=prompter, log=log)
+
+
+def identity_overrides(paths: Iterable[str], messages: Messages, *, quiet: bool) -> list[Override]:
+    """-i as settings; a file that is not there is told of and left out, as by ssh(1)."""
+    found: list[Override] = []
+    for path in paths:
+        try:
+            os.stat(os.path.expanduser(path))
+        except OSError as error:
+            if not quiet:
+                messages.write(f"Warning: Identity file {printable(path)} not accessible: {error.strerror}.")
+        else:
+            found.append(("IdentityFile", path))
+    return found
