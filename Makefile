@@ -11,6 +11,7 @@ export PYTHON
 VENV := .venv
 PY := $(VENV)/bin/python
 PYTEST := $(PY) -m pytest
+WORKERS ?= 2
 C_BUILD := cmake -S . -G Ninja -DFASTSSH_PYTHON=OFF -DFASTSSH_TESTS=ON -DFASTSSH_WERROR=ON
 PACKAGES := build openssh test
 
@@ -53,8 +54,8 @@ ctest: $(VENV)/.packages ## C tests, with gcc and with clang, warnings being err
 	    ctest --test-dir build/test-$$compiler --output-on-failure; \
 	done
 
-pytest: build openssh ## Python tests
-	@$(PYTEST) -q
+pytest: build openssh ## Python tests, in WORKERS (2) processes
+	@$(PYTEST) -q -n $(WORKERS) --dist loadfile --durations=15
 
 lint: $(VENV)/.ready ## ruff; clang-format for C
 	@$(PY) -m ruff check .

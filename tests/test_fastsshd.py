@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import re
+import resource
 import shlex
 import shutil
 import signal
@@ -47,6 +49,22 @@ def test_fastssh_scp_copies_to_it(fastsshd: Peer, tmp_path: Path) -> None:
     source = random_file(tmp_path / "source", 5_000_000)
     assert copy(fastsshd, source, fastsshd.remote(fastsshd.root / "ours"))["files"] == 1
     assert sha256(fastsshd.root / "ours") == sha256(source)
+
+
+async def test_a_session_has_thousands_of_handles_and_programs_the_usual_limit(start_fastsshd: Start) -> None:
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (1024, before[1]))
+    try:
+        peer = start_fastsshd()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+    (peer.root / "file").write_bytes(b"contents")
+    async with connect(peer.host, **peer.connect_options()) as connection:
+        async with await connection.sftp() as sftp:
+            handles = await asyncio.gather(*(sftp.open(peer.root / "file") for _ in range(3000)))
+            assert await handles[0].read() == await handles[-1].read() == b"contents"
+            await asyncio.gather(*(handle.close() for handle in handles))
+        assert (await connection.run("ulimit -Sn; ulimit -Hn")).stdout == f"1024\n{before[1]}\n".encode()
 
 
 def test_the_end_of_a_connection_is_logged_with_what_went_over_it(start_fastsshd: Start) -> None:
@@ -194,7 +212,7 @@ def test_row24_a_broken_configuration_is_told_in_one_line(tmp_path: Path, keys: 
 
 def test_a_command_line_that_makes_no_sense_is_told(tmp_path: Path) -> None:
     for arguments, said in (
-        (["-Z"], "option -Z not recognized"),
+        (["-Z"], "unknown option -- Z"),
         (["extra"], "Extra argument extra."),
         (["-p", "many"], "bad port 'many'"),
         (["-C", "color=red"], "'color' is not one of"),

@@ -95,7 +95,7 @@ def test_a_handle_of_one_kind_is_none_of_the_other(ours: Ours) -> None:
 
 
 def test_handles_are_as_many_as_descriptors_allow(monkeypatch: pytest.MonkeyPatch) -> None:
-    for soft, expected in ((1024, 320), (20_000, 1000), (resource.RLIM_INFINITY, 1000), (32, 1)):
+    for soft, expected in ((1024, 320), (20_000, 4096), (resource.RLIM_INFINITY, 4096), (32, 1)):
         monkeypatch.setattr(resource, "getrlimit", lambda which, soft=soft: (soft, soft))
         assert default_limits() == SFTPLimits(262_144, 261_120, 261_120, expected)
 

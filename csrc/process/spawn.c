@@ -6,6 +6,7 @@
 #include <signal.h>
 #include <stdnoreturn.h>
 #include <sys/ioctl.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -61,6 +62,19 @@ static int arrange(const fs_spawn *spawn, int report)
     return fcntl(REPORT, F_SETFD, FD_CLOEXEC);
 }
 
+/* A server may have raised its own limit; programs that use select(2) rely on the usual one. */
+static int limit_files(unsigned long files)
+{
+    struct rlimit limit;
+
+    if (files == 0)
+        return 0;
+    if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
+        return -1;
+    limit.rlim_cur = limit.rlim_max != RLIM_INFINITY && files > limit.rlim_max ? limit.rlim_max : files;
+    return setrlimit(RLIMIT_NOFILE, &limit);
+}
+
 /* The new process, up to exec. It shares the parent's memory: it changes none of it, and calls the system alone. */
 static noreturn void become(const fs_spawn *spawn, int report)
 {
@@ -69,7 +83,7 @@ static noreturn void become(const fs_spawn *spawn, int report)
     if (setsid() >= 0 && (!spawn->controlling || ioctl(spawn->streams[0], TIOCSCTTY, 0) == 0) &&
         arrange(spawn, report) == 0) {
         at = REPORT;
-        if (chdir(spawn->directory) == 0) {
+        if (limit_files(spawn->files) == 0 && chdir(spawn->directory) == 0) {
             default_signals();
             execve(spawn->path, spawn->arguments, spawn->variables);
         }

@@ -15,6 +15,7 @@ typedef struct fs_spawn {
     const char *directory;  /* where it starts */
     int streams[3];         /* become its descriptors 0, 1 and 2; it gets no others */
     int controlling;        /* streams[0] is a terminal, and becomes the controlling one */
+    unsigned long files;    /* its soft RLIMIT_NOFILE, at most the hard one; 0: this process's own */
 } fs_spawn;
 
 /* Signals are at their defaults, none is blocked. FS_E_SYSTEM, with the error's number in *error, when the program

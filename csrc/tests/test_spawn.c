@@ -2,6 +2,10 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -12,10 +16,11 @@
 static char output[4096];
 
 /* Runs a shell command and returns its wait status; what it writes is in `output`. */
-static int shell(const char *command)
+static int shell_with(const char *command, unsigned long files)
 {
     char *arguments[] = {"-sh", "-c", (char *)command, NULL}, *variables[] = {"NAME=value", NULL};
-    fs_spawn spawn = {.path = "/bin/sh", .arguments = arguments, .variables = variables, .directory = "/"};
+    fs_spawn spawn = {
+        .path = "/bin/sh", .arguments = arguments, .variables = variables, .directory = "/", .files = files};
     int ends[2], error = 0, status = -1;
     pid_t pid = 0;
     size_t len = 0;
@@ -35,6 +40,11 @@ static int shell(const char *command)
     CHECK_INT(getsid(pid), pid);
     CHECK_INT(waitpid(pid, &status, 0), pid);
     return status;
+}
+
+static int shell(const char *command)
+{
+    return shell_with(command, 0);
 }
 
 static void arguments_variables_and_directory_arrive(void)
@@ -71,6 +81,24 @@ static void signals_are_at_their_defaults(void)
     sigprocmask(SIG_UNBLOCK, &blocked, NULL);
 }
 
+static void the_limit_of_open_files_is_the_one_asked_for(void)
+{
+    struct rlimit ours;
+    char expected[64];
+
+    CHECK(getrlimit(RLIMIT_NOFILE, &ours) == 0);
+    CHECK_INT(shell_with("ulimit -Sn; ulimit -Hn", 100), 0);
+    CHECK_INT(strncmp(output, "100\n", 4), 0);
+    snprintf(expected, sizeof expected, "%lu\n", (unsigned long)ours.rlim_max);
+    CHECK(ours.rlim_max == RLIM_INFINITY || strcmp(output + 4, expected) == 0);
+    CHECK_INT(shell("ulimit -Sn"), 0);
+    CHECK_INT(strtoul(output, NULL, 10), ours.rlim_cur == RLIM_INFINITY ? 0 : ours.rlim_cur);
+    ours.rlim_max = ours.rlim_cur = 200;
+    CHECK(setrlimit(RLIMIT_NOFILE, &ours) == 0);
+    CHECK_INT(shell_with("ulimit -Sn", 1000), 0); /* not above the hard one */
+    CHECK(strcmp(output, "200\n") == 0);
+}
+
 static void what_fails_says_so_and_leaves_no_process(void)
 {
     char *arguments[] = {"x", NULL}, *variables[] = {NULL};
@@ -85,8 +113,8 @@ static void what_fails_says_so_and_leaves_no_process(void)
         {"/bin/sh", "/", -1, 1, EBADF},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-        fs_spawn spawn = {cases[i].path,           arguments,           variables, cases[i].directory,
-                          {cases[i].stream, 1, 2}, cases[i].controlling};
+        fs_spawn spawn = {cases[i].path,        arguments, variables, cases[i].directory, {cases[i].stream, 1, 2},
+                          cases[i].controlling, 0};
         int error = 0;
         pid_t pid = 0;
         CHECK_INT(fs_spawn_start(&spawn, &pid, &error), FS_E_SYSTEM);
@@ -101,6 +129,7 @@ int main(void)
     RUN(the_program_leads_a_session_without_a_terminal);
     RUN(no_other_descriptor_is_inherited);
     RUN(signals_are_at_their_defaults);
+    RUN(the_limit_of_open_files_is_the_one_asked_for);
     RUN(what_fails_says_so_and_leaves_no_process);
     return 0;
 }

@@ -7,9 +7,11 @@ def spawn(
     directory: bytes,
     streams: tuple[int, int, int],
     controlling: bool,
+    files: int,
 ) -> int:
     """The process id, which the caller has to wait for. ``variables`` are NAME=value; ``streams`` become its
-    descriptors 0, 1 and 2, the first being its controlling terminal if ``controlling``.
+    descriptors 0, 1 and 2, the first being its controlling terminal if ``controlling``; ``files`` is its soft
+    RLIMIT_NOFILE, 0 for this process's own.
 
     Raises OSError when it could not be started, ValueError for a NUL in any text.
     """

@@ -14,6 +14,7 @@ cdef extern from "spawn.h" nogil:
         const char *directory
         int streams[3]
         int controlling
+        unsigned long files
     int fs_spawn_start(const fs_spawn *spawn, pid_t *pid, int *error)
 
 
@@ -39,7 +40,7 @@ cdef char **_vector(list values) except NULL:
 
 
 def spawn(bytes path not None, list arguments not None, list variables not None, bytes directory not None,
-          streams, bint controlling):
+          streams, bint controlling, unsigned long files):
     cdef fs_spawn request
     cdef char **argv = NULL
     cdef char **envp = NULL
@@ -47,7 +48,7 @@ def spawn(bytes path not None, list arguments not None, list variables not None,
     cdef int error = 0, status
     request.path, request.directory = _text(path), _text(directory)
     request.streams[0], request.streams[1], request.streams[2] = streams
-    request.controlling = controlling
+    request.controlling, request.files = controlling, files
     try:
         argv, envp = _vector(arguments), _vector(variables)
         request.arguments, request.variables = argv, envp

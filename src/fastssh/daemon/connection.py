@@ -50,7 +50,7 @@ class Service:
         prepared: Prepared,
         log: Log,
         logged_in: Callable[[], None],
-        take_over: Callable[[User, ServerSettings], None],
+        take_over: Callable[[User, ServerSettings], int],
         failure_seconds: float = FAILURE_SECONDS,
     ) -> None:
         self._prepared, self._log, self._logged_in, self._take_over = prepared, log, logged_in, take_over
@@ -98,7 +98,7 @@ class Service:
         user, settings = candidate.user, candidate.settings
         self._logged_in()
         try:
-            self._take_over(user, settings)
+            files = self._take_over(user, settings)
         except SSHError as error:
             self._log.fatal(str(error))
             raise
@@ -107,8 +107,9 @@ class Service:
         options = candidate.options or KeyOptions()
         hooks = forward(connection, settings, options) if user.root is None else {}
         self._sessions = sessions(
-            user, settings, options, hooks, lambda quality: set_class(sock, quality, self._log.debug), self._log
-        )
+            user, settings, options, hooks, lambda quality: set_class(sock, quality, self._log.debug), files,
+            self._log,
+        )  # fmt: skip
         self._log.verbose(f"Starting session for {user.name} with uid {os.getuid()}")
 
     def _session(self, connection: ServerConnection) -> ServerSession:

@@ -92,8 +92,9 @@ async def _serve(stage: Prepared, sock: socket.socket) -> None:
         await Service(stage, log, lambda: None, _nobody_else, failure_seconds=0).run(sock, signals)
 
 
-def _nobody_else(user: User, settings: ServerSettings) -> None:
+def _nobody_else(user: User, settings: ServerSettings) -> int:
     """In place of what makes the process the user's."""
+    return 0
 
 
 def _unheard(level: LogLevel, line: str) -> None:

@@ -13,6 +13,7 @@ from fastssh.aio.server.session import ServerSession
 from fastssh.config.server.settings import ServerSettings
 from fastssh.config.tokens import expand
 from fastssh.daemon import internal_sftp
+from fastssh.daemon.descriptors import raise_limit
 from fastssh.daemon.internal_sftp import InternalSFTP, SFTPStarter
 from fastssh.daemon.log import Log
 from fastssh.daemon.login.accounts import User
@@ -26,13 +27,15 @@ if TYPE_CHECKING:
     from fastssh.aio.server.connection import ServerConnection
 
 
-def take_over(user: User, settings: ServerSettings) -> None:
-    """This process becomes the user's. Raises SSHError, after which it must end."""
+def take_over(user: User, settings: ServerSettings) -> int:
+    """This process becomes the user's, and may open more files than before: gives the limit that its programs are to
+    have, as :class:`ProcessStarter` takes it. Raises SSHError, after which it must end."""
     if user.root is not None:
         _take_over_rooted(user, user.root)
-        return
-    root = settings.chroot_directory
-    become(user, None if root is None else expand(root, user_tokens(user)))
+    else:
+        root = settings.chroot_directory
+        become(user, None if root is None else expand(root, user_tokens(user)))
+    return raise_limit()
 
 
 def _take_over_rooted(user: User, root: str) -> None:
@@ -67,17 +70,18 @@ def _told(session: ServerSession, launch: Launch) -> str:
 
 def sessions(
     user: User, settings: ServerSettings, options: KeyOptions, hooks: Mapping[str, RequestHook],
-    set_class: Callable[[int], None], log: Log,
+    set_class: Callable[[int], None], files: int, log: Log,
 ) -> Callable[[ServerConnection], ServerSession]:  # fmt: skip
     """For ServerOptions.session. ``options`` are the key's, the default ones after a password; ``hooks`` take requests
-    that are not the session's own; ``set_class`` sets the connection's class of service."""
+    that are not the session's own; ``set_class`` sets the connection's class of service,
+    ``files`` is the limit of open files that programs have."""
 
     def started(session: ServerSession, launch: Launch) -> None:
         log.verbose(_told(session, launch))
         # As sshd: the session that began last says what the connection is for.
         set_class(settings.ip_qos.bulk if launch.terminal is None else settings.ip_qos.interactive)
 
-    starter: Starter = ProcessStarter(user) if user.root is None else _nothing
+    starter: Starter = ProcessStarter(user, files=files) if user.root is None else _nothing
     policy = _rooted_policy(user) if user.root is not None else _policy(user, settings, options, hooks)
     policy = replace(policy, started=started)
     return lambda connection: ServerSession(connection, policy, starter)

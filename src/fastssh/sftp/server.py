@@ -23,7 +23,7 @@ from fastssh.sftp.status import Refused, status, status_of
 
 MAX_WAITING: Final = 16 * 1024 * 1024  # bytes of memory for requests behind one that takes long
 _A_MESSAGE: Final = 64  # bytes of memory that one takes beside its own
-MOST_HANDLES: Final = 1000  # of a session, where the system allows as many
+MOST_HANDLES: Final = 4096  # of a session, where the system allows as many
 _SPARED: Final = 64  # descriptors left for everything else in the process
 _A_HANDLE: Final = 3  # descriptors that a directory takes
 

@@ -93,9 +93,11 @@ def start(
     streams: tuple[int, int, int],
     *,
     controlling: bool = False,
+    files: int = 0,
 ) -> int:
     """Starts a program as the leader of a session of its own; ``streams`` become its descriptors 0, 1 and 2, the first
-    its controlling terminal if ``controlling``. Gives the process id, for a :class:`Child`. Raises OSError."""
+    its controlling terminal if ``controlling``; ``files`` is its soft RLIMIT_NOFILE (0: ours). Gives the process id,
+    for a :class:`Child`. Raises OSError."""
     return spawn(
         os.fsencode(path),
         [os.fsencode(argument) for argument in arguments],
@@ -103,4 +105,5 @@ def start(
         os.fsencode(directory),
         streams,
         controlling,
+        files,
     )

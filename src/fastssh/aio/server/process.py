@@ -86,20 +86,21 @@ def environment(account: Account, session: ServerSession, launch: Launch, tty: s
 
 
 class ProcessStarter:
-    """Starts command lines through the account's shell, and the shell itself as a login shell."""
+    """Starts command lines through the account's shell, and the shell itself as a login shell. ``files`` is the soft
+    RLIMIT_NOFILE of what it starts, 0 for this process's own."""
 
-    def __init__(self, account: Account) -> None:
-        self.account = account
+    def __init__(self, account: Account, *, files: int = 0) -> None:
+        self.account, self._files = account, files
 
     def __call__(self, session: ServerSession, launch: Launch) -> Program:
         """Raises OSError when there is no shell, or no room for a process."""
-        return RunningProcess(session, self.account, launch)
+        return RunningProcess(session, self.account, launch, self._files)
 
 
 class RunningProcess(Program):
     """A process and its channel: on a terminal if the client asked for one, else on pipes. Raises OSError."""
 
-    def __init__(self, session: ServerSession, account: Account, launch: Launch) -> None:
+    def __init__(self, session: ServerSession, account: Account, launch: Launch, files: int) -> None:
         self._session = session
         self._how: Exit | None = None  # its end, once known
         self._output_ended = False
@@ -111,8 +112,9 @@ class RunningProcess(Program):
         try:
             values = environment(account, session, launch, streams.tty)
             pid = start(
-                account.shell, arguments, values, home, streams.theirs, controlling=streams.tty is not None
-            )
+                account.shell, arguments, values, home, streams.theirs,
+                controlling=streams.tty is not None, files=files,
+            )  # fmt: skip
         except BaseException:
             streams.close_ours()
             raise
