@@ -68,6 +68,10 @@ class Settings:
         value = self.value(name)
         return None if value is None else tuple(self._expand(name, word) for word in _each(value))
 
+    def entries(self, name: str) -> list[tuple[tuple[str, ...], Where]]:
+        """Each occurrence of a directive that accumulates, nothing expanded, and where it stands."""
+        return [(tuple(_each(value)), where) for value, where in self._values.get(name, [])]
+
     def rekey_limit(self) -> RekeyLimit:
         value = self.value("RekeyLimit")
         assert isinstance(value, RekeyLimit)
