@@ -123,6 +123,10 @@ class SFTPClient:
         channels = {client._channel.ended for client in (self, *self._companions)}
         await asyncio.wait(channels, timeout=INTERRUPT_SECONDS)
 
+    def on_closed(self, callback: Callable[[], object]) -> None:
+        """Calls ``callback``, soon, when the channel has been closed on both sides, or is lost."""
+        self._channel.ended.add_done_callback(lambda _: callback())
+
     # -- companions --------------------------------------------------------------------------------------------------
 
     @property
