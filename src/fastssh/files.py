@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import stat
 from typing import TypeAlias
@@ -50,16 +51,10 @@ def open_regular(path: Path, flags: int, mode: int = 0o600) -> tuple[int, os.sta
 def read_regular(path: Path, limit: int) -> tuple[bytes, os.stat_result]:
     """Contents and status of a regular file of at most ``limit`` bytes, else :class:`UnfitFileError`; OSError as is."""
     descriptor, status = open_regular(path, os.O_RDONLY)
-    pieces, length = [], 0
     try:
-        while piece := os.read(descriptor, _PIECE):  # what is read counts, not what the status said
-            pieces.append(piece)
-            length += len(piece)
-            if length > limit:
-                raise UnfitFileError(f"{shown(path)}: larger than {limit} bytes")
+        return read_descriptor(descriptor, limit, shown(path)), status
     finally:
         os.close(descriptor)
-    return b"".join(pieces), status
 
 
 def check_owner_and_modes(
@@ -119,3 +114,66 @@ def create_file(path: Path, data: bytes, mode: int = 0o600) -> None:
         with contextlib.suppress(OSError):  # the first error is the one to tell
             os.unlink(path)
         raise
+
+
+def replace_file(path: Path, data: bytes, mode: int | None = None) -> None:
+    """Writes a file whole or not at all: what reads it sees the old contents or the new, whatever happens.
+
+    ``mode`` is the new file's, whatever the umask; None keeps that of the old one (0600 without one). Of a symbolic
+    link the file that it leads to is replaced. Raises OSError; :class:`UnfitFileError` for what is not a regular file.
+    """
+    real = os.path.realpath(path)
+    try:
+        status = os.stat(real)
+    except FileNotFoundError:
+        status = None
+    if status is not None and not stat.S_ISREG(status.st_mode):
+        raise UnfitFileError(f"{shown(path)}: not a regular file")
+    if mode is None:
+        mode = 0o600 if status is None else stat.S_IMODE(status.st_mode)
+    fresh = _create_beside(real, data, mode)
+    try:
+        os.rename(fresh, real)
+    except BaseException:
+        with contextlib.suppress(OSError):  # the first error is the one to tell
+            os.unlink(fresh)
+        raise
+
+
+def _create_beside(path: str, data: bytes, mode: int) -> str:
+    """A new file in the same folder, with a name that no other had; its path."""
+    folder, name = os.path.split(path)
+    for number in itertools.count():
+        fresh = os.path.join(folder, f".{name[:200]}.{os.getpid()}.{number}")
+        try:
+            create_file(fresh, data, mode)
+        except FileExistsError:  # of a process that had our number and did not live to tidy up
+            continue
+        return fresh
+    raise AssertionError  # count() has no end
+
+
+def read_any(path: Path, limit: int) -> tuple[bytes, os.stat_result]:
+    """Contents and status of a file, pipe or device that a user named, so that ``/dev/stdin`` will do as well.
+
+    Waits as long as a pipe's other end lets it. Raises OSError, or :class:`UnfitFileError` past ``limit`` bytes.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOCTTY)
+    except ValueError:  # a NUL byte
+        raise UnfitFileError(f"{shown(path)}: not a file name") from None
+    try:
+        return read_descriptor(descriptor, limit, shown(path)), os.fstat(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def read_descriptor(descriptor: int, limit: int, name: str) -> bytes:
+    """Everything up to the end, at most ``limit`` bytes: else :class:`UnfitFileError`, which calls it ``name``."""
+    pieces, length = [], 0
+    while piece := os.read(descriptor, _PIECE):  # what is read counts, not what the status said
+        pieces.append(piece)
+        length += len(piece)
+        if length > limit:
+            raise UnfitFileError(f"{name}: larger than {limit} bytes")
+    return b"".join(pieces)

@@ -7,6 +7,7 @@ page; an empty line begins a paragraph.
 from __future__ import annotations
 
 import getopt
+import re
 import sys
 import textwrap
 from collections.abc import Callable
@@ -63,7 +64,8 @@ class Section(NamedTuple):
 class Tool(NamedTuple):
     """``about`` opens --help and the manual page's DESCRIPTION, where ``more`` follows. ``operands`` is how they are
     written in the usage, and ``completes`` with what a shell completes them; ``failed`` is the exit status of a wrong
-    command line, and of whatever went wrong without a status of its own."""
+    command line, and of whatever went wrong without a status of its own. ``forms`` are the usages of a tool that does
+    several things, in place of the one that follows from the options."""
 
     name: str
     summary: str
@@ -76,6 +78,7 @@ class Tool(NamedTuple):
     completes: str = "file"
     section: int = 1
     failed: int = 1
+    forms: tuple[str, ...] = ()
 
     # -- reading -------------------------------------------------------------------------------------------------------
 
@@ -107,13 +110,15 @@ class Tool(NamedTuple):
 
     def usage(self) -> str:
         """The lines of a usage message."""
-        first = f"usage: {self.name} "
-        parts = [part.replace(" ", "\0") for part in self.synopsis()]  # none of them is broken
-        filled = textwrap.fill(
-            " ".join(parts), _WIDTH, initial_indent=first, subsequent_indent=" " * len(first), break_long_words=False,
-            break_on_hyphens=False,
-        )  # fmt: skip
-        return f"{filled}\n       {self.name} --help | --version\n".replace("\0", " ")
+        lines: list[str] = []
+        for form in self.forms or (" ".join(self.synopsis()),):
+            first = f"{'       ' if lines else 'usage: '}{self.name} "
+            whole = re.sub(r"\[[^]]*]", lambda part: part[0].replace(" ", "\0"), form)  # no part is broken
+            lines.append(textwrap.fill(
+                whole, _WIDTH, initial_indent=first, subsequent_indent=" " * len(first), break_long_words=False,
+                break_on_hyphens=False,
+            ))  # fmt: skip
+        return "\n".join([*lines, f"       {self.name} --help | --version\n"]).replace("\0", " ")
 
     def help(self) -> str:
         """What --help prints."""

@@ -77,8 +77,8 @@ class KeyKind(PublicKind[Public], Generic[Public, Private]):
         """The signature without its algorithm name."""
 
     def accepts(self, key: object) -> bool:
-        """Whether a ``cryptography`` private key is of this type."""
-        return isinstance(key, self.private_class)
+        """Whether a ``cryptography`` key, private or public, is of this type."""
+        return isinstance(key, (self.private_class, self.public_class))
 
     def _size(self, bits: int | None) -> None:
         if bits is not None and bits not in self.sizes:
@@ -156,7 +156,10 @@ class _ECDSA(KeyKind[ec.EllipticCurvePublicKey, ec.EllipticCurvePrivateKey]):
         self._curve_name, self._curve, self._ecdsa = curve_name.encode("ascii"), curve, ec.ECDSA(hash)
 
     def accepts(self, key: object) -> bool:
-        return isinstance(key, ec.EllipticCurvePrivateKey) and key.curve.name == self._curve.name
+        return (
+            isinstance(key, (ec.EllipticCurvePrivateKey, ec.EllipticCurvePublicKey))
+            and key.curve.name == self._curve.name
+        )
 
     def read_public(self, reader: Reader) -> ec.EllipticCurvePublicKey:
         if reader.string() != self._curve_name:
@@ -307,12 +310,12 @@ def kind_named(name: bytes, kinds: Mapping[str, Kind]) -> Kind:
 
 
 def kind_of(key: object) -> KeyKind[Any, Any]:
-    """The type of a ``cryptography`` private key."""
+    """The type of a ``cryptography`` key, private or public."""
     for kind in KINDS.values():
         if kind.accepts(key):
             return kind
-    name = type(key).__name__.removeprefix("_").removesuffix("PrivateKey")
-    if isinstance(key, ec.EllipticCurvePrivateKey):
+    name = type(key).__name__.removeprefix("_").removesuffix("PrivateKey").removesuffix("PublicKey")
+    if isinstance(key, (ec.EllipticCurvePrivateKey, ec.EllipticCurvePublicKey)):
         name = f"EC on the curve {key.curve.name}"
     raise KeyFormatError(f"keys of type {name} are not supported")
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from fastssh.algorithms import signature_algorithm
 from fastssh.errors import KeyFormatError, PassphraseError, SignatureError
-from fastssh.files import Path, create_file, read_regular, shown
+from fastssh.files import Path, create_file, read_regular, replace_file, shown
 from fastssh.keys import openssh_format
 from fastssh.keys.files import MAX_KEY_FILE, check_private
 from fastssh.keys.kinds import DECODE_ERRORS, KINDS, KeyKind, kind_named, kind_of
@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
 #: A passphrase, or what to call for one (at most once a file; None means that the user has none to give).
 Passphrase: TypeAlias = bytes | Callable[[], bytes | None] | None
+
+#: The format that OpenSSH writes by default; the others are in :mod:`fastssh.keys.pem`.
+OPENSSH = "openssh"
 
 _PEM_BEGIN = re.compile(rb"^-----BEGIN ((?:[A-Z0-9]+ )*PRIVATE KEY)-----", re.MULTILINE)
 _PEM_LABELS = ("RSA PRIVATE KEY", "EC PRIVATE KEY", "PRIVATE KEY", "ENCRYPTED PRIVATE KEY")
@@ -52,6 +55,31 @@ class PrivateKey:
         if certificate.plain != self.public.plain:
             raise KeyFormatError("the certificate is not one of this key")
         return replace(self, public=certificate)
+
+    def save(
+        self,
+        path: Path,
+        passphrase: bytes | None = None,
+        *,
+        comment: str | None = None,
+        format: str = OPENSSH,
+        cipher: str = openssh_format.DEFAULT_CIPHER,
+        rounds: int = openssh_format.DEFAULT_ROUNDS,
+    ) -> None:
+        """Writes the key to ``path``, whole or not at all, with mode 0600; a file that was there is replaced.
+
+        ``comment`` None is the key's own; only OpenSSH's format has a place for it. ``format``, ``cipher`` and
+        ``rounds``: see :func:`serialize_private_key`. The public key is not written: that is ``public.save()``.
+        Raises OSError, :class:`KeyFormatError`.
+        """
+        key = self if comment is None else replace(self, comment=comment)
+        data = serialize_private_key(key, passphrase, format=format, cipher=cipher, rounds=rounds)
+        replace_file(path, data, 0o600)
+
+    @property
+    def crypto(self) -> Any:
+        """The key as ``cryptography`` has it."""
+        return self._key
 
     def fields(self) -> bytes:
         """Type and private fields as PROTOCOL.key and the agent protocol write them: secret bytes."""
@@ -114,7 +142,7 @@ def _parse_openssh(data: bytes, passphrase: Passphrase) -> PrivateKey:
     reader = Reader(plain)
     kind = kind_named(reader.string(), KINDS)
     key = kind.read_private(reader)
-    comment = reader.text()
+    comment = reader.string().decode("utf-8", "surrogateescape")  # what is not text is kept when the file is rewritten
     openssh_format.end_of_fields(reader)
     private = _private_key(kind, key, comment)
     if private.public.blob != container.public_blob:
@@ -165,21 +193,30 @@ def serialize_private_key(
     key: PrivateKey,
     passphrase: bytes | None = None,
     *,
+    format: str = OPENSSH,
     cipher: str = openssh_format.DEFAULT_CIPHER,
     rounds: int = openssh_format.DEFAULT_ROUNDS,
     random: Callable[[int], bytes] = os.urandom,
 ) -> bytes:
-    """The key as an OpenSSH private key file, encrypted if there is a passphrase (an empty one is refused)."""
-    fields = key.fields() + string(key.comment.encode("utf-8", "replace"))
-    return openssh_format.seal_container(
-        key.public.plain.blob, fields, passphrase, cipher=cipher, rounds=rounds, random=random
-    )
+    """The key as a private key file, encrypted if there is a passphrase (an empty one is refused).
+
+    ``format`` is ``openssh``, ``pem`` (PKCS#1 or SEC1) or ``pkcs8``; the latter two have no comment, and a cipher and
+    a key derivation of their own; ``pem`` has no place for Ed25519. Raises :class:`KeyFormatError`.
+    """
+    if format == OPENSSH:
+        fields = key.fields() + string(key.comment.encode("utf-8", "surrogateescape"))
+        return openssh_format.seal_container(
+            key.public.plain.blob, fields, passphrase, cipher=cipher, rounds=rounds, random=random
+        )
+    from fastssh.keys import pem
+
+    return pem.write_private(key.crypto, format, passphrase)
 
 
 def write_key_pair(path: Path, key: PrivateKey, passphrase: bytes | None = None, *, rounds: int | None = None) -> None:
     """Writes ``path`` (0600 from its first moment) and ``path.pub`` (0644). Neither may exist: FileExistsError."""
     data = serialize_private_key(key, passphrase, rounds=openssh_format.DEFAULT_ROUNDS if rounds is None else rounds)
-    public = f"{key.public.plain.line(key.comment)}\n".encode()
+    public = f"{key.public.plain.line(key.comment)}\n".encode("utf-8", "surrogateescape")
     create_file(path, data)
     try:
         create_file(f"{os.fspath(path)}.pub", public, 0o644)

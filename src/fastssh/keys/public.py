@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from fastssh.errors import KeyFormatError, SignatureError
+from fastssh.files import Path, replace_file
 from fastssh.keys import fingerprint as _fingerprint
 from fastssh.keys.kinds import DECODE_ERRORS, KINDS, VERIFY_ERRORS, PublicKind, kind_named
 from fastssh.keys.security_keys import SECURITY_KINDS
@@ -90,6 +91,17 @@ class PublicKey:
         except VERIFY_ERRORS:
             raise SignatureError(f"incorrect {algorithm} signature") from None
         return algorithm
+
+    def save(self, path: Path, comment: str = "") -> None:
+        """Writes the line to ``path``, whole or not at all, with mode 0644; a file that was there is replaced.
+
+        Raises OSError, :class:`KeyFormatError`."""
+        replace_file(path, f"{self.line(comment)}\n".encode("utf-8", "surrogateescape"), 0o644)
+
+    @property
+    def crypto(self) -> Any:
+        """The key as ``cryptography`` has it; a security key is of a type of ours."""
+        return self._key
 
     def line(self, comment: str = "") -> str:
         """``type base64 comment``, as in ``.pub`` and authorized_keys files, without a newline.

@@ -1,0 +1,49 @@
+"""What fastssh-keygen can be asked for, and the function that does each: loaded when it is the one."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from typing import Final, NamedTuple, cast
+
+from fastssh.cli.keygen.arguments import Arguments
+from fastssh.cli.keygen.console import Console, Fatal
+
+Run = Callable[[Arguments, Console], int]
+
+
+class Action(NamedTuple):
+    """``home`` is ``module.function`` in this folder, of the type Run; ``asked`` whether the arguments ask for it."""
+
+    home: str
+    asked: Callable[[Arguments], bool]
+
+
+#: In order: the first that is asked for is done, as in ssh-keygen.
+ACTIONS: Final = (
+    Action("refusals.signature", lambda a: a.signature is not None),
+    Action("refusals.make_krl", lambda a: a.make_krl),
+    Action("refusals.check_krl", lambda a: a.check_krl),
+    Action("refusals.certify", lambda a: a.ca_key is not None),
+    Action("refusals.print_certificate", lambda a: a.print_certificate),
+    Action("refusals.pkcs11", lambda a: a.pkcs11 is not None),
+    Action("refusals.download", lambda a: a.download),
+    Action("refusals.moduli", lambda a: a.moduli is not None),
+    Action("generate.run", lambda a: True),
+)
+
+
+def function_of(action: Action) -> Run:
+    module, _, name = action.home.partition(".")
+    return cast(Run, getattr(importlib.import_module(f"fastssh.cli.keygen.{module}"), name))
+
+
+def perform(asked: Arguments, console: Console) -> int:
+    """Does what is asked for; the exit status. Raises Fatal, SSHError, OSError."""
+    action = next(action for action in ACTIONS if action.asked(asked))
+    try:
+        return function_of(action)(asked, console)
+    except Fatal as fatal:
+        if fatal.text:
+            console.tell(fatal.text)
+        return fatal.status

@@ -1,0 +1,117 @@
+"""The key that a command is about: found, opened with its passphrase, and told of in ssh-keygen's words."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import Final, NamedTuple
+
+from fastssh.cli.keygen.arguments import Arguments
+from fastssh.cli.keygen.console import Console, Fatal
+from fastssh.cli.keygen.types import default_file
+from fastssh.cli.messages import describe
+from fastssh.errors import KeyFormatError, PassphraseError
+from fastssh.files import read_any, shown
+from fastssh.keys import openssh_format
+from fastssh.keys.files import MAX_KEY_FILE, KeyPermissionError, check_private
+from fastssh.keys.private import OPENSSH, PrivateKey, parse_private_key
+
+_UNPROTECTED: Final = """\
+@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@
+@         WARNING: UNPROTECTED PRIVATE KEY FILE!          @
+@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@
+Permissions {mode:04o} for '{path}' are too open.
+It is required that your private key files are NOT accessible by others.
+This private key will be ignored."""
+_FORMATS: Final = {None: OPENSSH, "RFC4716": OPENSSH, "PEM": "pem", "PKCS8": "pkcs8"}
+
+
+class Opened(NamedTuple):
+    """A private key and the passphrase that opened its file, None where none was needed."""
+
+    key: PrivateKey
+    passphrase: bytes | None
+    openssh: bool  #: whether the file is in OpenSSH's own format, which has a comment
+
+
+def file_of(asked: Arguments, console: Console, prompt: str = "Enter file in which the key is") -> str:
+    """The name of -f, or the one that is typed."""
+    return console.ask_file(prompt, default_file()) if asked.file is None else asked.file
+
+
+def existing_file(asked: Arguments, console: Console) -> str:
+    """The same, of a file that is there. Raises Fatal."""
+    path = file_of(asked, console)
+    try:
+        os.stat(path)
+    except (OSError, ValueError) as error:
+        raise Fatal(f"{shown(path)}: {reason(error)}") from None
+    return path
+
+
+def reason(error: Exception) -> str:
+    """Why a key could not be read or written, in OpenSSH's words as far as it has any."""
+    if isinstance(error, PassphraseError):
+        return "incorrect passphrase supplied to decrypt private key"
+    if isinstance(error, KeyPermissionError):
+        return "bad permissions"
+    if isinstance(error, OSError):
+        return error.strerror or describe(error)
+    return f"invalid format: {error}" if isinstance(error, KeyFormatError) else describe(error)
+
+
+def open_private(path: str, console: Console, passphrase: Callable[[], bytes], failed: str) -> Opened:
+    """The private key in ``path``; ``passphrase`` is called if its file is encrypted. Raises Fatal, which begins with
+    ``failed``."""
+    used: list[bytes] = []
+
+    def ask() -> bytes:
+        used.append(passphrase())
+        return used[0]
+
+    try:
+        data, status = read_any(path, MAX_KEY_FILE)
+        check_private(path, status)
+        key = parse_private_key(data, ask, "")
+    except (KeyFormatError, PassphraseError, OSError) as error:
+        if isinstance(error, KeyPermissionError):
+            console.tell(_UNPROTECTED.format(mode=status.st_mode & 0o7777, path=shown(path)))
+        raise Fatal(f"{failed}: {reason(error).replace(': : ', ': ')}") from None
+    return Opened(key, used[0] if used else None, openssh_format.BEGIN in data)
+
+
+def load(path: str, asked: Arguments, console: Console) -> Opened:
+    """The private key in ``path``, opened with the passphrase of -P or the one that is typed. Raises Fatal."""
+    return open_private(path, console, lambda: old_passphrase(asked, console), f'Load key "{shown(path)}"')
+
+
+def old_passphrase(asked: Arguments, console: Console, prompt: str = "Enter passphrase: ") -> bytes:
+    """That of -P, or the one that is typed."""
+    return console.passphrase(prompt) if asked.passphrase is None else os.fsencode(asked.passphrase)
+
+
+def save(key: PrivateKey, path: str, passphrase: bytes | None, asked: Arguments, console: Console) -> None:
+    """Writes a private key as -m, -Z and -a ask for it. Raises Fatal."""
+    format = file_format(key, asked)
+    try:
+        key.save(
+            path, passphrase or None, format=format,
+            cipher=asked.cipher or openssh_format.DEFAULT_CIPHER, rounds=asked.rounds or openssh_format.DEFAULT_ROUNDS,
+        )  # fmt: skip
+    except (KeyFormatError, OSError) as error:
+        why = str(error) if isinstance(error, KeyFormatError) else reason(error)
+        raise Fatal(f'Saving key "{shown(path)}" failed: {why}', 1) from None
+
+
+def file_format(key: PrivateKey, asked: Arguments) -> str:
+    """The format of the private key's file: Ed25519 has no place in PEM's old one, and is in OpenSSH's then."""
+    format = _FORMATS[asked.format]
+    if format == "pem" and key.public.algorithm == "ssh-ed25519":
+        return OPENSSH
+    return format
+
+
+def check_cipher(asked: Arguments) -> None:
+    """Raises Fatal if -Z names no cipher for key files."""
+    if asked.cipher is not None and asked.cipher not in openssh_format.CIPHERS:
+        raise Fatal(f"Invalid OpenSSH-format cipher '{asked.cipher}'")

@@ -1,0 +1,38 @@
+"""What ssh-keygen does and fastssh-keygen does not: a line each."""
+
+from __future__ import annotations
+
+from fastssh.cli.keygen.arguments import Arguments
+from fastssh.cli.keygen.console import Console, Fatal
+
+
+def signature(asked: Arguments, console: Console) -> int:
+    raise Fatal("-Y: signatures are not supported yet")
+
+
+def make_krl(asked: Arguments, console: Console) -> int:
+    raise Fatal("-k: making key revocation lists is not supported yet")
+
+
+def check_krl(asked: Arguments, console: Console) -> int:
+    raise Fatal("-Q: key revocation lists are not supported yet")
+
+
+def certify(asked: Arguments, console: Console) -> int:
+    raise Fatal("-s: making certificates is not supported yet")
+
+
+def print_certificate(asked: Arguments, console: Console) -> int:
+    raise Fatal("-L: showing certificates is not supported yet")
+
+
+def pkcs11(asked: Arguments, console: Console) -> int:
+    raise Fatal("-D: keys in PKCS#11 tokens are not supported")
+
+
+def download(asked: Arguments, console: Console) -> int:
+    raise Fatal("-K: resident keys are not supported: ssh-keygen downloads them")
+
+
+def moduli(asked: Arguments, console: Console) -> int:
+    raise Fatal("-M: groups for Diffie-Hellman are not made or screened here: ssh-keygen does it")
