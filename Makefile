@@ -19,7 +19,7 @@ help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 # --- set-up -------------------------------------------------------------------------------------------------------
-.PHONY: help setup build openssh demo test ctest pytest lint types asan valgrind fuzz fuzz-native soak regress bench roofline microbench clean distclean
+.PHONY: help docs setup build openssh demo test ctest pytest lint types asan valgrind fuzz fuzz-native soak regress bench roofline microbench clean distclean
 
 setup: $(VENV)/.packages $(VENV)/.ready ## System packages, .venv and the editable install
 
@@ -56,6 +56,9 @@ ctest: $(VENV)/.packages ## C tests, with gcc and with clang, warnings being err
 
 pytest: build openssh ## Python tests, in WORKERS (2) processes
 	@$(PYTEST) -q -n $(WORKERS) --dist loadfile --durations=15
+
+docs: build ## Manual pages and completion of the tools, from what they say of themselves
+	@$(PY) -m scripts.docs
 
 lint: $(VENV)/.ready ## ruff; clang-format for C
 	@$(PY) -m ruff check .

@@ -32,6 +32,8 @@ test     | c:plink                            | putty-tools
 test     | c:rclone                           | rclone
 test     | c:sshfs                            | sshfs
 test     | c:fusermount3                      | fuse3
+test     | c:zsh                              | zsh
+test     | c:fish                             | fish
 valgrind | c:valgrind                         | valgrind
 regress  | f:/usr/lib/openssh/regress         | openssh-tests
 '

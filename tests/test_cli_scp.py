@@ -6,7 +6,6 @@ import contextlib
 import json
 import os
 import re
-import shutil
 import signal
 import socket
 import subprocess
@@ -17,8 +16,6 @@ from pathlib import Path
 
 import pytest
 
-from fastssh.cli.scp import arguments
-from fastssh.config.directives import DIRECTIVES
 from tests.support.copying import FASTSSH_SCP, random_file
 from tests.support.peers import Keys, Peer, clean_environment, free_port
 
@@ -456,31 +453,3 @@ def test_closed_standard_descriptors_are_taken_by_nothing_else(tmp_path: Path) -
                           env=clean_environment(tmp_path, PYTHONPATH=str(tmp_path)))
     assert done.returncode == 0
     assert (tmp_path / "found").read_text() == " ".join(["/dev/null"] * 3)
-
-
-MANUAL = Path(__file__).parent.parent / "docs/man/fastssh-scp.1"
-
-
-def test_the_manual_names_every_option_and_directive() -> None:
-    text = MANUAL.read_text()
-    described = set(re.findall(r"^\.It Fl (\S+)", text, re.MULTILINE))
-    understood = {*"46BCcFilopPqrTsvX", "-connections", "-json", "-help", "-version"}
-    assert described == understood
-    for option in understood - {"s"}:
-        assert re.search(rf"-\w*{option}", arguments.TOOL.usage().rstrip() + "\n"), option
-    directives = set(re.findall(r"^\.Cm ([A-Z]\w+) [,.]", text, re.MULTILINE)) - {"Host", "Match", "Include"}
-    assert {name for name in directives if name.lower() not in DIRECTIVES} == set()
-    refused = {directive.name for directive in DIRECTIVES.values() if directive.harmless is not None}
-    assert refused <= directives
-
-
-def test_the_manual_is_set_without_warnings() -> None:
-    lines = MANUAL.read_text().splitlines()
-    assert sum(line.startswith(".Bl ") for line in lines) == lines.count(".El") > 0
-    assert all(re.match(r"\.(\\\"|[A-Z][a-z]) ?|[^.]", line) for line in lines)
-    if shutil.which("man") is None:
-        pytest.skip("man is missing: apt-get install man-db")
-    done = subprocess.run(["man", "--warnings", "-E", "UTF-8", "-l", "-Tutf8", MANUAL], capture_output=True, text=True,
-                          timeout=SECONDS, check=True, env={**os.environ, "MANWIDTH": "80", "MANPAGER": "cat"})
-    assert done.stderr == ""
-    assert "fastssh-scp" in done.stdout

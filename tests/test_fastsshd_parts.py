@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import socket
-import subprocess
 from pathlib import Path
 from types import SimpleNamespace
 from typing import cast
@@ -23,7 +21,6 @@ from fastssh.cli.sshd import arguments as sshd_arguments
 from fastssh.cli.tool import UsageError
 from fastssh.config.server.evaluate import load
 from fastssh.config.server.match import ConnectionFacts
-from fastssh.config.server.settings import DIRECTIVES
 from fastssh.config.server.values import PermitRootLogin
 from fastssh.config.values import LogLevel
 from fastssh.connection.channel import Channel
@@ -44,7 +41,6 @@ from tests.support.fastsshd import moduli_line
 from tests.support.peers import Keys
 
 HASH = bcrypt.hashpw(b"secret", bcrypt.gensalt(4)).decode()
-MANUAL = Path(__file__).parent.parent / "docs/man/fastsshd.8"
 
 
 class Lines:
@@ -257,27 +253,6 @@ def test_any_command_line_makes_sense_or_is_told_of(argv: list[str]) -> None:
 def test_what_c_says_of_a_connection_adds_up() -> None:
     facts = sshd_arguments.read(["-T", "-C", "user=ann,addr=192.0.2.1,", "-C", "lport=22,rdomain=blue"]).facts
     assert facts == ConnectionFacts(user="ann", address="192.0.2.1", local_port=22, rdomain="blue")
-
-
-def test_the_manual_names_every_option_and_directive() -> None:
-    text = MANUAL.read_text()
-    described = set(re.findall(r"^\.It Fl (\S+)", text, re.MULTILINE))
-    assert described == {*"46CcDdEefGghiopqTtV", "-help", "-version"}
-    for option in described:
-        assert re.search(rf"-\w*{option}", sshd_arguments.TOOL.usage().rstrip() + "\n"), option
-    directives = set(re.findall(r"^\.Cm ([A-Z]\w+) [,.]", text, re.MULTILINE))
-    assert {name for name in directives if name.lower() not in DIRECTIVES} == set()
-
-
-def test_the_manual_is_set_without_warnings() -> None:
-    lines = MANUAL.read_text().splitlines()
-    assert sum(line.startswith(".Bl ") for line in lines) == lines.count(".El") > 0
-    assert all(re.match(r"\.(\\\"|[A-Z][a-z0-9]) ?|[^.]", line) for line in lines)
-    assert shutil.which("man") is not None, "man is missing: apt-get install man-db"
-    done = subprocess.run(["man", "--warnings", "-E", "UTF-8", "-l", "-Tutf8", MANUAL], capture_output=True, text=True,
-                          timeout=60, check=True, env={**os.environ, "MANWIDTH": "80", "MANPAGER": "cat"})
-    assert done.stderr == ""
-    assert "fastsshd" in done.stdout
 
 
 # --- groups for group exchange ----------------------------------------------------------------------------------------

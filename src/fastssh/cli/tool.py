@@ -43,7 +43,7 @@ class Option(NamedTuple):
     """One option. ``flag`` is a letter (``-P``) or a name (``--json``); ``value`` what its value is called, empty for a
     switch; ``help`` is for --help and the manual page, ``more`` for the latter alone. An option without ``help`` is
     taken, and shown nowhere. ``completes`` says with what a shell completes the value: a name of
-    :mod:`scripts.completion`, or the words themselves.
+    SOURCES in scripts/completion.py, or the words themselves.
     """
 
     flag: str
@@ -54,7 +54,7 @@ class Option(NamedTuple):
 
 
 class Section(NamedTuple):
-    """A section of the manual page; ``help``: its text ends --help as well."""
+    """A section of the manual page, or without a title more of the one before; ``help``: its text ends --help too."""
 
     title: str
     text: str

@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from fastssh.cli.location import Local, Remote, parse
-from fastssh.cli.tool import Option, Section, Tool, UsageError
+from fastssh.cli.scp import manual
+from fastssh.cli.tool import Option, Tool, UsageError
 from fastssh.config.values import port as read_port
 
 TOOL: Final = Tool(
@@ -18,6 +19,7 @@ source and target are local paths, [user@]host:[path] or scp://[user@]host[:port
 target are remote. Relative remote paths start at the home folder; wildcards in remote sources are expanded on the \
 remote side. A local name with a colon is written `./na:me`.""",
     operands="source ... target",
+    completes="remote",
     options=(
         Option("-r", "copy folders with what is in them, following links"),
         Option("-p", "keep modification and access times and mode bits"),
@@ -42,11 +44,8 @@ remote side. A local name with a colon is written `./na:me`.""",
         *(Option(flag, "", value) for flag, value in (("-3", ""), ("-A", ""), ("-D", "path"), ("-J", "destination"),
                                                      ("-O", ""), ("-R", ""), ("-S", "program"))),
     ),
-    sections=(
-        Section("EXIT STATUS", "The exit status is 0 when everything was copied, 1 when something was not, 255 when no "
-                "connection could be made, and 130 after Ctrl-C.", help=True),
-        Section("ENVIRONMENT", "`FASTSSH_DEBUG=1` shows where an unexpected error came from.", help=True),
-    ),
+    more=manual.MORE,
+    sections=manual.SECTIONS,
     see_also=("scp(1)", "sftp(1)", "ssh(1)", "ssh_config(5)", "fastsshd(8)"),
 )
 

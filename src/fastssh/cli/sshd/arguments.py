@@ -7,7 +7,8 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from typing import Final, TypeAlias
 
-from fastssh.cli.tool import Asked, Option, Section, Tool, UsageError
+from fastssh.cli.sshd import manual
+from fastssh.cli.tool import Asked, Option, Tool, UsageError
 from fastssh.config.server.match import ConnectionFacts
 from fastssh.config.values import port as read_port
 
@@ -26,7 +27,8 @@ with the keys in `~/.ssh/authorized_keys`, and makes itself a host key in `~/.lo
         Option("-p", "listen here; can be given several times", "port"),
         Option("-h", "host key; can be given several times", "host_key_file", completes="file"),
         Option("-c", "certificate of a host key; can be given several times", "host_cert_file", completes="file"),
-        Option("-o", "a setting of sshd_config(5), e.g. `-o PasswordAuthentication=no`", "option"),
+        Option("-o", "a setting of sshd_config(5), e.g. `-o PasswordAuthentication=no`", "option",
+               completes="server setting"),
         Option("-D", "stay in the foreground; the log goes to standard error"),
         Option("-e", "the log goes to standard error"),
         Option("-E", "the log is appended to a file", "log_file", completes="file"),
@@ -46,7 +48,8 @@ with the keys in `~/.ssh/authorized_keys`, and makes itself a host key in `~/.lo
         *(Option(flag, "") for flag in ("-r", "-R", "-Q")),
         *(Option(flag, "", "value") for flag in ("-b", "-k", "-u")),
     ),
-    sections=(Section("EXIT STATUS", "Errors are told in one line, and the exit status is then 255.", help=True),),
+    more=manual.MORE,
+    sections=manual.SECTIONS,
     see_also=("sshd(8)", "sshd_config(5)", "fastssh-scp(1)"),
 )
 _FACTS: Final = {
