@@ -574,16 +574,13 @@ def test_values_are_translated(text: str, field: str, expected: object, local: L
 
 
 @pytest.mark.parametrize("text", [
-    "ProxyJump bastion", "ProxyCommand nc %h %p", "BindInterface eth0", "CanonicalizeHostname yes",
-    "RevokedHostKeys /x",
+    "BindInterface eth0", "CanonicalizeHostname yes", "RevokedHostKeys /x",
 ])
 def test_what_would_change_the_way_or_the_trust_is_refused_when_not_supported(text: str, local: Local) -> None:
     name = text.split()[0]
     with pytest.raises(ConfigError, match=rf"tested_config:2: {name} is not supported yet"):
         options(f"Port 2\n{text}\n", local=local)
     options(f"Host other\n{text}\n", local=local)  # not for this host
-    if name.startswith("Proxy"):
-        options(f"{name} none\n{text}\n", local=local)
 
 
 @pytest.mark.parametrize(("text", "reason"), [

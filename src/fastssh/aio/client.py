@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 from fastssh import algorithms
 from fastssh._native.plane import Plane
 from fastssh.aio import identities
-from fastssh.aio.dial import dial, set_socket_options
+from fastssh.aio.dial import Route, reach, set_socket_options
 from fastssh.aio.driver import Driver
 from fastssh.aio.hostkeys import HostKeyPolicy, HostKeyQuestion
 from fastssh.aio.login import Login, Patience, open_agent
@@ -25,6 +25,7 @@ from fastssh.connection.connection import DEFAULT_MAX_PACKET, DEFAULT_WINDOW, Co
 from fastssh.errors import (
     ChannelClosedError,
     ChannelRequestError,
+    ConnectionLostError,
     HostKeyError,
     ProtocolError,
     SSHError,
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from typing import Self
 
     from fastssh._native.plane import Event
+    from fastssh.aio.dial import Carrier
     from fastssh.aio.forwarding.client import Address, ClientForwarding, LocalForward, RemoteForward
     from fastssh.aio.sftp import SFTPClient
     from fastssh.keys.public import PublicKey
@@ -58,16 +60,16 @@ class ClientConnection:
     ``plane`` the native data plane with its counters, ``error`` what ended the connection (None while it lives).
     """
 
-    def __init__(self, options: ClientOptions, sock: socket.socket, peer: str, address: str) -> None:
+    def __init__(self, options: ClientOptions, route: Route, peer: str) -> None:
         self._options = options
-        self._address = address
-        self._policy = HostKeyPolicy(options, address)
+        self._address, self._carrier = route.address, route.carrier
+        self._policy = HostKeyPolicy(options, route.address)
         self.plane = Plane()
         self._transport = Transport(
             Role.CLIENT, self.plane, self._transport_options(), self, random=os.urandom, now=time.monotonic
         )
         self._driver = Driver(
-            sock,
+            route.sock,
             self._transport,
             self.plane,
             settle=self._settle,
@@ -76,6 +78,9 @@ class ClientConnection:
             peer=peer,
         )
         self._connection = Connection(self._transport, self.plane, wake=self._driver.wake, turn=self._driver.turn)
+        if route.carrier is not None:
+            route.carrier.on_lost(self._driver.fail)
+            self._driver.on_closed(route.carrier.close)
         self._login: Login | None = None
         self._ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._patience: Patience | None = None
@@ -116,8 +121,10 @@ class ClientConnection:
                 login = self._login = Login(options, self._transport, self._driver, Patience(timeout))
                 await login.run(agent, files, server_changed=self._policy.changed_key_accepted)
         except BaseException as error:
+            if isinstance(error, ConnectionLostError) and self._carrier is not None:
+                error = await _explained(error, self._carrier)
             self._driver.fail(error if isinstance(error, SSHError) else ChannelClosedError("connecting was given up"))
-            raise
+            raise error
         finally:
             if agent is not None:
                 agent.close()
@@ -244,8 +251,14 @@ class ClientConnection:
         self._driver.close(ChannelClosedError("the connection was closed"))
 
     async def wait_closed(self) -> None:
-        """Returns when the socket is closed, whatever closed it."""
+        """Returns when the socket is closed, whatever closed it, and what carried its bytes has ended."""
         await self._driver.wait_closed()
+        if self._carrier is not None:
+            await self._carrier.wait_closed()
+
+    def on_lost(self, callback: Callable[[SSHError], None]) -> None:
+        """``callback`` is called once when the connection has ended, in whatever way, with what ended it."""
+        self._connection.on_lost.append(callback)
 
     async def __aenter__(self) -> Self:
         return self
@@ -299,12 +312,19 @@ class ClientConnection:
         identity = login.identity if login is not None else None
         if login is None or identity is None or (login.asked and not ask):
             return None
+        if options.proxy_command is not None and not ask:  # whom the command may ask is not ours to know
+            return None
+        if self._carrier is not None and self._carrier.hop is not None:
+            hop = self._carrier.hop.companion_options(ask=ask)
+            if hop is None:
+                return None
+            options = replace(options, proxy_jump=hop)
         if identity.private is not None:
             options = replace(options, keys=(identity.private,), identity_files=(), agent_socket="none")
         log = options.log
         return replace(
             options,
-            host=self._address,
+            host=self._address or options.host,
             host_key_algorithms=(self.negotiated.host_key,),
             pinned_host_key=self.host_key,
             identities_only=True,
@@ -322,16 +342,33 @@ class ClientConnection:
     async def open_session_channel(
         self, handler: ChannelHandler, *, window: int = DEFAULT_WINDOW, max_packet: int = DEFAULT_MAX_PACKET
     ) -> Channel:
-        """A confirmed session channel (RFC 4254 section 6.1). ``window`` and ``max_packet`` in bytes are ours.
+        """A confirmed session channel (RFC 4254 section 6.1), as :meth:`open_channel` opens it."""
+        return await self.open_channel("session", b"", handler, window=window, max_packet=max_packet)
 
-        Raises ChannelOpenError when the server refuses, or what ended the connection. Cancelled, nothing stays open.
+    async def open_channel(
+        self,
+        kind: str,
+        data: bytes,
+        handler: ChannelHandler,
+        *,
+        window: int = DEFAULT_WINDOW,
+        max_packet: int = DEFAULT_MAX_PACKET,
+        prepare: Callable[[Channel], None] | None = None,
+    ) -> Channel:
+        """A confirmed channel of any kind; ``data`` is what follows in CHANNEL_OPEN (RFC 4254 section 5.1).
+
+        ``window`` and ``max_packet`` in bytes are ours. ``prepare`` is called with the channel before the server has
+        answered: a relay has to be there before the first data is. Raises ChannelOpenError when the server refuses,
+        or what ended the connection. Cancelled, nothing stays open.
         """
         opening = _ChannelOpening(handler)
-        channel = self._connection.open_channel("session", b"", opening, window=window, max_packet=max_packet)
+        channel = self._connection.open_channel(kind, data, opening, window=window, max_packet=max_packet)
         opening.channel = channel
         try:
+            if prepare is not None:
+                prepare(channel)
             await opening.done
-        except asyncio.CancelledError:
+        except BaseException:
             channel.close()
             raise
         return channel
@@ -464,6 +501,16 @@ class _ChannelOpening(ChannelHandler):
             self.done.set_exception(error or ChannelClosedError("the channel was closed while it was opened"))
 
 
+async def _explained(error: ConnectionLostError, carrier: Carrier) -> ConnectionLostError:
+    """``error`` with what the carrier knows of it."""
+    reason = await carrier.explain()
+    if not reason:
+        return error
+    explained = ConnectionLostError(f"{error}: {reason}")
+    explained.__cause__ = error
+    return explained
+
+
 def _encode(text: str) -> bytes:
     """As the operating system's own encoding has it, so that names which are not UTF-8 survive."""
     return text.encode("utf-8", "surrogateescape")
@@ -516,19 +563,28 @@ class connect(Opening[ClientConnection]):  # noqa: N801
 
     async def _connect(self) -> ClientConnection:
         options, loop = self._options, asyncio.get_running_loop()
-        deadline = loop.time() + options.connect_timeout if options.connect_timeout > 0 else None
+        begun = loop.time()
         peer = f"{options.host} port {options.port}"
-        sock, address = self._sock, options.host
+        route = Route(self._sock, options.host) if self._sock is not None else None
         try:
-            if sock is None:
-                async with _deadline(options.connect_timeout, f"connect to host {peer}"):
-                    sock, address = await dial(options)
+            if route is not None:
+                set_socket_options(route.sock, options)
+            elif options.proxy_jump is not None:  # the hops have limits of their own, and people behind them
+                route, begun = await reach(options), loop.time()
             else:
-                set_socket_options(sock, options)
-            connection = ClientConnection(options, sock, peer, address)
+                async with _deadline(options.connect_timeout, f"connect to host {peer}"):
+                    route = await reach(options)
+            connection = ClientConnection(options, route, peer)
         except BaseException:
-            if sock is not None:
-                sock.close()
+            if route is not None:
+                route.sock.close()
+                if route.carrier is not None:
+                    await route.carrier.wait_closed()
             raise
-        await connection.establish(deadline)
+        try:
+            await connection.establish(begun + options.connect_timeout if options.connect_timeout > 0 else None)
+        except BaseException:
+            if route.carrier is not None:
+                await route.carrier.wait_closed()
+            raise
         return connection

@@ -7,11 +7,14 @@ import os
 import socket
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
 from fastssh.aio.options import LOG_DEBUG1, ClientOptions
-from fastssh.errors import ConfigError, ConnectionLostError
+from fastssh.errors import ConfigError, ConnectionLostError, SSHError
 from fastssh.wire.text import printable
+
+if TYPE_CHECKING:
+    from fastssh.aio.client import ClientConnection
 
 # Class selector 1, the lower-effort class: what OpenSSH gives sessions that are not interactive (IPQoS, ssh_config(5)).
 IP_TOS_CS1: Final = 0x20
@@ -21,7 +24,49 @@ _FAMILIES: Final = {"any": socket.AF_UNSPEC, "inet": socket.AF_INET, "inet6": so
 Address = tuple[socket.AddressFamily, socket.SocketKind, int, str, tuple[Any, ...]]  # as getaddrinfo gives it
 
 
-async def dial(options: ClientOptions) -> tuple[socket.socket, str]:
+class Carrier(Protocol):
+    """What a connection's bytes go through on their way to the server: a proxy command, or another connection."""
+
+    @property
+    def hop(self) -> ClientConnection | None:
+        """The connection jumped from, None for a command."""
+
+    def on_lost(self, callback: Callable[[SSHError], None]) -> None:
+        """``callback`` hears, once, why the carrier ended before the connection did, if it knows."""
+
+    async def explain(self) -> str:
+        """Why the connection may have ended before it began; empty if the carrier does not know."""
+
+    def close(self) -> None:
+        """The connection's socket is closed: the carrier ends. Harmless when it has."""
+
+    async def wait_closed(self) -> None:
+        """Closes; returns when nothing of the carrier is left."""
+
+
+class Route(NamedTuple):
+    """A connected socket. ``address`` is the server's, None where something else made the connection; the
+    ``carrier`` then ends with it."""
+
+    sock: socket.socket
+    address: str | None
+    carrier: Carrier | None = None
+
+
+async def reach(options: ClientOptions) -> Route:
+    """The way to the server that ``options`` name: a jump host, a proxy command, or :func:`dial`."""
+    if options.proxy_jump is not None:
+        from fastssh.aio.jump import jump
+
+        return await jump(options)
+    if options.proxy_command is not None:
+        from fastssh.aio.proxy import run_proxy
+
+        return await run_proxy(options)
+    return await dial(options)
+
+
+async def dial(options: ClientOptions) -> Route:
     """A connected, non-blocking socket and the address it is connected to.
 
     Raises ConnectionLostError with the last address's reason, in ssh's words.
@@ -39,7 +84,7 @@ async def dial(options: ClientOptions) -> tuple[socket.socket, str]:
             failure = error
         else:
             options.log(LOG_DEBUG1, "Connection established.")
-            return sock, str(address[4][0])
+            return Route(sock, str(address[4][0]))
     reason = reason_of(failure) if failure is not None else "no address"
     raise ConnectionLostError(f"connect to host {printable(host)} port {port}: {reason}") from failure
 

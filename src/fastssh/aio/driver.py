@@ -122,6 +122,10 @@ class Driver:
             self._flush()
         self._lost(error)
 
+    def on_closed(self, callback: Callable[[], None]) -> None:
+        """``callback`` is called soon after the socket was closed."""
+        self._closed.add_done_callback(lambda _: callback())
+
     async def wait_closed(self) -> None:
         """Returns when the socket is closed."""
         await asyncio.shield(self._closed)

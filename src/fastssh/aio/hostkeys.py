@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from fastssh.keys.public import PublicKey
 
 _FRAME = "@" * 59
+_NO_ADDRESS = "<no hostip for proxy command>"  # as ssh shows it
 _FAILED = "Host key verification failed."
 
 
@@ -35,10 +36,11 @@ class HostKeyQuestion(NamedTuple):
 
 
 class HostKeyPolicy:
-    """The decision for one connection. ``address`` is the peer's, for the question only (CheckHostIP is off, as in
-    OpenSSH since 8.5). Files are read once, at construction: raises HostKeyError when one cannot be."""
+    """The decision for one connection. ``address`` is the peer's, None behind a proxy; it is for the question only
+    (CheckHostIP is off, as in OpenSSH since 8.5). Files are read once, at construction: raises HostKeyError when one
+    cannot be."""
 
-    def __init__(self, options: ClientOptions, address: str) -> None:
+    def __init__(self, options: ClientOptions, address: str | None) -> None:
         user_paths, system_paths = options.known_hosts_paths()
         self._options = options
         self._log = options.log
@@ -49,7 +51,7 @@ class HostKeyPolicy:
         # An alias stands for the host whatever its port (ssh_config(5), HostKeyAlias).
         self._port = options.port if options.host_key_alias is None else 22
         self.name = printable(host_name(self._host, self._port))
-        self._address = printable(host_name(address, options.port))
+        self._address = _NO_ADDRESS if address is None else printable(host_name(address, options.port))
         self.changed_key_accepted = False  # only with "no": passwords must not go to this server
 
     def algorithms(self, default: tuple[str, ...]) -> tuple[str, ...]:

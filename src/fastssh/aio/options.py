@@ -71,6 +71,9 @@ class ClientOptions:
     host_key_alias: str | None = None  # name to look up in known_hosts instead of host
     address_family: Literal["any", "inet", "inet6"] = "any"
     bind_address: str | None = None
+    proxy_command: str | None = None  # the user's shell runs it, and its stdin and stdout are the connection
+    proxy_use_fdpass: bool = False  # the command hands a connected socket over instead
+    proxy_jump: ClientOptions | None = None  # the host to connect from, which may have a proxy_jump of its own
     connect_timeout: float = 0  # until the first key exchange is done; 0: the system's, and login_timeout
     login_timeout: float = 120  # until authenticated, the time a person takes to answer not counted
     tcp_keepalive: bool = True
@@ -110,6 +113,8 @@ class ClientOptions:
             raise ConfigError("host name is empty")
         if not 0 < self.port <= 65535:
             raise ConfigError(f"port {self.port} is out of range")
+        if self.proxy_jump is not None and self.proxy_command is not None:
+            raise ConfigError("proxy_command and proxy_jump are both given")
         checking = (None, "yes", "ask", "accept-new", "no")
         if self.strict_host_key_checking not in checking:
             raise ConfigError(f"strict_host_key_checking is not one of yes, ask, accept-new, no: "

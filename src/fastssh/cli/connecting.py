@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
@@ -32,7 +33,8 @@ async def connect(
 
 
 def _options(host: str, messages: Messages, overrides: Sequence[Override], config_file: str | None) -> ClientOptions:
-    settings = load(host, overrides=overrides, file=config_file)
+    evaluate = functools.partial(load, file=config_file)
+    settings = evaluate(host, overrides=overrides)
     level = verbosity(settings)
 
     def log(of: int, text: str) -> None:
@@ -40,7 +42,7 @@ def _options(host: str, messages: Messages, overrides: Sequence[Override], confi
             messages.write(printable(f"debug{of}: {text}" if of else text, newlines=True))
 
     prompter = Terminal(messages, banners=level >= 0) if Terminal.available() else None
-    return client_options(settings, prompter=prompter, log=log)
+    return client_options(settings, prompter=prompter, log=log, evaluate=evaluate)
 
 
 def identity_overrides(paths: Iterable[str], messages: Messages, *, quiet: bool) -> list[Override]:

@@ -3,14 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final
+from typing import Final, NamedTuple
 
 from fastssh.aio.options import AUTHENTICATIONS, ClientOptions, Prompter
 from fastssh.config.algorithm_lists import LISTS
 from fastssh.config.directives import DIRECTIVES, LOG_LEVELS
+from fastssh.config.evaluate import load
+from fastssh.config.jump import split_hops
 from fastssh.config.settings import Settings
 from fastssh.config.tokens import expand_home
 from fastssh.errors import ConfigError
+
+MAX_HOPS: Final = 16
+
+
+class _Place(NamedTuple):
+    """Where a connection goes, and as whom."""
+
+    host: str
+    port: int
+    user: str
+
 
 # Which directive switches an authentication method off.
 _SWITCHES: Final = {
@@ -28,20 +41,42 @@ def verbosity(settings: Settings) -> int:
 
 
 def client_options(
-    settings: Settings, *, prompter: Prompter | None = None, log: Callable[[int, str], None] | None = None
+    settings: Settings,
+    *,
+    prompter: Prompter | None = None,
+    log: Callable[[int, str], None] | None = None,
+    evaluate: Callable[..., Settings] = load,
 ) -> ClientOptions:
-    """The options for the host of ``settings``. ``prompter`` is left out in BatchMode.
+    """The options for the host of ``settings``. ``prompter`` is left out in BatchMode. ``evaluate`` gives the settings
+    of jump hosts: :func:`load`, with the files that are to be read.
 
     Raises ConfigError for settings that cannot be followed: what would change where we connect or whom we trust is
     never ignored.
     """
+    return _options(settings, None if settings.flag("BatchMode") else prompter, log, evaluate, ())
+
+
+def _options(
+    settings: Settings,
+    prompter: Prompter | None,
+    log: Callable[[int, str], None] | None,
+    evaluate: Callable[..., Settings],
+    beyond: tuple[_Place, ...],
+) -> ClientOptions:
+    """``beyond`` are the places that are reached by way of this one."""
     _refuse_unsupported(settings)
+    place = _Place(settings.host, settings.port, settings.user)
+    if place in beyond or len(beyond) > MAX_HOPS:
+        raise ConfigError(f"jumphost loop via {settings.original_host}")
+    command, jump = _proxy(settings)
     options = ClientOptions(
         host=settings.host,
         port=settings.port,
         user=settings.user,
         host_key_alias=settings.host_key_alias,
         bind_address=settings.text("BindAddress"),
+        proxy_command=command,
+        proxy_use_fdpass=settings.flag("ProxyUseFdpass"),
         connect_timeout=settings.number("ConnectTimeout"),
         tcp_keepalive=settings.flag("TCPKeepAlive"),
         user_known_hosts=_paths(settings, "UserKnownHostsFile") or (),
@@ -51,7 +86,7 @@ def client_options(
         identity_files=_paths(settings, "IdentityFile"),
         identities_only=settings.flag("IdentitiesOnly"),
         agent_socket=_agent_socket(settings),
-        prompter=None if settings.flag("BatchMode") else prompter,
+        prompter=prompter,
         preferred_authentications=_authentications(settings),
         number_of_password_prompts=settings.number("NumberOfPasswordPrompts"),
         kex=_algorithms(settings, "KexAlgorithms"),
@@ -79,7 +114,31 @@ def client_options(
         options.ip_qos = qos.bulk
     if log is not None:
         options.log = log
+    if jump is not None:
+        options.proxy_jump = _options(_hop(settings, jump, evaluate), prompter, log, evaluate, (*beyond, place))
     return options
+
+
+def _proxy(settings: Settings) -> tuple[str | None, str | None]:
+    """ProxyCommand or ProxyJump, whichever was given first; both None for a direct connection."""
+    name = settings.first("ProxyCommand", "ProxyJump")
+    text = None if name is None else settings.text(name)
+    if text is None or text.lower() == "none":
+        return None, None
+    return (text, None) if name == "ProxyCommand" else (None, text)
+
+
+def _hop(settings: Settings, jump: str, evaluate: Callable[..., Settings]) -> Settings:
+    """The settings of the last hop, to which the ones before it are handed on; like ``ssh -W``, it is a host of its
+    own, for which nothing of the command line holds but the files to read."""
+    try:
+        before, hop = split_hops(jump)
+    except ValueError as error:
+        raise settings.where("ProxyJump").error(f"ProxyJump: {error}") from None
+    overrides = [("ProxyJump", before)] if before else []
+    overrides += [("User", hop.user)] if hop.user is not None else []
+    overrides += [("Port", str(hop.port))] if hop.port is not None else []
+    return evaluate(hop.host, overrides=overrides, local=settings.local, session_type="none", command="")
 
 
 def _refuse_unsupported(settings: Settings) -> None:

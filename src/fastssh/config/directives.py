@@ -61,6 +61,9 @@ _TABLE: Final[tuple[Directive[Value], ...]] = (
     Directive("PasswordAuthentication", flag, True),
     Directive("Port", port, 22),
     Directive("PreferredAuthentications", text),
+    Directive("ProxyCommand", text, most=-1, tokens=PROXY_TOKENS),
+    Directive("ProxyJump", text, most=-1, tokens=PROXY_TOKENS),
+    Directive("ProxyUseFdpass", flag, False),
     Directive("PubkeyAcceptedAlgorithms", text, aliases=("pubkeyacceptedkeytypes",)),
     Directive("PubkeyAuthentication", choice("unbound", "host-bound", yes=("true",), no=("false",)), "yes",
               aliases=("dsaauthentication",)),
@@ -77,8 +80,6 @@ _TABLE: Final[tuple[Directive[Value], ...]] = (
     # -- what would change where we connect or whom we trust, and is not supported yet: refused, not ignored
     Directive("BindInterface", text, harmless=()),
     Directive("CanonicalizeHostname", choice("always", yes=("true",), no=("false",)), "no", harmless=("no",)),
-    Directive("ProxyCommand", text, most=-1, tokens=PROXY_TOKENS, harmless=("none",)),
-    Directive("ProxyJump", text, most=-1, tokens=PROXY_TOKENS, harmless=("none",)),
     Directive("RefuseConnection", text, most=-1, harmless=()),
     Directive("RevokedHostKeys", text, harmless=("none",)),
     # -- what plays no part in copying files, or only adds ways that we do without
@@ -128,7 +129,6 @@ _TABLE: Final[tuple[Directive[Value], ...]] = (
     Directive("PermitLocalCommand", flag, False),
     Directive("PermitRemoteOpen", words, most=0),
     Directive("PKCS11Provider", text, aliases=("smartcarddevice",)),
-    Directive("ProxyUseFdpass", flag, False),
     Directive("RemoteCommand", text, most=-1, tokens=ALL_TOKENS),
     Directive("RemoteForward", words, most=2, accumulate=True, tokens=ALL_TOKENS, environment=True),
     Directive("RequestTTY", choice("force", "auto", yes=("true",), no=("false",)), "auto"),

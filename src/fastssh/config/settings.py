@@ -41,6 +41,10 @@ class Settings:
         """Where the (first) value of a given directive came from."""
         return self._values[name][0][1]
 
+    def first(self, *names: str) -> str | None:
+        """Which of these directives was given first; None when none was."""
+        return next((name for name in self._values if name in names), None)
+
     def value(self, name: str) -> Value:
         """The raw value, or the default; of an accumulating directive the first."""
         return self._values[name][0][0] if name in self._values else DIRECTIVES[name.lower()].default

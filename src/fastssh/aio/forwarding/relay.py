@@ -23,11 +23,16 @@ def _nobody(error: SSHError) -> None:
     """The default of ``refused``: the socket's end says enough."""
 
 
+def _nothing() -> None:
+    """The default of ``all_read``."""
+
+
 class SocketRelay(ChannelHandler):
     """Owns the connected ``sock`` from here on. ``ended`` is called once, when socket and channel are both closed.
 
     Hand it to :meth:`IncomingOpen.accept` or :meth:`Connection.open_channel` as the handler, then call :meth:`start`
-    with the channel. ``refused`` hears why the peer did not open it. To be made in the running loop.
+    with the channel. ``refused`` hears why the peer did not open it, ``all_read`` that all which the socket gave is on
+    its way. To be made in the running loop.
 
     The end of the socket's data becomes CHANNEL_EOF, that of the channel's ``shutdown(SHUT_WR)``, and when both have
     come both are closed. A socket that fails closes the channel; one that only takes no more bytes is still read to its
@@ -36,11 +41,15 @@ class SocketRelay(ChannelHandler):
     """
 
     def __init__(
-        self, sock: socket.socket, ended: Callable[[SocketRelay], None], refused: Callable[[SSHError], None] = _nobody
+        self,
+        sock: socket.socket,
+        ended: Callable[[SocketRelay], None],
+        refused: Callable[[SSHError], None] = _nobody,
+        all_read: Callable[[], None] = _nothing,
     ) -> None:
         sock.setblocking(False)
         self._sock = sock
-        self._ended, self._refused = ended, refused
+        self._ended, self._refused, self._all_read = ended, refused, all_read
         self.channel: Channel | None = None
         self._relay: DescriptorRelay | None = None
         self._read_done = self._write_done = False
@@ -79,6 +88,8 @@ class SocketRelay(ChannelHandler):
             elif self.channel is not None:
                 self.channel.eof()
         self._close_if_done()
+        if end != RELAY_SINK:
+            self._all_read()
 
     def _shut_write(self) -> None:
         with contextlib.suppress(OSError):  # it is gone already, which reading it will tell
