@@ -79,8 +79,7 @@ class ClientConnection:
         )
         self._connection = Connection(self._transport, self.plane, wake=self._driver.wake, turn=self._driver.turn)
         if route.carrier is not None:
-            route.carrier.on_lost(self._driver.fail)
-            self._driver.on_closed(route.carrier.close)
+            route.carrier.on_lost(self._driver.fail)  # its end, before a login: see connect
         self._login: Login | None = None
         self._ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._patience: Patience | None = None
@@ -128,6 +127,8 @@ class ClientConnection:
         finally:
             if agent is not None:
                 agent.close()
+        if self._carrier is not None:
+            self._driver.on_closed(self._carrier.close)
         self._every(min(options.rekey_seconds or REKEY_CHECK_SECONDS, REKEY_CHECK_SECONDS), self._check_rekey)
         if options.server_alive_interval > 0:
             self._every(options.server_alive_interval, self._check_alive)

@@ -38,7 +38,7 @@ async def probe_host_key(
     """
     peer = f"{options.host} port {options.port}"
     async with _Deadline(timeout, f"connect to host {peer}"):
-        sock, _ = await dial(options)
+        sock = (await dial(options)).sock
     probe = _Probe(options, sock, peer)
     try:
         async with _Deadline(timeout, f"identification of {peer}"):
