@@ -112,7 +112,7 @@ fuzz-native: $(VENV)/.packages ## libFuzzer on packets and on the data plane, FA
 soak: build openssh ## Random transfers against a real sshd for FASTSSH_SOAK_SECONDS (600)
 	@$(PYTEST) -q -m soak
 
-regress: build openssh ## OpenSSH's regress suite against fastsshd, beside stock sshd; writes docs/regress.md
+regress: build openssh ## OpenSSH's regress suite with programs of ours in their place, beside stock; writes docs/regress.md
 	@scripts/setup.sh packages regress
 	@$(PY) -m scripts.regress --write
 
