@@ -187,7 +187,8 @@ static ssize_t write_some(fs_relay *r, int end, struct iovec *iov, int count)
         asked += iov[i].iov_len;
     message.msg_iovlen = (unsigned)count;
     do
-        n = r->sockets & bit_of(end) ? sendmsg(r->fds[end], &message, MSG_NOSIGNAL) : writev(r->fds[end], iov, count);
+        n = r->sockets & bit_of(end) ? sendmsg(r->fds[end], &message, MSG_NOSIGNAL | MSG_DONTWAIT)
+                                     : writev(r->fds[end], iov, count);
     while (n < 0 && errno == EINTR);
     if (n < 0 && errno != EAGAIN && errno != EWOULDBLOCK)
         return -errno;
@@ -303,9 +304,11 @@ static size_t read_some(fs_plane *p, fs_channel *c, int end, const struct iovec 
                         int *status)
 {
     fs_relay *r = c->relay;
+    struct msghdr message = {.msg_iov = (struct iovec *)iov};
     ssize_t n;
+    message.msg_iovlen = (unsigned)count;
     do
-        n = readv(r->fds[end], iov, count);
+        n = r->sockets & bit_of(end) ? recvmsg(r->fds[end], &message, MSG_DONTWAIT) : readv(r->fds[end], iov, count);
     while (n < 0 && errno == EINTR);
     if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) {
         r->waits |= bit_of(end);

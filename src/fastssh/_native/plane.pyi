@@ -200,8 +200,8 @@ class Plane:
     def relay_attach(
         self, channel: int, *, source: int = -1, source_stderr: int = -1, sink: int = -1, sink_stderr: int = -1
     ) -> None:
-        """Joins descriptors to a channel that is open, or being opened: non-blocking ones, or regular files. One may be
-        several ends. They must stay open until EVENT_RELAY says that they are done with, relay_release, or
+        """Joins descriptors to a channel that is open, or being opened: sockets, regular files, or non-blocking ones.
+        One may be several ends. They must stay open until EVENT_RELAY says that they are done with, relay_release, or
         channel_remove."""
     def relay_feed(self, channel: int, data: bytes, stream: int = 0) -> None:
         """What had come as EVENT_DATA before the channel was attached, in order, and before the next turn; it is not to

@@ -340,6 +340,30 @@ class ClientConnection:
 
     # -- channels --------------------------------------------------------------------------------------------------
 
+    def start_channel(
+        self,
+        kind: str,
+        data: bytes,
+        handler: ChannelHandler,
+        *,
+        window: int = DEFAULT_WINDOW,
+        max_packet: int = DEFAULT_MAX_PACKET,
+    ) -> Channel:
+        """Asks for a channel as :meth:`open_channel` does, and does not wait: ``handler`` hears what comes of it.
+
+        Raises what ended the connection.
+        """
+        return self._connection.open_channel(kind, data, handler, window=window, max_packet=max_packet)
+
+    @property
+    def channels(self) -> int:
+        """How many are open, opening or closing."""
+        return self._connection.channels
+
+    def global_request(self, name: str, data: bytes = b"") -> None:
+        """A global request (RFC 4254 section 4) whose answer nobody waits for. Raises what ended the connection."""
+        self._connection.global_request(name, data, want_reply=False)
+
     async def open_session_channel(
         self, handler: ChannelHandler, *, window: int = DEFAULT_WINDOW, max_packet: int = DEFAULT_MAX_PACKET
     ) -> Channel:

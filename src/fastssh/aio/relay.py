@@ -10,6 +10,8 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
+import socket
+import stat
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Final
@@ -26,7 +28,8 @@ class DescriptorRelay:
     sent, what arrives is written to ``sinks``. One descriptor may be both. Works from the moment it is made, in the
     running loop.
 
-    The descriptors become non-blocking and stay the caller's: none is to be closed while it is one of ``ends``.
+    Pipes and terminals become non-blocking; sockets and files need not be. All stay the caller's: none is to be closed
+    while it is one of ``ends``.
     ``ended(end, error)`` is called when one of them is done with: a source at its end, a sink that has taken all that
     came before the peer's end of file, or with the errno of what failed. Then, and after :meth:`release`, it is no end
     any more.
@@ -48,7 +51,8 @@ class DescriptorRelay:
         self.ends = {SOURCES[stream]: fd for stream, fd in sources.items()}
         self.ends |= {SINKS[stream]: fd for stream, fd in sinks.items()}
         for fd in set(self.ends.values()):
-            os.set_blocking(fd, False)
+            if _may_wait(fd):
+                os.set_blocking(fd, False)
         get = self.ends.get
         channel.relay(
             self,
@@ -121,11 +125,33 @@ class DescriptorRelay:
         fd = self.ends[end]
         if on:
             add = self._loop.add_reader if end in SOURCES else self._loop.add_writer
-            add(fd, partial(self._channel.relay_ready, end))
+            ready = partial(self._channel.relay_ready, end)
+            try:
+                add(fd, ready)
+            except PermissionError:  # epoll refuses what is always ready: files, /dev/null
+                self._loop.call_soon(ready)
         elif end in SOURCES:
             self._loop.remove_reader(fd)
         else:
             self._loop.remove_writer(fd)
+
+
+def _may_wait(fd: int) -> bool:
+    """Whether reading or writing waits, unless it is made not to. The plane asks sockets not to each time, and a file
+    never waits: where a descriptor belongs to others as well, nothing is changed for them."""
+    mode = os.fstat(fd).st_mode
+    return stat.S_ISFIFO(mode) or (stat.S_ISCHR(mode) and os.isatty(fd))
+
+
+def _write(fd: int, data: bytes) -> int:
+    """What a descriptor of a relay takes now. Raises OSError."""
+    if not stat.S_ISSOCK(os.fstat(fd).st_mode):
+        return os.write(fd, data)
+    sock = socket.socket(fileno=fd)
+    try:
+        return sock.send(data, socket.MSG_DONTWAIT)
+    finally:
+        sock.detach()
 
 
 class _LastBytes:
@@ -140,7 +166,7 @@ class _LastBytes:
 
     def write(self) -> None:
         try:
-            self.data = self.data[os.write(self._fd, self.data) :] if self.data else b""
+            self.data = self.data[_write(self._fd, self.data) :] if self.data else b""
         except (BlockingIOError, InterruptedError):
             pass
         except OSError as error:

@@ -15,9 +15,21 @@ from fastssh.wire.text import printable
 
 if TYPE_CHECKING:
     from fastssh.aio.client import ClientConnection
-    from fastssh.aio.options import ClientOptions
+    from fastssh.config.settings import Settings
 
 Override = str | tuple[str, str]
+
+
+class Log:
+    """Takes what ``ClientOptions.log`` is given, up to ``level`` (see :func:`fastssh.config.client.verbosity`)."""
+
+    def __init__(self, messages: Messages, level: int) -> None:
+        self.level = level
+        self._messages = messages
+
+    def __call__(self, of: int, text: str) -> None:
+        if of <= self.level:
+            self._messages.write(printable(f"debug{of}: {text}" if of else text, newlines=True))
 
 
 async def connect(
@@ -27,22 +39,19 @@ async def connect(
 
     Raises ConfigError, and what :class:`fastssh.connect` raises.
     """
-    import fastssh
+    settings = load(host, overrides=overrides, file=config_file)
+    return await log_in(settings, messages, Log(messages, verbosity(settings)), config_file=config_file)
 
-    return await fastssh.connect(_options(host, messages, overrides, config_file))
 
+async def log_in(
+    settings: Settings, messages: Messages, log: Log, *, config_file: str | None = None
+) -> ClientConnection:
+    """Logs in to the host of ``settings``; hosts on the way there have the same files. Raises as :func:`connect`."""
+    from fastssh.aio.client import connect
 
-def _options(host: str, messages: Messages, overrides: Sequence[Override], config_file: str | None) -> ClientOptions:
     evaluate = functools.partial(load, file=config_file)
-    settings = evaluate(host, overrides=overrides)
-    level = verbosity(settings)
-
-    def log(of: int, text: str) -> None:
-        if of <= level:
-            messages.write(printable(f"debug{of}: {text}" if of else text, newlines=True))
-
-    prompter = Terminal(messages, banners=level >= 0) if Terminal.available() else None
-    return client_options(settings, prompter=prompter, log=log, evaluate=evaluate)
+    prompter = Terminal(messages, banners=log.level >= 0) if Terminal.available() else None
+    return await connect(client_options(settings, prompter=prompter, log=log, evaluate=evaluate))
 
 
 def identity_overrides(paths: Iterable[str], messages: Messages, *, quiet: bool) -> list[Override]:

@@ -12,18 +12,26 @@ PROGRAM = "fastssh-scp"
 
 
 class Messages:
-    """Writes to standard error. ``before`` is called first, to take away what is being drawn there."""
+    """Writes to standard error. ``before`` is called first, to take away what is being drawn there; ``newline`` ends
+    lines otherwise where a terminal is in raw mode; ``elsewhere`` takes the lines in place of standard error."""
 
     def __init__(self, program: str = PROGRAM) -> None:
         self._program = program
         self.before: Callable[[], None] | None = None
+        self.newline = "\n"
+        self.elsewhere: Callable[[str], None] | None = None
 
     def write(self, text: str) -> None:
         """Lines as they are; already safe for a terminal."""
+        if self.elsewhere is not None:
+            self.elsewhere(text)
+            return
         if self.before is not None:
             self.before()
+        if self.newline != "\n":
+            text = text.replace("\n", self.newline)
         try:
-            print(text, file=sys.stderr, flush=True)
+            print(text, file=sys.stderr, end=self.newline, flush=True)
         except (OSError, ValueError, AttributeError):
             pass  # nobody is left to read; the exit status still tells
 

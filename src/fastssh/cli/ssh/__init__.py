@@ -1,0 +1,1 @@
+"""fastssh: ssh(1)'s command line."""
