@@ -20,8 +20,8 @@ import pytest
 import fastssh
 from fastssh.aio.options import ClientOptions
 from fastssh.config.client import client_options
+from fastssh.config.destination import Destination, Jump, read_jump
 from fastssh.config.evaluate import load
-from fastssh.config.jump import Hop, split_hops
 from fastssh.errors import (
     AuthenticationError,
     ConfigError,
@@ -290,11 +290,13 @@ def test_row20_a_jump_host_is_checked_as_any_host_is(tmp_path: Path) -> None:
             evaluated(tmp_path, f"Host target\nProxyJump '{bad}'\n")
 
 
-def test_hops_are_split_from_the_last(tmp_path: Path) -> None:
-    assert split_hops("a") == ("", Hop("a"))
-    assert split_hops("u@a:2,b") == ("u@a:2", Hop("b"))
-    assert split_hops("a,ssh://u@[fe80::1]:4/") == ("a", Hop("fe80::1", "u", 4))
-    assert split_hops("me@dom@a") == ("", Hop("a", "me@dom"))
+def test_hops_are_read_one_by_one() -> None:
+    assert read_jump(["a"]) == Jump("a", (Destination("a"),))
+    assert read_jump(["u@a:2,b # c"]) == Jump("u@a:2,b", (Destination("a", "u", 2), Destination("b")))
+    assert read_jump(["u@a:2,b"]).before == "u@a:2"
+    assert read_jump(["a,SSH://u%40x;p=1@[fe80::1]:4/"]).hops[1] == Destination("fe80::1", "u@x", 4)
+    assert read_jump(["me@dom@a"]).hops == (Destination("a", "me@dom"),)
+    assert read_jump(["None"]) == Jump("none", ())
 
 
 def test_a_copy_goes_over_a_jump_host_of_the_configuration(sshd: Peer, fastsshd: Peer, tmp_path: Path) -> None:

@@ -371,7 +371,7 @@ def test_every_token_has_a_value(local: Local) -> None:
 
 def test_a_home_that_does_not_exist_is_an_error() -> None:
     assert expand_home("~/x", "/h") == "/h/x"
-    assert expand_home("~", "/h") == "/h"
+    assert expand_home("~", "/h") == "/h/"
     assert expand_home("~", "/") == "/"
     assert expand_home("a~", "/h") == "a~"
     assert expand_home("~root/x", "/h") == pwd.getpwuid(0).pw_dir.rstrip("/") + "/x"

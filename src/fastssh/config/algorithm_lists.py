@@ -72,5 +72,6 @@ LISTS: Final = {
         "host key algorithm", lambda: algorithms.SERVER_KEYS, _FOREIGN_HOST_KEYS
     ),
     "PubkeyAcceptedAlgorithms": AlgorithmList("signature algorithm", lambda: algorithms.USER_KEYS, _FOREIGN_KEYS),
+    "HostbasedAcceptedAlgorithms": AlgorithmList("signature algorithm", lambda: algorithms.USER_KEYS, _FOREIGN_KEYS),
     "CASignatureAlgorithms": AlgorithmList("signature algorithm", lambda: algorithms.CA_SIGNATURES, _FOREIGN_CA_KEYS),
 }

@@ -7,9 +7,9 @@ from typing import Final, NamedTuple
 
 from fastssh.aio.options import AUTHENTICATIONS, ClientOptions, Prompter
 from fastssh.config.algorithm_lists import LISTS
+from fastssh.config.destination import Jump
 from fastssh.config.directives import DIRECTIVES, LOG_LEVELS
 from fastssh.config.evaluate import load
-from fastssh.config.jump import split_hops
 from fastssh.config.settings import Settings
 from fastssh.config.tokens import expand_home
 from fastssh.errors import ConfigError
@@ -68,14 +68,14 @@ def _options(
     place = _Place(settings.host, settings.port, settings.user)
     if place in beyond or len(beyond) > MAX_HOPS:
         raise ConfigError(f"jumphost loop via {settings.original_host}")
-    command, jump = _proxy(settings)
+    jump = settings.proxy_jump()
     options = ClientOptions(
         host=settings.host,
         port=settings.port,
         user=settings.user,
         host_key_alias=settings.host_key_alias,
         bind_address=settings.text("BindAddress"),
-        proxy_command=command,
+        proxy_command=settings.text("ProxyCommand"),
         proxy_use_fdpass=settings.flag("ProxyUseFdpass"),
         connect_timeout=settings.number("ConnectTimeout"),
         tcp_keepalive=settings.flag("TCPKeepAlive"),
@@ -119,23 +119,11 @@ def _options(
     return options
 
 
-def _proxy(settings: Settings) -> tuple[str | None, str | None]:
-    """ProxyCommand or ProxyJump, whichever was given first; both None for a direct connection."""
-    name = settings.first("ProxyCommand", "ProxyJump")
-    text = None if name is None else settings.text(name)
-    if text is None or text.lower() == "none":
-        return None, None
-    return (text, None) if name == "ProxyCommand" else (None, text)
-
-
-def _hop(settings: Settings, jump: str, evaluate: Callable[..., Settings]) -> Settings:
+def _hop(settings: Settings, jump: Jump, evaluate: Callable[..., Settings]) -> Settings:
     """The settings of the last hop, to which the ones before it are handed on; like ``ssh -W``, it is a host of its
     own, for which nothing of the command line holds but the files to read."""
-    try:
-        before, hop = split_hops(jump)
-    except ValueError as error:
-        raise settings.where("ProxyJump").error(f"ProxyJump: {error}") from None
-    overrides = [("ProxyJump", before)] if before else []
+    hop = jump.hops[-1]
+    overrides = [("ProxyJump", jump.before)] if jump.before else []
     overrides += [("User", hop.user)] if hop.user is not None else []
     overrides += [("Port", str(hop.port))] if hop.port is not None else []
     return evaluate(hop.host, overrides=overrides, local=settings.local, session_type="none", command="")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import subprocess
 from collections.abc import Callable
 from typing import Final
 
@@ -80,6 +79,8 @@ def _run(command: str, settings: Settings, where: Where) -> bool:
         command = expand(command, {token: plain(value) for token, value in settings.tokens(ALL_TOKENS).items()})
     except ConfigError as error:
         raise where.error(f"Match exec: {error}") from None
+    import subprocess
+
     shell = settings.local.environment.get("SHELL") or "/bin/sh"
     try:
         done = subprocess.run(

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterator
+from typing import TypeVar
 
+from fastssh.config.destination import Destination, Jump
 from fastssh.config.directives import DIRECTIVES
 from fastssh.config.lexer import Where
 from fastssh.config.table import Directive
-from fastssh.config.tokens import Local, check_host, check_user, expand
+from fastssh.config.tokens import Local, check_host, check_user, expand, expand_home
 from fastssh.config.values import Qos, RekeyLimit, Value
 from fastssh.errors import ConfigError
-from fastssh.keys.patterns import lower
+from fastssh.keys.patterns import lower, match_pattern
+
+V = TypeVar("V", bound=Value)
 
 
 class Settings:
@@ -27,9 +30,16 @@ class Settings:
 
     def set(self, directive: Directive[Value], value: Value, where: Where) -> None:
         """Takes a value unless an earlier one stands; adds it for directives that accumulate, equal ones once."""
+        if directive.rival in self._values:
+            return
         entries = self._values.setdefault(directive.name, [])
-        if not entries or (directive.accumulate and value not in (entry for entry, _ in entries)):
-            entries.append((value, where))
+        for each in _each(value) if directive.removes else (value,):
+            if directive.removes and isinstance(each, str) and each.startswith("-"):
+                entries[:] = [entry for entry in entries if not match_pattern(str(entry[0]), each[1:])]
+            elif not entries or (directive.accumulate and each not in (entry for entry, _ in entries)):
+                entries.append((each, where))
+        if not entries:
+            del self._values[directive.name]
 
     # -- reading -----------------------------------------------------------------------------------------------------
 
@@ -40,10 +50,6 @@ class Settings:
     def where(self, name: str) -> Where:
         """Where the (first) value of a given directive came from."""
         return self._values[name][0][1]
-
-    def first(self, *names: str) -> str | None:
-        """Which of these directives was given first; None when none was."""
-        return next((name for name in self._values if name in names), None)
 
     def value(self, name: str) -> Value:
         """The raw value, or the default; of an accumulating directive the first."""
@@ -61,7 +67,9 @@ class Settings:
         """The value of a directive of one word, tokens and environment expanded; None without value and default."""
         value = self.value(name)
         assert value is None or isinstance(value, str)
-        return None if value is None else self._expand(name, value)
+        if value is None or (DIRECTIVES[name.lower()].unset and value.lower() == "none"):
+            return None
+        return self._expand(name, value)
 
     def words(self, name: str) -> tuple[str, ...] | None:
         """The words of a directive, or all values of one that accumulates, expanded; None when it was not given."""
@@ -76,10 +84,36 @@ class Settings:
         """Each occurrence of a directive that accumulates, nothing expanded, and where it stands."""
         return [(tuple(_each(value)), where) for value, where in self._values.get(name, [])]
 
-    def rekey_limit(self) -> RekeyLimit:
-        value = self.value("RekeyLimit")
-        assert isinstance(value, RekeyLimit)
+    def path(self, name: str) -> str | None:
+        """text() of a file's name, with ``~`` for a home folder."""
+        value = self.value(name)
+        assert value is None or isinstance(value, str)
+        if value is None or (DIRECTIVES[name.lower()].unset and value.lower() == "none"):
+            return None
+        return self._expand(name, self._home(name, value))
+
+    def paths(self, name: str) -> tuple[str, ...] | None:
+        """words() of files' names, with ``~`` for a home folder, and without ``none``."""
+        if DIRECTIVES[name.lower()].accumulate and name not in self._values:
+            return None
+        found = (word for value, _ in self.given(name) for word in _each(value))
+        return tuple(self._expand(name, self._home(name, word)) for word in found if word.lower() != "none")
+
+    def typed(self, name: str, kind: type[V]) -> V:
+        """The value of a directive that has a type of its own, or its default."""
+        value = self.value(name)
+        assert isinstance(value, kind)
         return value
+
+    def given(self, name: str) -> tuple[tuple[Value, Where | None], ...]:
+        """All values of a directive as they were written, with their places; the default, without a place."""
+        if name in self._values:
+            return tuple(self._values[name])
+        default = DIRECTIVES[name.lower()].default
+        return () if default is None else ((default, None),)
+
+    def rekey_limit(self) -> RekeyLimit:
+        return self.typed("RekeyLimit", RekeyLimit)
 
     def qos(self) -> Qos | None:
         value = self.value("IPQoS")
@@ -112,14 +146,48 @@ class Settings:
         assert value is None or isinstance(value, str)
         return value
 
+    @property
+    def update_host_keys(self) -> str:
+        """yes, no or ask: whether other host keys of the server are learnt. Left to itself, it is done for the files
+        that are ours to write, and not where DNS says which keys are right."""
+        value = self.value("UpdateHostKeys")
+        if isinstance(value, str):
+            return value
+        usual = self.value("UserKnownHostsFile") in (DIRECTIVES["userknownhostsfile"].default, ("~/.ssh/known_hosts",))
+        return "yes" if usual and self.value("VerifyHostKeyDNS") == "no" else "no"
+
+    @property
+    def jump(self) -> Jump | None:
+        """ProxyJump, unless it is ``none``."""
+        value = self.value("ProxyJump")
+        assert value is None or isinstance(value, Jump)
+        return value if value and value.hops else None
+
+    def proxy_jump(self) -> Jump | None:
+        """ProxyJump with its tokens expanded and each name checked; None without it.
+
+        ConfigError for names that may not be used, and when the last host is the one that we want to go to.
+        """
+        if self.jump is None:
+            return None
+        jump = Jump(self._expand("ProxyJump", self.jump.text), tuple(map(self._hop, self.jump.hops)))
+        last = jump.hops[-1]
+        if (last.host, last.port or 22, last.user or self.user) == (self.host, self.port, self.user):
+            raise self.where("ProxyJump").error(f"jumphost loop via {last.host}")
+        return jump
+
+    def _hop(self, hop: Destination) -> Destination:
+        user = None if hop.user is None else check_user(self._expand("ProxyJump", hop.user))
+        return Destination(check_host(self._expand("ProxyJump", hop.host)), user, hop.port)
+
     def tokens(self, allowed: str) -> dict[str, Callable[[], str]]:
         """Those tokens that are allowed, with what gives their values; each name is checked on the way."""
         hostname = self.local.hostname
-        known = {
+        known: dict[str, Callable[[], str]] = {
             "d": lambda: self.local.home,
             "h": lambda: self.host,
             "i": lambda: str(self.local.uid),
-            "j": lambda: "",  # the ProxyJump host: there is none
+            "j": lambda: check_host(self.jump.hops[-1].host) if self.jump else "",
             "k": lambda: check_host(self.host_key_alias or self.original_host),
             "L": lambda: hostname.partition(".")[0],
             "l": lambda: hostname,
@@ -127,9 +195,15 @@ class Settings:
             "p": lambda: str(self.port),
             "r": lambda: self.user,
             "u": lambda: self.local.user,
-            "C": lambda: _connection_hash(hostname, self.host, str(self.port), self.user),
+            "C": lambda: _connection_hash(hostname, self.host, str(self.port), self.user, known["j"]()),
         }
         return {token: value for token, value in known.items() if token in allowed}
+
+    def _home(self, name: str, path: str) -> str:
+        try:
+            return expand_home(path, self.local.home)
+        except ConfigError as error:
+            raise self.where(name).error(f"{name}: {error}") if name in self._values else error from None
 
     def _expand(self, name: str, text: str) -> str:
         """``text`` with what the directive allows expanded; errors name the place it came from."""
@@ -146,6 +220,8 @@ class Settings:
 
 def _connection_hash(*parts: str) -> str:
     """%C: a name for the connection that is short enough for a socket's path; no security rests on it."""
+    import hashlib  # which loads libcrypto
+
     return hashlib.sha1("".join(parts).encode("utf-8", "surrogateescape"), usedforsecurity=False).hexdigest()
 
 

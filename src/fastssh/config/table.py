@@ -22,6 +22,9 @@ class Directive(Generic[T_co]):
     most: int = 1
     least: int = 1
     accumulate: bool = False  # each occurrence adds; otherwise the first one wins
+    removes: bool = False  # of one that accumulates: ``-pattern`` takes away what was added so far
+    rival: str = ""  # another directive that, when it came first, makes this one count for nothing
+    unset: bool = False  # ``none`` means that there is no value
     tokens: str = ""  # which %-tokens are expanded
     environment: bool = False  # ${NAME} is expanded
     harmless: tuple[object, ...] | None = None  # not supported: any other value would change what we promise

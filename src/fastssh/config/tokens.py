@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from fastssh.errors import ConfigError
 
 _TOKEN = re.compile(r"%(.?)|\$\{([A-Za-z0-9_]*)(\}?)", re.DOTALL | re.ASCII)
-_SHELL_HOST = frozenset("'`\"$\\;&<>|(){}")
+_SHELL_HOST = frozenset("'`\"$\\;&<>|(){},")
 _SHELL_USER = frozenset("'`\";&<>|(){}")
 
 
@@ -33,7 +33,6 @@ class Local:
     def here(cls) -> Local:
         """The process's own. The home folder is $HOME when set, since that is what users and tests move."""
         import pwd
-        import socket
 
         uid = os.getuid()
         try:
@@ -43,7 +42,7 @@ class Local:
             user, home = os.environ.get("USER", ""), "/"
         if not user:
             raise ConfigError(f"no user exists for uid {uid}")
-        return cls(user, uid, os.environ.get("HOME") or home, socket.gethostname(), os.environ)
+        return cls(user, uid, os.environ.get("HOME") or home, os.uname().nodename, os.environ)
 
 
 def _control(text: str) -> bool:
@@ -99,10 +98,13 @@ def expand(text: str, tokens: Mapping[str, Callable[[], str]], environment: Mapp
 
 
 def expand_home(path: str, home: str) -> str:
-    """``path`` with a leading ``~`` or ``~user`` replaced. ConfigError for a user that does not exist."""
+    """``path`` with a leading ``~`` or ``~user`` replaced, which always ends in a slash then.
+
+    ConfigError for a user that does not exist.
+    """
     if not path.startswith("~"):
         return path
-    user, slash, rest = path[1:].partition("/")
+    user, _, rest = path[1:].partition("/")
     if user:
         import pwd
 
@@ -110,4 +112,4 @@ def expand_home(path: str, home: str) -> str:
             home = pwd.getpwnam(user).pw_dir
         except KeyError:
             raise ConfigError(f"{path!r}: no such user {user!r}") from None
-    return (home.rstrip("/") + slash + rest) or "/"
+    return f"{home.rstrip('/')}/{rest.lstrip('/')}"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import socket
 from collections.abc import Callable, Sequence
 from enum import Enum
 from typing import NamedTuple, TypeVar
@@ -38,7 +37,8 @@ class LogLevel(Enum):
     DEBUG3 = "debug3"
 
 
-Value = bool | int | str | tuple[str, ...] | RekeyLimit | Qos | None
+# What a directive may hold: bool, int, str, None, a tuple of words, or a NamedTuple of its own.
+Value = bool | int | str | tuple[object, ...] | None
 
 _INT_MAX = 0x7FFF_FFFF
 _UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
@@ -116,13 +116,19 @@ def port(arguments: Sequence[str]) -> int:
     if re.fullmatch(r"[0-9]{1,5}", name, re.ASCII):
         value = int(name)
     else:
-        try:
-            value = socket.getservbyname(name, "tcp")
-        except (OSError, UnicodeError):
-            value = 0
+        value = _service(name)
     if not 0 < value <= 65535:
         raise ValueError(f"bad port {name!r}")
     return value
+
+
+def _service(name: str) -> int:
+    import socket  # which costs more than the rest of a usual configuration
+
+    try:
+        return socket.getservbyname(name, "tcp")
+    except (OSError, UnicodeError):
+        return 0
 
 
 def seconds(arguments: Sequence[str]) -> int:
