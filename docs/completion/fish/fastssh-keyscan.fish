@@ -10,7 +10,7 @@ complete -c fastssh-keyscan -s O -x -d 'hashalg=sha1 or hashalg=sha256: the hash
 complete -c fastssh-keyscan -s p -x -d 'port of the hosts'
 complete -c fastssh-keyscan -s q -d 'no comments with the servers\' identifications'
 complete -c fastssh-keyscan -s T -x -d 'how long a host may take to be connected to, to say what it is, and to show its key, each; 5 seconds by default'
-complete -c fastssh-keyscan -s t -xa 'keytype' -d 'types of keys, comma-separated: rsa, ecdsa, ed25519, ecdsa-sk, ed25519-sk; by default all'
+complete -c fastssh-keyscan -s t -xa 'rsa ecdsa ed25519 ecdsa-sk ed25519-sk' -d 'types of keys, comma-separated: rsa, ecdsa, ed25519, ecdsa-sk, ed25519-sk; by default all'
 complete -c fastssh-keyscan -s v -d 'say what happens'
 complete -c fastssh-keyscan -l help -d 'show the options'
 complete -c fastssh-keyscan -l version -d 'show versions'

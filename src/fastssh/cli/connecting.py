@@ -15,6 +15,7 @@ from fastssh.wire.text import printable
 
 if TYPE_CHECKING:
     from fastssh.aio.client import ClientConnection
+    from fastssh.aio.options import ClientOptions
     from fastssh.config.settings import Settings
 
 Override = str | tuple[str, str]
@@ -49,9 +50,16 @@ async def log_in(
     """Logs in to the host of ``settings``; hosts on the way there have the same files. Raises as :func:`connect`."""
     from fastssh.aio.client import connect
 
+    return await connect(options(settings, messages, log, config_file=config_file))
+
+
+def options(
+    settings: Settings, messages: Messages, log: Log, *, config_file: str | None = None
+) -> ClientOptions:
+    """What :func:`log_in` connects with."""
     evaluate = functools.partial(load, file=config_file)
     prompter = Terminal(messages, banners=log.level >= 0) if Terminal.available() else None
-    return await connect(client_options(settings, prompter=prompter, log=log, evaluate=evaluate))
+    return client_options(settings, prompter=prompter, log=log, evaluate=evaluate)
 
 
 def identity_overrides(paths: Iterable[str], messages: Messages, *, quiet: bool) -> list[Override]:

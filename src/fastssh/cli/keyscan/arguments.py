@@ -38,7 +38,7 @@ Compare fingerprints before you trust them.""",
         Option("-T", "how long a host may take to be connected to, to say what it is, and to show its key, each; 5 "
                "seconds by default", "timeout"),
         Option("-t", "types of keys, comma-separated: `rsa`, `ecdsa`, `ed25519`, `ecdsa-sk`, `ed25519-sk`; by default "
-               "all", "type", completes="keytype"),
+               "all", "type", completes="rsa ecdsa ed25519 ecdsa-sk ed25519-sk"),
         Option("-v", "say what happens"),
     ),
     sections=(

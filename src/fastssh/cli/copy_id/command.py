@@ -1,0 +1,32 @@
+"""fastssh-copy-id: the entry point."""
+
+from __future__ import annotations
+
+from typing import NoReturn
+
+from fastssh.cli.copy_id import arguments
+from fastssh.cli.messages import Messages
+from fastssh.cli.process import leave
+from fastssh.cli.tool import run_tool
+
+
+def run() -> NoReturn:
+    """The command fastssh-copy-id."""
+    leave(main())
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Runs fastssh-copy-id with ``argv`` (without the program's name); returns its exit status and never raises."""
+    return run_tool(arguments.TOOL, _run, argv)
+
+
+def _run(argv: list[str], messages: Messages) -> int:
+    asked = arguments.read(argv)
+    from fastssh.cli.copy_id.job import CopyIdJob
+    from fastssh.cli.supervision import Supervisor
+
+    return Supervisor(messages).run(CopyIdJob(asked, messages).run())
+
+
+if __name__ == "__main__":
+    run()
