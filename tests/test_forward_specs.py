@@ -14,9 +14,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fastssh.config.evaluate import load
-from fastssh.config.forwards import Forward, Kind, forwards, parse
+from fastssh.config.forwards import Forward, Kind, forwards, parse, permit_remote_open
 from fastssh.config.tokens import Local
 from fastssh.errors import ConfigError
+from fastssh.keys.key_options import Endpoint
 
 SSH = shutil.which("ssh")
 LETTERS = {Kind.LOCAL: "-L", Kind.REMOTE: "-R", Kind.DYNAMIC: "-D"}
@@ -172,3 +173,14 @@ def test_a_bad_directive_is_an_error_with_its_place(tmp_path: Path) -> None:
     local = Local("me", 1000, str(tmp_path), "box", {})
     with pytest.raises(ConfigError, match=r"config.*2.*Bad local forwarding specification '80:h'"):
         forwards(load("host", file=str(config), local=local))
+
+
+def test_permit_remote_open(tmp_path: Path) -> None:
+    local = Local("me", 1000, str(tmp_path), "box", {})
+    config = tmp_path / "config"
+    for text, permitted in (
+        ("", None), ("PermitRemoteOpen any", None), ("PermitRemoteOpen none", ()),
+        ("PermitRemoteOpen a:80 [::1]:*", (Endpoint("a", 80), Endpoint("::1", None))),
+    ):
+        config.write_text(text)
+        assert permit_remote_open(load("host", file=str(config), local=local)) == permitted

@@ -550,7 +550,7 @@ async def test_a_remote_forward_given_up_is_given_back(sshd: Peer) -> None:
         await again.close()
 
 
-@pytest.mark.parametrize("address", [("h", 65536), ("h", -1), "relative", "/" + "x" * 200, "/a\0b"])
+@pytest.mark.parametrize("address", [("h", 65536), ("h", -1), "", "/" + "x" * 200, "x" * 108, "/a\0b"])
 async def test_what_is_no_address_is_refused(tmp_path: Path, keys: Keys, address: Address) -> None:
     async with forwarder(tmp_path, keys) as server, server.connect() as conn:
         for forward in (conn.forward_local, conn.forward_remote):

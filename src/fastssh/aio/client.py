@@ -6,7 +6,7 @@ import asyncio
 import os
 import socket
 import time
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
@@ -42,8 +42,9 @@ if TYPE_CHECKING:
 
     from fastssh._native.plane import Event
     from fastssh.aio.dial import Carrier
-    from fastssh.aio.forwarding.client import Address, ClientForwarding, LocalForward, RemoteForward
+    from fastssh.aio.forwarding.client import Address, ClientForwarding, DynamicForward, LocalForward, RemoteForward
     from fastssh.aio.sftp import SFTPClient
+    from fastssh.keys.key_options import Endpoint
     from fastssh.keys.public import PublicKey
     from fastssh.transport.negotiation import Negotiated
 
@@ -465,34 +466,50 @@ class ClientConnection:
 
     # -- forwarding ------------------------------------------------------------------------------------------------
 
-    async def forward_local(self, listen: Address, target: Address) -> LocalForward:
+    async def forward_local(
+        self, listen: Address, target: Address, *, bind_mask: int = 0o177, bind_unlink: bool = False
+    ) -> LocalForward:
         """Listens on ``listen`` here, and has the server connect each connection to ``target``: ``ssh -L``.
 
         Both are ``(host, port)`` or the path of a Unix socket; port 0 listens on any free one, see
-        :attr:`LocalForward.port`. Raises OSError, ValueError, or what ended the connection.
+        :attr:`LocalForward.port`. A socket is made with mode 0777 less ``bind_mask``, with ``bind_unlink`` in place of
+        one that is there. Raises OSError, ValueError, or what ended the connection.
         """
         from fastssh.aio.forwarding.client import LocalForward
 
-        return await LocalForward.open(self._client_forwarding(), listen, target)
+        return await LocalForward.open(
+            self._client_forwarding(), listen, target, bind_mask=bind_mask, bind_unlink=bind_unlink
+        )
 
-    async def forward_remote(self, listen: Address, target: Address) -> RemoteForward:
+    async def forward_dynamic(
+        self, listen: Address, *, bind_mask: int = 0o177, bind_unlink: bool = False
+    ) -> DynamicForward:
+        """Listens on ``listen`` here for SOCKS clients (4, 4a and 5), and has the server connect them to where they
+        ask for: ``ssh -D``. Otherwise as :meth:`forward_local`."""
+        from fastssh.aio.forwarding.client import DynamicForward
+
+        return await DynamicForward.open(
+            self._client_forwarding(), listen, None, bind_mask=bind_mask, bind_unlink=bind_unlink
+        )
+
+    async def forward_remote(
+        self, listen: Address, target: Address | None, *, permit_open: Sequence[Endpoint] | None = None
+    ) -> RemoteForward:
         """Has the server listen on ``listen``, and connects each connection from here to ``target``: ``ssh -R``.
 
-        Addresses as for :meth:`forward_local`. Raises ChannelRequestError when the server refuses, ValueError, or what
-        ended the connection.
+        Addresses as for :meth:`forward_local`. With None for ``target`` they are SOCKS clients, who are connected from
+        here to where they ask for, as far as ``permit_open`` says (None: everywhere). Raises ChannelRequestError when
+        the server refuses, ValueError, or what ended the connection.
         """
         from fastssh.aio.forwarding.client import RemoteForward
 
-        return await RemoteForward(self._client_forwarding(), listen, target).open()
+        return await RemoteForward(self._client_forwarding(), listen, target, permit_open).open()
 
     def _client_forwarding(self) -> ClientForwarding:
         if self._forwarding is None:
             from fastssh.aio.forwarding.client import ClientForwarding
 
-            log = self._options.log
-            self._forwarding = ClientForwarding(
-                self._connection, fail=self._driver.fail, log=lambda text: log(LOG_DEBUG1, text)
-            )
+            self._forwarding = ClientForwarding(self._connection, fail=self._driver.fail, log=self._options.log)
         return self._forwarding
 
     async def sftp(self, **options: Any) -> SFTPClient:

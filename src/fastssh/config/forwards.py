@@ -20,6 +20,7 @@ from fastssh.config.directives import ALL_TOKENS
 from fastssh.config.settings import Settings
 from fastssh.config.tokens import expand
 from fastssh.errors import ConfigError
+from fastssh.keys.key_options import Endpoint
 
 if TYPE_CHECKING:
     from fastssh.aio.forwarding.client import Address
@@ -114,6 +115,17 @@ def forwards(settings: Settings, given: Iterable[tuple[Kind, str]] = ()) -> tupl
     if settings.flag("ClearAllForwardings"):
         return ()
     return tuple(dict.fromkeys(_with_tokens(forward, settings) for forward in found))
+
+
+def permit_remote_open(settings: Settings) -> tuple[Endpoint, ...] | None:
+    """PermitRemoteOpen: where SOCKS clients of a RemoteForward may be connected to; None for everywhere."""
+    found = settings.words("PermitRemoteOpen") or ("any",)
+    return None if found == ("any",) else () if found == ("none",) else tuple(map(_endpoint, found))
+
+
+def _endpoint(text: str) -> Endpoint:
+    host, _, port = text.rpartition(":")
+    return Endpoint(host.removeprefix("[").removesuffix("]"), None if port == "*" else int(port))
 
 
 def _with_tokens(forward: Forward, settings: Settings) -> Forward:

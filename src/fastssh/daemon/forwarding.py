@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from fastssh.aio.server.program import RequestHook
     from fastssh.aio.server.session import ServerSession
 
+MAX_CHANNELS = 1024  # what a browser may keep open; the process, and its memory, are the user's alone
 AGENT_REQUEST = "auth-agent-req@openssh.com"
 
 
@@ -34,6 +35,7 @@ def policy_of(settings: ServerSettings) -> ForwardingPolicy:
         privileged_ports=os.geteuid() == 0,
         bind_mask=settings.stream_local_bind_mask,
         bind_unlink=settings.stream_local_bind_unlink,
+        max_channels=MAX_CHANNELS,
     )
 
 

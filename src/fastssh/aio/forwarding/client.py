@@ -1,4 +1,5 @@
-"""What a client has forwarded: :class:`LocalForward` (``ssh -L``) and :class:`RemoteForward` (``ssh -R``).
+"""What a client has forwarded: :class:`LocalForward` (``ssh -L``), :class:`DynamicForward` (``ssh -D``) and
+:class:`RemoteForward` (``ssh -R``).
 
 Either end is a host and port, or a path: an address is ``(host, port)`` or the absolute path of a Unix socket. As in
 ssh(1), "localhost" to listen on is the loopback, "" and "*" are all of the machine's addresses.
@@ -7,19 +8,24 @@ ssh(1), "localhost" to listen on is the loopback, "" and "*" are all of the mach
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import socket
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from fastssh.aio.dial import Address as SocketAddress
 from fastssh.aio.forwarding.connect import connect_path, connect_tcp, resolve
 from fastssh.aio.forwarding.group import RelayGroup, originator
-from fastssh.aio.forwarding.listen import bind_path, bind_tcp
+from fastssh.aio.forwarding.listen import BIND_MASK, Listener, bind_path, bind_tcp
 from fastssh.aio.forwarding.names import MAX_PORT, numeric, port_number, socket_path
 from fastssh.aio.forwarding.policy import CONNECT_SECONDS
-from fastssh.errors import ChannelRequestError, ProtocolError, SSHError
+from fastssh.aio.forwarding.relay import SocketRelay
+from fastssh.aio.forwarding.socks import SocksRelay, serve_channel
+from fastssh.aio.options import LOG_DEBUG1, LOG_WARNING
+from fastssh.errors import ChannelOpenError, ChannelRequestError, ProtocolError, SSHError
+from fastssh.keys.key_options import Endpoint, KeyOptions
 from fastssh.wire.messages import OpenFailureReason
 from fastssh.wire.requests import (
     CancelStreamlocalForward,
@@ -32,18 +38,22 @@ from fastssh.wire.requests import (
     TcpipForward,
     TcpipForwardReply,
 )
+from fastssh.wire.socks import Target
 from fastssh.wire.text import printable
 
 if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
+    from fastssh.connection.channel import Channel
     from fastssh.connection.connection import Connection, IncomingOpen
 
 Address = tuple[str, int] | str
 Key = tuple[bytes, int] | bytes  # how the server names a listener of ours: as we asked for it
 
-MAX_CHANNELS: Final = 256  # at a time, of all forwards of one direction
+#: Connections at a time: those of one forward that listens here, and those of all that the server listens for. A
+#: browser keeps up to 900 of them (Firefox's network.http.max-connections).
+MAX_CHANNELS: Final = 1024
 RESOLVING: Final = 4  # names looked up at a time
 
 
@@ -56,26 +66,59 @@ def show(address: Address) -> str:
     return printable(address if isinstance(address, str) else f"{address[0] or '*'} port {address[1]}")
 
 
-def _checked(address: Address, *, any_port: bool = False) -> Address:
-    """``address``, if it can be one. Raises ValueError."""
+def _checked(address: Address, *, any_port: bool = False, remote: bool = False) -> Address:
+    """``address``, if it can be one. A ``remote`` path need not be absolute: what it is relative to is the server's to
+    say. Raises ValueError."""
     if isinstance(address, str):
-        socket_path(os.fsencode(address))
+        path = os.fsencode(address)
+        if remote and path and not path.startswith(b"/"):
+            path = b"/" + path[1:]
+        socket_path(path)
     else:
         port_number(address[1], any_port=any_port)
     return address
 
 
+class _Group(RelayGroup):
+    """The relays of one forward."""
+
+    def __init__(
+        self, connection: Connection, *, fail: Callable[[SSHError], None], log: Callable[[int, str], None]
+    ) -> None:
+        super().__init__(connection, MAX_CHANNELS, fail=fail, log=lambda text: log(LOG_DEBUG1, text))
+        self._say = log
+
+    def refused(self, what: str, relay: SocketRelay, error: BaseException) -> None:
+        """In ssh's words as well, for whoever wonders why a connection was closed."""
+        super().refused(what, relay, error)
+        if relay.channel is not None and isinstance(error, ChannelOpenError):
+            reason = _REASONS.get(error.code, "unknown reason")
+            text = f": {error.description}" if error.description else ""
+            self._say(LOG_WARNING, f"channel {relay.channel.id}: open failed: {reason}{text}")
+
+
+_REASONS: Final = {
+    OpenFailureReason.ADMINISTRATIVELY_PROHIBITED.value: "administratively prohibited",
+    OpenFailureReason.CONNECT_FAILED.value: "connect failed",
+    OpenFailureReason.UNKNOWN_CHANNEL_TYPE.value: "unknown channel type",
+    OpenFailureReason.RESOURCE_SHORTAGE.value: "resource shortage",
+}
+
+
 class ClientForwarding:
     """All forwards of one client connection; made when the first one is asked for.
 
-    ``fail`` ends the connection; ``log`` gets one line each time a connection could not be forwarded.
+    ``fail`` ends the connection; ``log(level, text)`` gets lines each time a connection could not be forwarded.
     """
 
-    def __init__(self, connection: Connection, *, fail: Callable[[SSHError], None], log: Callable[[str], None]) -> None:
+    def __init__(
+        self, connection: Connection, *, fail: Callable[[SSHError], None], log: Callable[[int, str], None]
+    ) -> None:
         self.connection = connection
         self.resolving = asyncio.Semaphore(RESOLVING)
         self._fail, self._log = fail, log
         self._groups: set[RelayGroup] = set()
+        self._retired: set[RelayGroup] = set()  # whose forwards have stopped
         self._remote: dict[Key, RemoteForward] = {}
         connection.max_peer_channels += MAX_CHANNELS
         connection.acceptors |= {
@@ -86,20 +129,28 @@ class ClientForwarding:
 
     def _lost(self, error: SSHError) -> None:
         self._remote.clear()
-        for group in list(self._groups):
+        for group in self._groups | self._retired:
             self.end(group)
 
     def group(self) -> RelayGroup:
-        """The relays of one more forward, until :meth:`end`."""
+        """The relays of one more forward, until :meth:`end`, or the end of its connections after :meth:`retire`."""
         if self.connection.error is not None:
             raise self.connection.error
-        group = RelayGroup(self.connection, MAX_CHANNELS, fail=self._fail, log=self._log)
+        self._retired = {group for group in self._retired if group.busy}
+        group = _Group(self.connection, fail=self._fail, log=self._log)
         self._groups.add(group)
         return group
+
+    def retire(self, group: RelayGroup) -> None:
+        """Nothing is added to this group any more."""
+        if group in self._groups:
+            self._groups.discard(group)
+            self._retired.add(group)
 
     def end(self, group: RelayGroup) -> None:
         """Everything of this group is closed. Harmless when it is already."""
         self._groups.discard(group)
+        self._retired.discard(group)
         group.abort()
 
     # -- the server's side of remote forwards --------------------------------------------------------------------------
@@ -154,12 +205,13 @@ class ClientForwarding:
 class Forward(ABC):
     """One forward; ``async with`` closes it, and it ends with its connection.
 
-    ``port`` is the one that is listened on, 0 for a path; ``target`` is where connections go.
+    ``port`` is the one that is listened on, 0 for a path; ``target`` is where connections go, None if they say so
+    themselves, in SOCKS.
     """
 
     port: int
 
-    def __init__(self, forwarding: ClientForwarding, target: Address) -> None:
+    def __init__(self, forwarding: ClientForwarding, target: Address | None) -> None:
         self.target = target
         self._forwarding = forwarding
         self._group = forwarding.group()
@@ -168,6 +220,11 @@ class Forward(ABC):
     def connections(self) -> int:
         """How many are open now."""
         return len(self._group.relays)
+
+    @abstractmethod
+    async def stop(self) -> None:
+        """Stops listening; the connections that came go on, and end with the SSH connection at the latest. Harmless
+        when closed; an error only where a server does not give the address back: ChannelRequestError."""
 
     @abstractmethod
     async def close(self) -> None:
@@ -182,38 +239,83 @@ class Forward(ABC):
         await self.close()
 
 
-class LocalForward(Forward):
-    """Listens here; each connection goes over the server to ``target``. Made by
-    :meth:`ClientConnection.forward_local`."""
+class _Listening(Forward):
+    """Listens here."""
 
-    def __init__(self, forwarding: ClientForwarding, bind: Callable[[], list[socket.socket]], target: Address) -> None:
+    def __init__(
+        self, forwarding: ClientForwarding, bind: Callable[[], list[socket.socket]], target: Address | None
+    ) -> None:
         super().__init__(forwarding, target)
         try:
-            sockets = bind()
+            self.port = self._listen(bind()).port
         except BaseException:
             forwarding.end(self._group)
             raise
-        kind = "direct-streamlocal@openssh.com" if isinstance(target, str) else "direct-tcpip"
-        self.port = self._group.listen(sockets, kind, self._data, f"a connection to {show(target)}").port
+
+    @abstractmethod
+    def _listen(self, sockets: list[socket.socket]) -> Listener: ...
 
     @classmethod
-    async def open(cls, forwarding: ClientForwarding, listen: Address, target: Address) -> Self:
+    async def open(
+        cls,
+        forwarding: ClientForwarding,
+        listen: Address,
+        target: Address | None,
+        *,
+        bind_mask: int = BIND_MASK,
+        bind_unlink: bool = False,
+    ) -> Self:
         """Listens on ``listen``. Raises OSError, ValueError for what is no address, or what ended the connection."""
-        _checked(target)
+        if target is not None:
+            _checked(target, remote=True)
         _checked(listen, any_port=True)
         if isinstance(listen, str):
             path = listen
-            return cls(forwarding, lambda: [bind_path(path)], target)
+            return cls(forwarding, lambda: [bind_path(path, mask=bind_mask, unlink=bind_unlink)], target)
         addresses = await _local_addresses(*listen, forwarding.resolving)
         return cls(forwarding, lambda: bind_tcp(addresses), target)
+
+    async def stop(self) -> None:
+        for listener in list(self._group.listeners):
+            self._group.stop(listener)
+        self._forwarding.retire(self._group)
+
+    async def close(self) -> None:
+        self._forwarding.end(self._group)
+
+
+class LocalForward(_Listening):
+    """Listens here; each connection goes over the server to ``target``. Made by
+    :meth:`ClientConnection.forward_local`."""
+
+    target: Address
+
+    def _listen(self, sockets: list[socket.socket]) -> Listener:
+        kind = "direct-streamlocal@openssh.com" if isinstance(self.target, str) else "direct-tcpip"
+        return self._group.listen(sockets, kind, self._data, f"a connection to {show(self.target)}")
 
     def _data(self, address: Any) -> bytes:
         if isinstance(self.target, str):
             return DirectStreamlocal(os.fsencode(self.target)).body()
         return DirectTcpip(_encode(self.target[0]), self.target[1], *originator(address)).body()
 
-    async def close(self) -> None:
-        self._forwarding.end(self._group)
+
+class DynamicForward(_Listening):
+    """Listens here; each connection says in SOCKS (4, 4a or 5) where it goes from the server. Made by
+    :meth:`ClientConnection.forward_dynamic`."""
+
+    def _listen(self, sockets: list[socket.socket]) -> Listener:
+        return self._group.accept(sockets, self._accepted)
+
+    def _accepted(self, sock: socket.socket, address: Any) -> None:
+        def connect(target: Target, relay: SocketRelay) -> Channel:
+            data = DirectTcpip(_encode(target.host), target.port, *originator(address)).body()
+            return self._group.connection.open_channel("direct-tcpip", data, relay)
+
+        def refused(relay: SocketRelay, error: BaseException) -> None:
+            self._group.refused("a SOCKS client", relay, error)
+
+        self._group.add(SocksRelay(sock, self._group.ended, refused, connect))
 
 
 async def _local_addresses(host: str, port: int, resolving: asyncio.Semaphore) -> list[SocketAddress]:
@@ -230,9 +332,16 @@ class RemoteForward(Forward):
     """The server listens; each connection comes here and goes on to ``target``. Made by
     :meth:`ClientConnection.forward_remote`."""
 
-    def __init__(self, forwarding: ClientForwarding, listen: Address, target: Address) -> None:
-        self.listen = _checked(listen, any_port=True)
-        super().__init__(forwarding, _checked(target))
+    def __init__(
+        self,
+        forwarding: ClientForwarding,
+        listen: Address,
+        target: Address | None,
+        permit_open: Sequence[Endpoint] | None = None,
+    ) -> None:
+        self.listen = _checked(listen, any_port=True, remote=True)
+        super().__init__(forwarding, None if target is None else _checked(target))
+        self._permitted = KeyOptions(permit_open=() if permit_open is None else (tuple(permit_open),))
         self.port = 0 if isinstance(listen, str) else listen[1]
         self._granted = self._unwanted = False
 
@@ -281,16 +390,27 @@ class RemoteForward(Forward):
 
     def opened(self, incoming: IncomingOpen) -> None:
         """A connection came to the server."""
-        self._group.open(incoming, f"connect to {show(self.target)}", self._dial, "the destination cannot be reached")
+        target = self.target
+        if target is None:
+            self._group.begin(
+                incoming, "a SOCKS client", lambda: serve_channel(incoming, self._group, self._dial_target)
+            )
+        else:
+            what = f"connect to {show(target)}"
+            self._group.open(incoming, what, lambda: self._dial(target), "the destination cannot be reached")
 
-    async def _dial(self) -> socket.socket:
-        if isinstance(self.target, str):
-            return await connect_path(self.target, CONNECT_SECONDS)
-        return await connect_tcp(*self.target, CONNECT_SECONDS, self._forwarding.resolving)
+    async def _dial(self, target: Address) -> socket.socket:
+        if isinstance(target, str):
+            return await connect_path(target, CONNECT_SECONDS)
+        return await connect_tcp(*target, CONNECT_SECONDS, self._forwarding.resolving)
 
-    async def close(self) -> None:
-        """The server listens no more when this returns, and the connections that came are ended. Harmless when closed;
-        an error only where the server does not give the address back: ChannelRequestError."""
+    async def _dial_target(self, target: Target) -> socket.socket:
+        """Where a SOCKS client of the server's side wants to go, if it may."""
+        if not self._permitted.may_open(*target):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+        return await self._dial((target.host, target.port))
+
+    async def stop(self) -> None:
         if self._unwanted:
             return
         self._unwanted = True
@@ -301,5 +421,13 @@ class RemoteForward(Forward):
         except SSHError:
             if connection.error is None:  # else the server's listener has ended with the connection
                 raise
+        finally:
+            self._forwarding.retire(self._group)
+
+    async def close(self) -> None:
+        """The server listens no more when this returns, and the connections that came are ended. Harmless when closed;
+        an error only where the server does not give the address back: ChannelRequestError."""
+        try:
+            await self.stop()
         finally:
             self._forwarding.end(self._group)

@@ -14,6 +14,8 @@ from fastssh.connection.connection import Connection, IncomingOpen
 from fastssh.errors import SSHError
 from fastssh.wire.messages import OpenFailureReason
 
+Refused = Callable[[SocketRelay, BaseException], None]
+
 
 class RelayGroup:
     """At most ``most`` relays at a time, those that are about to be counted in, and listeners that wait while there are
@@ -27,23 +29,31 @@ class RelayGroup:
     ) -> None:
         self.connection = connection
         self.most = most
-        self._fail, self._log = fail, log
+        self._fail, self.log = fail, log
         self._opening: set[asyncio.Task[None]] = set()
         self.relays: set[SocketRelay] = set()
         self.listeners: set[Listener] = set()
 
     @property
+    def busy(self) -> bool:
+        """Whether there is a relay, or one about to be."""
+        return bool(self.relays or self._opening)
+
+    @property
     def full(self) -> bool:
         return len(self.relays) + len(self._opening) >= self.most
 
-    def relay(self, sock: socket.socket, refused: Callable[[SSHError], None] = lambda error: None) -> SocketRelay:
+    def relay(self, sock: socket.socket, refused: Refused | None = None) -> SocketRelay:
         """A relay for ``sock``, counted until it has ended."""
-        relay = SocketRelay(sock, self._ended, refused)
+        return self.add(SocketRelay(sock, self.ended, refused) if refused else SocketRelay(sock, self.ended))
+
+    def add(self, relay: SocketRelay) -> SocketRelay:
+        """Counts a relay that was made with :meth:`ended`, until that."""
         self.relays.add(relay)
         self._adjust()
         return relay
 
-    def _ended(self, relay: SocketRelay) -> None:
+    def ended(self, relay: SocketRelay) -> None:
         self.relays.discard(relay)
         self._adjust()
 
@@ -58,11 +68,16 @@ class RelayGroup:
 
         ``what`` names the connection in the log. ``connect`` raises OSError.
         """
+        self.begin(incoming, what, lambda: self._connect(incoming, what, connect, said))
+
+    def begin(self, incoming: IncomingOpen, what: str, answer: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Has ``answer`` answer ``incoming``, in a task that counts as a relay until it ends; refuses if there are too
+        many."""
         if self.full:
-            self._log(f"refused {what}: {self.most} are open")
+            self.log(f"refused {what}: {self.most} are open")
             incoming.refuse(OpenFailureReason.RESOURCE_SHORTAGE, "too many forwarded channels")
             return
-        task = asyncio.get_running_loop().create_task(self._connect(incoming, what, connect, said))
+        task = asyncio.get_running_loop().create_task(answer())
         self._opening.add(task)
         task.add_done_callback(self._connected)
         self._adjust()
@@ -82,19 +97,19 @@ class RelayGroup:
             sock = await connect()
         except OSError as error:
             reason = reason_of(error)
-            self._log(f"{what}: {reason}")
-            self._answer(lambda: incoming.refuse(OpenFailureReason.CONNECT_FAILED, said or reason))
+            self.log(f"{what}: {reason}")
+            self.answer(lambda: incoming.refuse(OpenFailureReason.CONNECT_FAILED, said or reason))
             return
         except Exception as error:  # ours; the peer gets its answer, or the channel would count as open for ever
-            self._log(f"{what}: internal error: {type(error).__name__}: {error}")
-            self._answer(lambda: incoming.refuse(OpenFailureReason.CONNECT_FAILED, said or "internal error"))
+            self.log(f"{what}: internal error: {type(error).__name__}: {error}")
+            self.answer(lambda: incoming.refuse(OpenFailureReason.CONNECT_FAILED, said or "internal error"))
             return
         relay = self.relay(sock)
-        self._answer(lambda: relay.start(incoming.accept(relay)))
+        self.answer(lambda: relay.start(incoming.accept(relay)))
         if relay.channel is None:
             relay.abort()
 
-    def _answer(self, answer: Callable[[], None]) -> None:
+    def answer(self, answer: Callable[[], None]) -> None:
         """What goes wrong with an answer ends the connection, as it would have while the peer's message was handled."""
         try:
             answer()
@@ -114,21 +129,29 @@ class RelayGroup:
         ``what`` names it in the log.
         """
 
-        def accepted(sock: socket.socket, address: Any) -> None:
-            def refused(error: SSHError) -> None:
-                self._log(f"{what}: {error}")
+        def refused(relay: SocketRelay, error: BaseException) -> None:
+            self.refused(what, relay, error)
 
+        def accepted(sock: socket.socket, address: Any) -> None:
             relay = self.relay(sock, refused)
             try:
                 relay.start(self.connection.open_channel(kind, data(address), relay))
             except SSHError as error:  # the connection is gone
-                refused(error)
+                refused(relay, error)
                 relay.abort()
 
-        listener = Listener(sockets, accepted, self._log)
+        return self.accept(sockets, accepted)
+
+    def accept(self, sockets: list[socket.socket], accepted: Callable[[socket.socket, Any], None]) -> Listener:
+        """``accepted`` gets every connection to ``sockets``, with its address, while there is room for a relay."""
+        listener = Listener(sockets, accepted, self.log)
         self.listeners.add(listener)
         self._adjust()
         return listener
+
+    def refused(self, what: str, relay: SocketRelay, error: BaseException) -> None:
+        """Logs that nothing came of ``what``."""
+        self.log(f"{what}: {error}")
 
     def stop(self, listener: Listener) -> None:
         """Ends a listener of this group; its connections go on."""

@@ -15,6 +15,7 @@ from fastssh.aio.dial import Address, reason_of
 from fastssh.aio.forwarding.connect import no_delay
 
 BACKLOG: Final = 128
+BIND_MASK: Final = 0o177  # StreamLocalBindMask's default: nobody but the user
 REST_SECONDS: Final = 1.0  # after accept failed for want of descriptors or memory
 
 
@@ -47,7 +48,7 @@ def bind_tcp(addresses: Sequence[Address]) -> list[socket.socket]:
     return sockets
 
 
-def bind_path(path: str, *, mask: int = 0o177, unlink: bool = False) -> socket.socket:
+def bind_path(path: str, *, mask: int = BIND_MASK, unlink: bool = False) -> socket.socket:
     """A listening Unix socket at ``path``, with mode 0777 less ``mask``. With ``unlink`` a socket that is there already
     is removed; nothing but a socket ever is. Raises OSError."""
     if unlink:

@@ -19,7 +19,7 @@ from fastssh.errors import SSHError
 LAST_BYTES_SECONDS: Final = 60.0  # for a socket to take what came before its channel was closed
 
 
-def _nobody(error: SSHError) -> None:
+def _nobody(relay: SocketRelay, error: BaseException) -> None:
     """The default of ``refused``: the socket's end says enough."""
 
 
@@ -44,7 +44,7 @@ class SocketRelay(ChannelHandler):
         self,
         sock: socket.socket,
         ended: Callable[[SocketRelay], None],
-        refused: Callable[[SSHError], None] = _nobody,
+        refused: Callable[[SocketRelay, BaseException], None] = _nobody,
         all_read: Callable[[], None] = _nothing,
     ) -> None:
         sock.setblocking(False)
@@ -105,7 +105,12 @@ class SocketRelay(ChannelHandler):
             self.channel.close()
 
     def open_failed(self, error: SSHError) -> None:
-        self._refused(error)
+        self._refused(self, error)
+
+    def data(self, stream: int, data: bytes) -> None:
+        """What had come before :meth:`start` was called."""
+        if self._relay is not None:
+            self._relay.feed(data)
 
     def closed(self, error: SSHError | None) -> None:
         self._channel_over = self._read_done = True
