@@ -291,7 +291,7 @@ def test_the_class_of_service_is_that_of_what_was_started_last() -> None:
     assert user is not None
     classes: list[int] = []
     lines = Lines(LogLevel.VERBOSE)
-    connection = cast(ServerConnection, SimpleNamespace(user="root", peer=("192.0.2.1", 22)))
+    connection = cast(ServerConnection, SimpleNamespace(user="root", where="192.0.2.1 port 22"))
     session = sessions(user, settings, KeyOptions(), {}, classes.append, 0, lines.log)(connection)
     session.channel = cast(Channel, SimpleNamespace(id=0))
     terminal = Terminal("xterm", WindowSize(80, 25))

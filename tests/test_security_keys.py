@@ -20,6 +20,7 @@ from fastssh.config.server.evaluate import load
 from fastssh.config.values import LogLevel
 from fastssh.daemon.log import Log
 from fastssh.daemon.login.accounts import User
+from fastssh.daemon.login.claim import Claim
 from fastssh.daemon.login.user_keys import options_of
 from fastssh.errors import AuthenticationError, KeyFormatError, SignatureError
 from fastssh.keys.certificate import Certificate, decode_certificate
@@ -244,7 +245,7 @@ def test_a_certificate_alone_says_that_no_touch_is_needed_where_its_authority_is
             extensions=options(*extensions),
         ))  # fmt: skip
         settings = load(None, overrides=[f"TrustedUserCAKeys {trusted}", "StrictModes no", *lines]).settings
-        permitted = options_of(user, certificate, settings, HOST, None, log)
+        permitted = options_of(Claim(user, settings, HOST, None, log), certificate)
         assert permitted is not None and permitted.require_touch is touch
 
 

@@ -80,8 +80,8 @@ class Service:
         options.rules, options.authorize, options.outcome = self._gate.rules, self._gate.authorize, self._gate.outcome
         options.converse = self._gate.converse
         options.authenticated, options.session = partial(self._authenticated, sock), self._session
-        (address, port), (here, here_port) = connection.peer, connection.local
-        self._log.verbose(f"Connection from {address} port {port} on {here} port {here_port}")
+        here, here_port = connection.local
+        self._log.verbose(f"Connection from {connection.where} on {here} port {here_port}")
         if settings.tcp_keep_alive:
             _keep_alive(sock)
         loop.add_reader(signals.fileno, _signalled, signals, connection)

@@ -24,8 +24,7 @@ MIB = 1 << 20
 
 def log_end(connection: ServerConnection, candidate: Candidate | None, log: Log, seconds: float) -> None:
     """Says why the connection ended, whose it was, and what went over it."""
-    address, port = connection.peer
-    where, before = f"{address} port {port}", "" if connection.attempt is not None else " [preauth]"
+    where, before = connection.where, "" if connection.attempt is not None else " [preauth]"
     who = f"{_who(connection, candidate)}{where}"
     error = connection.error
     match error:

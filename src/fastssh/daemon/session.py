@@ -64,8 +64,7 @@ def _told(session: ServerSession, launch: Launch) -> str:
     else:
         kind = "shell" if launch.command is None else "command"
     connection = session.connection
-    address, port = connection.peer
-    return f"Starting session: {kind} for {connection.user} from {address} port {port} id {session.channel.id}"
+    return f"Starting session: {kind} for {connection.user} from {connection.where} id {session.channel.id}"
 
 
 def sessions(

@@ -36,19 +36,20 @@ NONE_SECONDS: Final = 0.005  # what the answer to a method "none" takes
 class ServerConnection:
     """One client. ``user`` and ``attempt`` are known after the login; ``error`` is what ended the connection.
 
-    ``peer`` and ``local`` are (address, port); ("", 0) where the socket has none.
+    ``peer`` and ``local`` are (address, port), ("", 0) where the socket has none; ``where`` is the former in words.
     """
 
     def __init__(self, options: ServerOptions, sock: socket.socket) -> None:
         self.options = options
         self.peer, self.local = peer_address(sock.getpeername()), peer_address(sock.getsockname())
+        self.where = f"{self.peer[0]} port {self.peer[1]}"
         self.plane = Plane()
         self._transport = Transport(
             Role.SERVER, self.plane, self._transport_options(), self, random=os.urandom, now=time.monotonic
         )
         self._driver = Driver(
             sock, self._transport, self.plane, settle=self._settle, lost=self._lost,
-            watch=self.channel_event, peer=f"{self.peer[0]} port {self.peer[1]}",
+            watch=self.channel_event, peer=self.where,
         )  # fmt: skip
         self.connection = Connection(
             self._transport, self.plane, wake=self._driver.wake, turn=self._driver.turn,

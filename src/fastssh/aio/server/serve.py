@@ -69,7 +69,7 @@ class Server:
         self.connections.discard(connection)
         error = connection.error
         if error is not None and not isinstance(error, DisconnectedError | ChannelClosedError):
-            self.options.log(f"{connection.peer[0]} port {connection.peer[1]}: {error}")
+            self.options.log(f"{connection.where}: {error}")
 
     def close(self) -> None:
         """Stops listening, and ends the connections in order."""

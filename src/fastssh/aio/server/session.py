@@ -110,7 +110,7 @@ class ServerSession(ChannelHandler):
     def log(self, text: str) -> None:
         """A line for the operator."""
         connection = self.connection
-        who = f"{connection.peer[0]} port {connection.peer[1]} user {printable(connection.user)}"
+        who = f"{connection.where} user {printable(connection.user)}"
         connection.options.log(f"{who}: {printable(text)}")
 
     # -- requests that describe the session ------------------------------------------------------------------------

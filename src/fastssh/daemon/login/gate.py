@@ -15,6 +15,7 @@ from fastssh.daemon import internal_sftp
 from fastssh.daemon.log import Log
 from fastssh.daemon.login import access
 from fastssh.daemon.login.accounts import User
+from fastssh.daemon.login.claim import Claim
 from fastssh.daemon.login.client_name import ClientName
 from fastssh.daemon.login.passwords import Passwords
 from fastssh.daemon.login.revocation import revoked
@@ -93,11 +94,11 @@ class Gate:
         settings = prepared.config.for_connection(self.facts(connection, user, account))
         internal_sftp.check(settings)
         self._log.level = prepared.log_level or settings.log_level
-        address, port = connection.peer
+        address = connection.peer[0]
         refused = None
         banner = _banner(settings.banner, self._log)
         if user is None:
-            self._log.info(f"Invalid user {name[:SHOWN_NAME]} from {address} port {port}")
+            self._log.info(f"Invalid user {name[:SHOWN_NAME]} from {connection.where}")
         else:
             refused = access.refusal(user, settings, address, self._host)
             nologin = None if user.uid == 0 and user.root is None else access.nologin_text()
@@ -164,7 +165,7 @@ class Gate:
             self._log.error(reason)
             return False
         try:
-            options = options_of(user, key, settings, connection.peer[0], self._host, self._log)
+            options = options_of(Claim(user, settings, connection.peer[0], self._host, self._log), key)
         except ConfigError as error:
             self._log.error(str(error))
             return False
@@ -175,10 +176,9 @@ class Gate:
             return False
         if attempt.verified:
             if attempt.presence is not None and (missing := _missing(attempt.presence, options, settings)):
-                address, port = connection.peer
                 self._log.error(
                     f"public key {_described(key, settings.fingerprint_hash.value)} signature for "
-                    f"{candidate.described} from {address} port {port} rejected: {missing} requirement not met"
+                    f"{candidate.described} from {connection.where} rejected: {missing} requirement not met"
                 )
                 return False
             passwords = self._prepared.passwords
@@ -199,8 +199,7 @@ class Gate:
             return True
         if access.root_may(candidate.settings.permit_root_login, method, forced=forced):
             return True
-        address, port = connection.peer
-        self._log.info(f"ROOT LOGIN REFUSED FROM {address} port {port}")
+        self._log.info(f"ROOT LOGIN REFUSED FROM {connection.where}")
         return False
 
     # -- the log -----------------------------------------------------------------------------------------------------
@@ -219,11 +218,10 @@ class Gate:
             level = LogLevel.INFO if loud and attempt.method != "none" else LogLevel.VERBOSE
         if attempt.problem:
             self._log.verbose(f"Authentication of {candidate.described}: {attempt.problem}")
-        address, port = connection.peer
         method = attempt.method[:SHOWN_NAME]
         if method == KEYBOARD_INTERACTIVE and self._prepared.passwords is not None and self._prepared.passwords.device:
             method += f"/{self._prepared.passwords.device}"
-        line = f"{word} {method} for {candidate.described} from {address} port {port} ssh2"
+        line = f"{word} {method} for {candidate.described} from {connection.where} ssh2"
         if attempt.key is not None:
             line += f": {_described(attempt.key, candidate.settings.fingerprint_hash.value)}"
         self._log(level, line)

@@ -7,10 +7,8 @@ import time
 from collections.abc import Iterator
 from typing import Final
 
-from fastssh.config.server.settings import ServerSettings
 from fastssh.config.tokens import expand
-from fastssh.daemon.log import Log
-from fastssh.daemon.login.accounts import User
+from fastssh.daemon.login.claim import Claim
 from fastssh.daemon.login.key_commands import output_of
 from fastssh.daemon.login.user_tokens import certificate_tokens, user_tokens
 from fastssh.daemon.privileges import rights_of
@@ -24,13 +22,10 @@ from fastssh.wire.text import printable
 _UNBOUND: Final = KeyOptions(require_touch=False)  # where nothing is written, the certificate alone has a say
 
 
-def trusted_options(
-    user: User, certificate: Certificate, granted: KeyOptions, settings: ServerSettings, address: str,
-    host: str | None, log: Log,
-) -> KeyOptions | None:  # fmt: skip
+def trusted_options(claim: Claim, certificate: Certificate, granted: KeyOptions) -> KeyOptions | None:
     """What a valid certificate that permits ``granted`` is good for; None unless TrustedUserCAKeys trusts its authority
-    and it names ``user``, or whom the principals of ``user`` are. Raises ConfigError."""
-    path = settings.trusted_user_ca_keys
+    and it names the user, or one of the user's principals. Raises ConfigError."""
+    path, log = claim.settings.trusted_user_ca_keys, claim.log
     if path is None:
         return None
     authority = certificate.authority
@@ -40,10 +35,10 @@ def trusted_options(
     if not any(entry.options == KeyOptions() for entry in authorities.find(authority)):
         log.verbose(f"CA {authority.family} {authority.fingerprint()} is not listed in {path}")
         return None
-    for options, where in _principals(user, certificate, settings, log):
+    for options, where in _principals(claim, certificate):
         try:
             merged = options.merge(granted)
-            reason = merged.admits(address, host, time.time())
+            reason = merged.admits(claim.address, claim.host, time.time())
         except KeyFormatError as error:
             reason = str(error)
         if reason is None:
@@ -52,14 +47,13 @@ def trusted_options(
                 f"{authority.family} CA {authority.fingerprint()} via {where}"
             )
             return merged
-        log.info(f"Authentication tried for {user.name} with {where}: {reason}")
+        log.info(f"Authentication tried for {claim.user.name} with {where}: {reason}")
     return None
 
 
-def _principals(
-    user: User, certificate: Certificate, settings: ServerSettings, log: Log
-) -> Iterator[tuple[KeyOptions, str]]:
-    """What is permitted to each of the certificate's names that stands for ``user``, and where that is written."""
+def _principals(claim: Claim, certificate: Certificate) -> Iterator[tuple[KeyOptions, str]]:
+    """What is permitted to each of the certificate's names that stands for the user, and where that is written."""
+    user, settings, log = claim.user, claim.settings, claim.log
     pattern, command = settings.authorized_principals_file, settings.authorized_principals_command
     if pattern is None and command is None:
         if user.name in certificate.principals:
@@ -68,7 +62,7 @@ def _principals(
             log.error("Certificate invalid: name is not a listed principal")
         return
     found = False
-    for source in _sources(user, certificate, settings, log):
+    for source in _sources(claim, certificate):
         for note in source.notes:
             log.info(f"Authentication of {user.name}: {note}")
         for line in source.find(certificate.principals):
@@ -78,9 +72,8 @@ def _principals(
         log.error("Certificate does not contain an authorized principal")
 
 
-def _sources(
-    user: User, certificate: Certificate, settings: ServerSettings, log: Log
-) -> Iterator[AuthorizedPrincipals]:
+def _sources(claim: Claim, certificate: Certificate) -> Iterator[AuthorizedPrincipals]:
+    user, settings = claim.user, claim.settings
     pattern, command = settings.authorized_principals_file, settings.authorized_principals_command
     if pattern is not None:
         path = os.path.join(user.home, expand(pattern, user_tokens(user)))
@@ -89,6 +82,5 @@ def _sources(
     if command is not None:
         name = "AuthorizedPrincipalsCommand"
         tokens = certificate_tokens(user, certificate)
-        yield parse_principals(
-            output_of(name, command, settings.authorized_principals_command_user, tokens, log), name
-        )
+        output = output_of(name, command, settings.authorized_principals_command_user, tokens, claim.log)
+        yield parse_principals(output, name)

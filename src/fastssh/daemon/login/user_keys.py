@@ -8,8 +8,8 @@ from collections.abc import Iterator
 
 from fastssh.config.server.settings import ServerSettings
 from fastssh.config.tokens import expand
-from fastssh.daemon.log import Log
 from fastssh.daemon.login.accounts import User
+from fastssh.daemon.login.claim import Claim
 from fastssh.daemon.login.key_commands import output_of
 from fastssh.daemon.login.principals import trusted_options
 from fastssh.daemon.login.user_tokens import key_tokens, user_tokens
@@ -27,16 +27,15 @@ from fastssh.keys.key_options import KeyOptions
 from fastssh.keys.public import PublicKey
 
 
-def options_of(
-    user: User, key: PublicKey, settings: ServerSettings, address: str, host: str | None, log: Log
-) -> KeyOptions | None:
-    """What ``key`` may be used for by a client at ``address``; None when it does not authorise ``user``.
+def options_of(claim: Claim, key: PublicKey) -> KeyOptions | None:
+    """What ``key`` may be used for by whoever makes the claim; None when it does not authorise it.
 
     Of a certificate both the authority that made it and whoever trusts the authority have a say. Raises ConfigError.
     """
+    user, log = claim.user, claim.log
     granted: KeyOptions | None = None
     if isinstance(key, Certificate):
-        reason = _unfit(key, settings)
+        reason = _unfit(key, claim.settings)
         if reason is None:
             try:
                 granted = certificate_options(key)
@@ -45,17 +44,17 @@ def options_of(
         if granted is None:
             log.error(f"Authentication tried for {user.name}: {reason}")
             return None
-        trusted = trusted_options(user, key, granted, settings, address, host, log)
+        trusted = trusted_options(claim, key, granted)
         if trusted is not None:
             return trusted
     listed = key.authority if isinstance(key, Certificate) else key
-    for keys in _sources(user, key, listed, settings, log):
+    for keys in _sources(claim, key, listed):
         for note in keys.notes:
             log.info(f"Authentication of {user.name}: {note}")
         for entry in keys.find(key) if granted is None else keys.find_authority(listed):
             try:
                 options = _granted(user, key, entry, granted)
-                reason = options.admits(address, host, time.time())
+                reason = options.admits(claim.address, claim.host, time.time())
             except KeyFormatError as error:
                 reason = str(error)
             if reason is None:
@@ -85,10 +84,9 @@ def _granted(user: User, key: PublicKey, entry: AuthorizedKey, granted: KeyOptio
     return entry.options.merge(granted)
 
 
-def _sources(
-    user: User, key: PublicKey, listed: PublicKey, settings: ServerSettings, log: Log
-) -> Iterator[AuthorizedKeys]:
+def _sources(claim: Claim, key: PublicKey, listed: PublicKey) -> Iterator[AuthorizedKeys]:
     """The lines that have the key ``listed``."""
+    user, settings = claim.user, claim.settings
     if user.root is not None:  # of a users file: its keys are the administrator's, and so is the file
         if user.keys_file is not None:
             yield load_authorized_keys(
@@ -98,7 +96,7 @@ def _sources(
     command = settings.authorized_keys_command
     if command is not None:
         name = "AuthorizedKeysCommand"
-        output = output_of(name, command, settings.authorized_keys_command_user, key_tokens(user, key), log)
+        output = output_of(name, command, settings.authorized_keys_command_user, key_tokens(user, key), claim.log)
         yield parse_authorized_keys(output, name, only=listed)
     tokens = user_tokens(user)
     for pattern in settings.authorized_keys_file:
