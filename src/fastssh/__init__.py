@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 from fastssh.version import __version__
 
 if TYPE_CHECKING:
-    from fastssh.aio.client import ClientConnection, connect
+    from fastssh.aio.client import ClientConnection
     from fastssh.aio.forwarding.policy import ForwardingPolicy
     from fastssh.aio.lingering import new_event_loop, run
     from fastssh.aio.options import ClientOptions, Prompter
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from fastssh.aio.sftp import SFTPClient
     from fastssh.aio.sftp_file import SFTPFile
     from fastssh.auth.server import Attempt, Verdict
+    from fastssh.config.connect import connect
     from fastssh.errors import (
         AgentError,
         AuthenticationError,
@@ -54,7 +55,8 @@ if TYPE_CHECKING:
     from fastssh.keys.public import PublicKey
 
 _HOMES: Final = {
-    "fastssh.aio.client": ("ClientConnection", "connect"),
+    "fastssh.aio.client": ("ClientConnection",),
+    "fastssh.config.connect": ("connect",),
     "fastssh.aio.forwarding.policy": ("ForwardingPolicy",),
     "fastssh.aio.lingering": ("new_event_loop", "run"),
     "fastssh.aio.options": ("ClientOptions", "Prompter"),

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Final, Literal, Protocol
 
 from fastssh.errors import ConfigError
@@ -51,6 +51,22 @@ class Prompter(Protocol):
     def banner(self, text: str) -> None:
         """Shows the server's banner (RFC 4252 section 5.4); may hold several lines."""
         ...
+
+
+# What the fields of ClientOptions may be, by their annotation: what only looks right would surprise much later.
+_TYPES: Final[dict[str, tuple[type, ...]]] = {
+    "str": (str,),
+    "str | None": (str, type(None)),
+    "int": (int,),
+    "int | None": (int, type(None)),
+    "float": (int, float),
+    "bool": (bool,),
+    "Sequence[Path]": (list, tuple),
+    "Sequence[Path] | None": (list, tuple, type(None)),
+    "Sequence[str]": (list, tuple),
+    "Sequence[PrivateKey]": (list, tuple),
+    "tuple[str, ...]": (list, tuple),
+}
 
 
 def _no_log(level: int, text: str) -> None:
@@ -109,6 +125,13 @@ class ClientOptions:
     log: Callable[[int, str], None] = _no_log
 
     def __post_init__(self) -> None:
+        for each in fields(self):
+            value, wanted = getattr(self, each.name), str(each.type)
+            kinds = _TYPES.get(wanted)
+            if kinds is not None and (not isinstance(value, kinds) or (type(value) is bool) is not (kinds == (bool,))):
+                raise TypeError(f"{each.name} is to be {wanted}, not {type(value).__name__}")  # it may be a secret
+        if not isinstance(self.proxy_jump, ClientOptions | None):
+            raise TypeError(f"proxy_jump is to be ClientOptions or None, not {type(self.proxy_jump).__name__}")
         if not self.host:
             raise ConfigError("host name is empty")
         if not 0 < self.port <= 65535:

@@ -6,7 +6,7 @@ import asyncio
 from types import TracebackType
 from typing import TYPE_CHECKING, Final, Self
 
-import fastssh
+from fastssh.aio.client import connect
 from fastssh.aio.options import LOG_DEBUG1, ClientOptions
 from fastssh.errors import SSHError
 
@@ -75,7 +75,7 @@ class Companions:
 
     async def _log_in(self, options: ClientOptions) -> ClientConnection | None:
         try:
-            connection = await fastssh.connect(options)
+            connection = await connect(options)
         except (SSHError, OSError) as error:
             self._log(LOG_DEBUG1, f"no further connection: {error}")
             return None
