@@ -19,6 +19,7 @@ from fastssh.config import lexer
 from fastssh.config.client import client_options, verbosity
 from fastssh.config.directives import ALL_TOKENS, DIRECTIVES, OBSOLETE
 from fastssh.config.evaluate import load
+from fastssh.config.interfaces import InterfaceAddress, interface_addresses
 from fastssh.config.settings import Settings
 from fastssh.config.tokens import Local, check_host, check_user, expand, expand_home
 from fastssh.config.values import RekeyLimit, seconds
@@ -364,7 +365,7 @@ def test_every_token_has_a_value(local: Local) -> None:
     values = {token: value() for token, value in result.tokens(ALL_TOKENS).items()}
     assert set(values) == set(ALL_TOKENS)
     assert {k: v for k, v in values.items() if k != "C"} == {
-        "d": local.home, "h": "Real.Example", "i": "1000", "j": "", "k": "Typed", "L": "box", "l": "box.example.org",
+        "d": local.home, "h": "real.example", "i": "1000", "j": "", "k": "Typed", "L": "box", "l": "box.example.org",
         "n": "Typed", "p": "5", "r": "bob", "u": "me",
     }
 
@@ -427,16 +428,27 @@ def test_includes_take_tokens_and_variables(local: Local) -> None:
 @pytest.mark.parametrize(("criteria", "holds"), [
     ("sessiontype subsystem", True), ("sessiontype shell,exec", False), ("command sftp", True),
     ("command rsync*", False), ("version fastssh_*", True), ("version OpenSSH_*", False), ("tagged home", True),
-    ("!tagged home", False),
+    ("!tagged home", False), ('tagged ""', False), ('command ""', False), ("!command=", True),
     ("tagged home host other localnetwork 10.0.0.0/8", False),
 ])
 def test_match_criteria_of_later_releases(criteria: str, holds: bool, local: Local) -> None:
     assert (evaluate(f"Tag home\nMatch {criteria}\n Port 2\n", local=local).port == 2) is holds
 
 
-def test_a_criterion_that_is_not_supported_is_an_error_where_it_counts(local: Local) -> None:
-    with pytest.raises(ConfigError, match="tested_config:1: Match localnetwork is not supported yet"):
-        evaluate("Match localnetwork 10.0.0.0/8\n Port 2\n", local=local)
+def test_match_localnetwork_asks_the_interfaces(local: Local, monkeypatch: pytest.MonkeyPatch) -> None:
+    addresses = [InterfaceAddress("eth0", "192.0.2.7"), InterfaceAddress("eth0", "fe80::1%eth0")]
+    monkeypatch.setattr("fastssh.config.interfaces.interface_addresses", lambda: addresses)
+    for networks, holds in {
+        "192.0.2.0/24": True, "10.0.0.0/8,192.0.2.7": True, "10.0.0.0/8": False, "fe80::/10": False, "::/0": False,
+    }.items():
+        assert (evaluate(f"Match localnetwork {networks}\n Port 2\n", local=local).port == 2) is holds, networks
+    for wrong in ("192.0.2.*", "192.0.2.0/33", "!192.0.2.0/24", "a"):
+        with pytest.raises(ConfigError, match=r"tested_config:1: Match localnetwork: "):
+            evaluate(f"Match localnetwork {wrong}\n", local=local)
+
+
+def test_the_kernel_tells_the_addresses_of_interfaces_that_are_up() -> None:
+    assert InterfaceAddress("lo", "127.0.0.1") in interface_addresses()
 
 
 def test_includes_that_include_themselves_end(local: Local) -> None:
@@ -574,7 +586,7 @@ def test_values_are_translated(text: str, field: str, expected: object, local: L
 
 
 @pytest.mark.parametrize("text", [
-    "BindInterface eth0", "CanonicalizeHostname yes", "RevokedHostKeys /x",
+    "BindInterface eth0", "RevokedHostKeys /x",
 ])
 def test_what_would_change_the_way_or_the_trust_is_refused_when_not_supported(text: str, local: Local) -> None:
     name = text.split()[0]

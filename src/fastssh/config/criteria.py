@@ -23,7 +23,9 @@ class Criteria:
     items: tuple[Criterion, ...]
 
     @classmethod
-    def read(cls, line: Line, *, bare: Container[str], with_argument: Container[str]) -> Criteria:
+    def read(
+        cls, line: Line, *, bare: Container[str], with_argument: Container[str], may_be_empty: Container[str] = ()
+    ) -> Criteria:
         """The criteria on ``line``: ``bare`` names stand alone, the others take an argument, after a blank or a ``=``.
 
         ConfigError when they cannot be understood.
@@ -38,9 +40,10 @@ class Criteria:
             if name in bare and not equals:
                 argument = ""
             elif name in with_argument:
-                if not equals:
-                    argument = words.pop(0) if words else ""
-                if not argument:
+                missing = not equals and not words
+                if not equals and words:
+                    argument = words.pop(0)
+                if missing or not (argument or name in may_be_empty):
                     raise line.where.error(f"Match {name} needs an argument")
             else:
                 raise line.where.error(f"{word!r} is not a Match criterion")

@@ -80,13 +80,13 @@ _TABLE: Final[tuple[Directive[Value], ...]] = (
               environment=True),
     # -- what would change where we connect or whom we trust, and is not supported yet: refused, not ignored
     Directive("BindInterface", text, harmless=()),
-    Directive("CanonicalizeHostname", choice("always", yes=("true",), no=("false",)), "no", harmless=("no",)),
     Directive("RefuseConnection", text, most=-1, harmless=()),
     Directive("RevokedHostKeys", files, (), most=0, harmless=((),)),
     # -- what plays no part in copying files, or only adds ways that we do without
     Directive("AddKeysToAgent", client.keys_to_agent, client.KeysToAgent("no", 0), most=2),
     Directive("CanonicalDomains", client.domains, (), most=0),
     Directive("CanonicalizeFallbackLocal", flag, True),
+    Directive("CanonicalizeHostname", choice("always", yes=("true",), no=("false",)), "no"),
     Directive("CanonicalizeMaxDots", number, 1),
     Directive("CanonicalizePermittedCNAMEs", client.permitted_cnames, (), most=0),
     Directive("CASignatureAlgorithms", text),

@@ -6,6 +6,7 @@ import os
 from collections.abc import Sequence
 from typing import Final
 
+from fastssh.config.canonical import Resolver, canonical_host, system_resolver
 from fastssh.config.directives import ALL_TOKENS, DIRECTIVES, OBSOLETE
 from fastssh.config.lexer import Line
 from fastssh.config.match import matches, read_criteria, wants_final
@@ -18,36 +19,46 @@ from fastssh.keys.patterns import match_pattern_list
 SYSTEM_FILE: Final = "/etc/ssh/ssh_config"
 USER_FOLDER: Final = ".ssh"
 USER_FILE: Final = "config"
+_FILES_ONLY: Final = ("host", "match", "include")
+
+Setting = str | tuple[str, str]
 
 
 def load(
     host: str,
     *,
-    overrides: Sequence[str | tuple[str, str]] = (),
+    overrides: Sequence[Setting] = (),
+    defaults: Sequence[Setting] = (),
     file: str | None = None,
     local: Local | None = None,
     system_file: str = SYSTEM_FILE,
     session_type: str = "subsystem",
     command: str = "sftp",
+    resolve: Resolver = system_resolver,
 ) -> Settings:
     """The settings for ``host`` (as the user typed it).
 
     ``overrides`` are lines as given to ``-o``, or (keyword, argument) with the argument taken as it is; they come
-    before everything else. ``file`` replaces the user's and the system's files, as ``-F`` does; ``none`` reads no
-    file. The user's and the system's files need not exist, but ``file`` must. ``session_type`` ("shell", "exec",
-    "subsystem" or "none") and ``command`` (or the subsystem's name) are what Match blocks may ask for.
-    Raises ConfigError that names file and line.
+    before everything else, and ``defaults`` after it. ``file`` replaces the user's and the system's files, as ``-F``
+    does; ``none`` reads no file. The user's and the system's files need not exist, but ``file`` must. ``session_type``
+    ("shell", "exec", "subsystem" or "none") and ``command`` (or the subsystem's name) are what Match blocks may ask
+    for. ``resolve`` is asked when CanonicalizeHostname is on, and nothing is waited for otherwise.
+
+    Raises ConfigError that names file and line, and ConnectionLostError when a name must be canonicalised and cannot.
     """
     local = local or Local.here()
     settings = Settings(host, local, session_type=session_type, command=command)
     check_host(host)
     evaluation = _Evaluation(settings)
     for setting in overrides:
-        evaluation.setting(override(setting, ("host", "match", "include")), active=True)
+        evaluation.setting(override(setting, _FILES_ONLY), active=True)
     evaluation.files(file, system_file)
-    if evaluation.final_wanted:  # "Match final": once more, now with the resolved name; earlier values stand
-        second = _Evaluation(settings, final=True)
-        second.files(file, system_file)
+    settings.settle(canonical_host(settings, resolve))
+    if evaluation.final_wanted or settings.value("CanonicalizeHostname") != "no":
+        # Once more, now that the name is known; earlier values stand.
+        _Evaluation(settings, final=True).files(file, system_file)
+    for setting in defaults:
+        evaluation.setting(override(setting, _FILES_ONLY), active=True)
     return settings
 
 

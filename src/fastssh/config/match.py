@@ -13,6 +13,7 @@ from fastssh.config.lexer import Line, Where
 from fastssh.config.settings import Settings
 from fastssh.config.tokens import expand
 from fastssh.errors import ConfigError
+from fastssh.keys.addresses import match_cidr_list
 from fastssh.keys.patterns import lower, match_pattern_list
 from fastssh.version import __version__
 
@@ -24,9 +25,16 @@ _WITH_ARGUMENT: Final = (
 
 def read_criteria(line: Line) -> Criteria:
     """The criteria on ``line``; ConfigError when they cannot be understood."""
-    criteria = Criteria.read(line, bare=_BARE, with_argument=_WITH_ARGUMENT)
-    if any(item.name == "all" for item in criteria.items[:-1]):
+    criteria = Criteria.read(line, bare=_BARE, with_argument=_WITH_ARGUMENT, may_be_empty=("command", "tagged"))
+    places = [place for place, item in enumerate(criteria.items) if item.name == "all"]
+    if places and (places[0] > 1 or places[0] != len(criteria.items) - 1):
         raise line.where.error("'all' cannot be combined with other Match criteria")
+    for item in criteria.items:
+        if item.name == "localnetwork":
+            try:
+                match_cidr_list("127.0.0.1", item.argument.split(","))
+            except ValueError as error:
+                raise line.where.error(f"Match localnetwork: {error}") from None
     return criteria
 
 
@@ -51,19 +59,31 @@ def matches(criteria: Criteria, settings: Settings, *, final: bool, active: bool
         match item.name:
             case "all":
                 holds = True
-            case "canonical" | "final":  # names are not canonicalised, so both mean the second pass
+            case "canonical" | "final":  # both mean the second pass, as in OpenSSH
                 holds = final
             case "exec":
                 holds = _run(item.argument, settings, criteria.where)
-            case "localnetwork":  # the standard library cannot list the addresses of interfaces
-                raise criteria.where.error("Match localnetwork is not supported yet")
+            case "localnetwork":
+                holds = _on_network(item.argument.split(","), criteria.where)
             case "host" | "originalhost":  # in any letter case
                 holds = match_pattern_list(lower(subjects[item.name]()), lower(item.argument).split(","))
+            case "command" | "tagged" if not item.argument:
+                holds = not subjects[item.name]()
             case _:
                 holds = match_pattern_list(subjects[item.name](), item.argument.split(","))
         if holds == item.negated:
             return False
     return active
+
+
+def _on_network(networks: list[str], where: Where) -> bool:
+    """True when an interface that is up has an address in one of them."""
+    from fastssh.config.interfaces import interface_addresses
+
+    try:
+        return any(match_cidr_list(each.address, networks) for each in interface_addresses())
+    except OSError as error:
+        raise where.error(f"Match localnetwork: {error.strerror or error}") from None
 
 
 def _run(command: str, settings: Settings, where: Where) -> bool:
@@ -76,7 +96,8 @@ def _run(command: str, settings: Settings, where: Where) -> bool:
         return lambda: _plain_word(value())
 
     try:
-        command = expand(command, {token: plain(value) for token, value in settings.tokens(ALL_TOKENS).items()})
+        tokens = settings.tokens(ALL_TOKENS) | {"k": lambda: settings.host_key_alias or settings.host}
+        command = expand(command, {token: plain(value) for token, value in tokens.items()})
     except ConfigError as error:
         raise where.error(f"Match exec: {error}") from None
     import subprocess

@@ -12,7 +12,7 @@ from fastssh.config.table import Directive
 from fastssh.config.tokens import Local, check_host, check_user, expand, expand_home
 from fastssh.config.values import Qos, RekeyLimit, Value
 from fastssh.errors import ConfigError
-from fastssh.keys.patterns import lower, match_pattern
+from fastssh.keys.patterns import match_pattern
 
 V = TypeVar("V", bound=Value)
 
@@ -23,7 +23,8 @@ class Settings:
     def __init__(self, original_host: str, local: Local, *, session_type: str, command: str) -> None:
         self.original_host = original_host
         self.local = local
-        self.session_type, self.command = session_type, command
+        self._session_type, self.command = session_type, command
+        self._host: str | None = None
         self._values: dict[str, list[tuple[Value, Where]]] = {}
 
     # -- filling -----------------------------------------------------------------------------------------------------
@@ -40,6 +41,10 @@ class Settings:
                 entries.append((each, where))
         if not entries:
             del self._values[directive.name]
+
+    def settle(self, host: str) -> None:
+        """The name to connect to is known: HostName has nothing to say any more."""
+        self._host = host
 
     # -- reading -----------------------------------------------------------------------------------------------------
 
@@ -124,9 +129,11 @@ class Settings:
 
     @property
     def host(self) -> str:
-        """The name to connect to: HostName with %h expanded, else the name that was asked for, in lower case."""
+        """The name to connect to. While files are read: what HostName has made of the name that was asked for."""
+        if self._host is not None:
+            return self._host
         pattern = self.value("HostName")
-        return check_host(self._expand("HostName", pattern) if isinstance(pattern, str) else lower(self.original_host))
+        return check_host(self._expand("HostName", pattern) if isinstance(pattern, str) else self.original_host)
 
     @property
     def port(self) -> int:
@@ -145,6 +152,18 @@ class Settings:
         value = self.value("HostKeyAlias")
         assert value is None or isinstance(value, str)
         return value
+
+    @property
+    def session_type(self) -> str:
+        """shell, exec, subsystem or none, as far as it is known."""
+        given = self.value("SessionType")
+        return given if isinstance(given, str) and given != "default" else self._session_type
+
+    @property
+    def proxied(self) -> bool:
+        """Whether the connection goes by way of ProxyJump or ProxyCommand."""
+        command = self.value("ProxyCommand")
+        return self.jump is not None or (isinstance(command, str) and command.lower() != "none")
 
     @property
     def update_host_keys(self) -> str:
@@ -211,7 +230,7 @@ class Settings:
         if not directive.tokens and not directive.environment:
             return text
         # HostName is what %h is made of: there it means the name as asked for.
-        tokens = {"h": lambda: lower(self.original_host)} if name == "HostName" else self.tokens(directive.tokens)
+        tokens = {"h": lambda: self.original_host} if name == "HostName" else self.tokens(directive.tokens)
         try:
             return expand(text, tokens, self.local.environment if directive.environment else None)
         except ConfigError as error:
