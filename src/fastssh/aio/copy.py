@@ -1,11 +1,12 @@
-"""scp's copies over SFTP: :func:`upload` and :func:`download`, with OpenSSH's rules for what a target may be."""
+"""Copies over SFTP: scp's :func:`upload` and :func:`download`, with OpenSSH's rules for what a target may be, and
+:func:`store` and :func:`fetch`, whose targets are named one by one."""
 
 from __future__ import annotations
 
 import asyncio
 import errno
 import os
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from functools import partial
 from typing import Any, Final
 
@@ -18,7 +19,7 @@ from fastssh.sftp.download_tree import DownloadTree
 from fastssh.sftp.tree import CopyFailure, CopyObserver, CopyOptions, CopyReport, Tree
 from fastssh.sftp.upload_tree import UploadTree
 
-__all__ = ["Copy", "CopyFailure", "CopyObserver", "CopyOptions", "CopyReport", "download", "upload"]
+__all__ = ["Copy", "CopyFailure", "CopyObserver", "CopyOptions", "CopyReport", "download", "fetch", "store", "upload"]
 
 Local = str | os.PathLike[str]
 Match = tuple[bytes, SFTPAttributes | None, bytes]  # remote path, what is known of it, the name that a copy of it gets
@@ -105,6 +106,37 @@ async def download(
             tree.add(remote, os.path.join(destination, os.fsdecode(name)) if into else destination, attributes)
 
     return await _copy(sftp, DownloadTree, fill, options, observer, report)
+
+
+async def store(
+    sftp: SFTPClient,
+    pairs: Iterable[tuple[Local, bytes]],
+    options: CopyOptions | None = None,
+    observer: CopyObserver | None = None,
+) -> CopyReport:
+    """Copies each local file or directory to exactly the remote name beside it; otherwise as :func:`upload`."""
+
+    def fill(tree: UploadTree) -> None:
+        for local, remote in pairs:
+            tree.add(os.fspath(local), remote)
+
+    return await _copy(sftp, UploadTree, fill, options or CopyOptions(), observer)
+
+
+async def fetch(
+    sftp: SFTPClient,
+    pairs: Iterable[tuple[bytes, Local, SFTPAttributes | None]],
+    options: CopyOptions | None = None,
+    observer: CopyObserver | None = None,
+) -> CopyReport:
+    """Copies each remote file or directory, with what is known of it, to exactly the local name beside it; otherwise as
+    :func:`download`."""
+
+    def fill(tree: DownloadTree) -> None:
+        for remote, local, attributes in pairs:
+            tree.add(remote, os.fspath(local), attributes)
+
+    return await _copy(sftp, DownloadTree, fill, options or CopyOptions(), observer)
 
 
 def _check_directory(path: str) -> None:

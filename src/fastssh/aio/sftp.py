@@ -65,19 +65,22 @@ async def open_sftp(
     window: int = WINDOW,
     max_packet: int = MAX_PACKET,
     channels: int = 1,
+    subsystem: str = "sftp",
 ) -> SFTPClient:
     """Opens a session channel, starts the sftp subsystem and waits, at most ``timeout`` seconds, for its limits.
 
+    With a slash in it ``subsystem`` is a command of the remote host's that speaks SFTP.
     With ``channels`` above 1, large files are copied over so many channels at once, see
     :meth:`SFTPClient.add_companion`.
 
     Raises SSHTimeoutError, ChannelOpenError, ChannelRequestError when there is no such subsystem, SFTPBadMessageError
     when what answers is not SFTP.
     """
-    client = SFTPClient(await SFTPChannel.open(connection, timeout=timeout, window=window, max_packet=max_packet))
+    options: dict[str, Any] = {"timeout": timeout, "window": window, "max_packet": max_packet}
+    client = SFTPClient(await SFTPChannel.open(connection, subsystem=subsystem, **options), subsystem)
     try:
         for _ in range(1, channels):
-            await client.add_companion(connection, timeout=timeout, window=window, max_packet=max_packet)
+            await client.add_companion(connection, **options)
     except BaseException:
         client.close()
         raise
@@ -93,8 +96,9 @@ class SFTPClient:
     once; one that is cancelled leaves the session in order.
     """
 
-    def __init__(self, channel: SFTPChannel) -> None:
+    def __init__(self, channel: SFTPChannel, subsystem: str = "sftp") -> None:
         self.session = channel.session
+        self._subsystem = subsystem
         self._channel = channel
         self._submitted = 0  # requests of coroutines without reply
         self._waiters: deque[asyncio.Future[None]] = deque()
@@ -141,7 +145,7 @@ class SFTPClient:
         connection a process. ``options`` and errors as of :func:`open_sftp`. It is closed with this session, which
         does without it when it is lost, and does not end the connection.
         """
-        companion = await open_sftp(connection, **options)
+        companion = await open_sftp(connection, subsystem=self._subsystem, **options)
         self._companions.append(companion)
         # Marks are within the last half year, so that they look strange to nobody, and before the time of any write.
         mark = int(time.time()) - MARK_SECONDS + random.SystemRandom().randrange(MARK_SECONDS // 2)
@@ -446,8 +450,14 @@ class SFTPClient:
         for directory in reversed(found):
             await self.rmdir(directory)
 
-    async def _entries(self, path: bytes) -> AsyncGenerator[SFTPName, None]:
-        """The entries of a directory without "." and "..". A name that is none ends the listing with an error."""
+    async def entries(self, path: Path = ".") -> AsyncIterator[SFTPName]:
+        """A directory as the server lists it, with "." and ".." and the line that ls -l would show for each."""
+        async with aclosing(self._entries(paths.encode(path), dots=True)) as entries:
+            async for entry in entries:
+                yield entry
+
+    async def _entries(self, path: bytes, *, dots: bool = False) -> AsyncGenerator[SFTPName, None]:
+        """The entries of a directory, "." and ".." only if asked for. A name that is none ends it with an error."""
         handle = await self.call(messages.OPENDIR, path, path=path, orphan=self._close_handle)
         replies: deque[asyncio.Future[tuple[SFTPName, ...]]] = deque()
         seen, at_end = 0, False
@@ -466,6 +476,8 @@ class SFTPClient:
                     raise sftp_error(StatusCode.FAILURE, "too many entries", paths.decode(path))
                 for name in names:
                     if name.filename in (b".", b".."):
+                        if dots:
+                            yield name
                         continue
                     if not paths.is_safe_name(name.filename):
                         raise SFTPBadMessageError(

@@ -17,7 +17,7 @@ from fastssh.errors import (
 )
 from fastssh.sftp.constants import Packet
 from fastssh.sftp.session import Failure, Session
-from fastssh.wire.requests import SubsystemRequest
+from fastssh.wire.requests import ExecRequest, SubsystemRequest
 from fastssh.wire.text import printable
 
 if TYPE_CHECKING:
@@ -67,13 +67,15 @@ class SFTPChannel(ChannelHandler):
         self._first = b""  # on stdout, before SFTP is known to be spoken
 
     @classmethod
-    async def open(cls, connection: ClientConnection, *, timeout: float, window: int, max_packet: int) -> Self:
+    async def open(
+        cls, connection: ClientConnection, *, subsystem: str, timeout: float, window: int, max_packet: int
+    ) -> Self:
         """See :func:`fastssh.aio.sftp.open_sftp`."""
         self = cls()
         try:
             async with asyncio.timeout(timeout):
                 channel = await connection.open_session_channel(self, window=window, max_packet=max_packet)
-                await self.begin(channel)
+                await self.begin(channel, subsystem)
         except BaseException as error:
             if self._channel is not None:
                 self._channel.close()
@@ -82,17 +84,21 @@ class SFTPChannel(ChannelHandler):
             raise
         return self
 
-    async def begin(self, channel: Channel) -> None:
+    async def begin(self, channel: Channel, subsystem: str) -> None:
         """Requests the subsystem on a channel that is open, and exchanges versions and limits."""
         self._channel = channel
         self.session = Session(_Link(channel))
         loop = asyncio.get_running_loop()
         accepted: asyncio.Future[bool] = loop.create_future()
         ready: asyncio.Future[Failure | None] = loop.create_future()
-        channel.request("subsystem", SubsystemRequest("sftp").body(), True, partial(resolve, accepted))
+        if "/" in subsystem:
+            name, body = "exec", ExecRequest(subsystem.encode("utf-8", "surrogateescape")).body()
+        else:
+            name, body = "subsystem", SubsystemRequest(subsystem).body()
+        channel.request(name, body, True, partial(resolve, accepted))
         self.session.start(partial(resolve, ready))  # behind the request, without waiting a round trip for its answer
         if not await accepted:
-            raise channel.error or ChannelRequestError(f"the server has no sftp subsystem{self._said()}")
+            raise channel.error or ChannelRequestError(f"the server has no {subsystem} subsystem{self._said()}")
         error = await ready
         if error is not None:
             if self._words:

@@ -1,4 +1,5 @@
-"""Names on scp's command line: a local path, ``[user@]host:[path]`` or ``scp://[user@]host[:port][/path]``."""
+"""Names on the command lines of scp and sftp: a local path, ``[user@]host:[path]`` or
+``scp://[user@]host[:port][/path]``; ``[user@]host[:path]`` or ``sftp://...``."""
 
 from __future__ import annotations
 
@@ -27,15 +28,13 @@ class Remote(NamedTuple):
 
 
 _SCHEME = "scp://"
+_SFTP_SCHEME = "sftp://"
 
 
 def parse(name: str) -> Local | Remote:
     """What ``name`` means, as scp decides it. ValueError with the reason for a name that means nothing."""
     if name.lower().startswith(_SCHEME):
-        try:
-            return _parse_uri(name[len(_SCHEME) :])
-        except ValueError as error:
-            raise ValueError(f"{name}: invalid uri: {error}") from None
+        return _from_uri(name, _SCHEME)
     colon = _find_colon(name)
     if colon is None:
         return Local(name)
@@ -44,6 +43,27 @@ def parse(name: str) -> Local | Remote:
     if not host:
         raise ValueError(f"{name}: the host name is missing")
     return Remote(host, name[colon + 1 :] or ".", user if at else None)
+
+
+def sftp_destination(name: str) -> Remote:
+    """What ``name`` means, as sftp decides it; a path that is not given is empty. ValueError as :func:`parse`."""
+    if name.lower().startswith(_SFTP_SCHEME):
+        found = _from_uri(name, _SFTP_SCHEME)
+        return found._replace(path="" if found.path == "." else found.path)
+    colon = _find_colon(name)
+    account, path = (name, "") if colon is None else (name[:colon], name[colon + 1 :])
+    user, at, host = account.rpartition("@")
+    host = _without_brackets(host)
+    if not host:
+        raise ValueError(f"{name}: the host name is missing")
+    return Remote(host, path, user if at else None)
+
+
+def _from_uri(name: str, scheme: str) -> Remote:
+    try:
+        return _parse_uri(name[len(scheme) :])
+    except ValueError as error:
+        raise ValueError(f"{name}: invalid uri: {error}") from None
 
 
 def _find_colon(name: str) -> int | None:

@@ -66,9 +66,14 @@ def _columns(character: str) -> int:
     return 2 if unicodedata.east_asian_width(character) in "WF" else 1
 
 
+def text_columns(text: str) -> int:
+    """The columns of a terminal that ``text`` takes."""
+    return len(text) if text.isascii() else sum(map(_columns, text))
+
+
 def fit(text: str, width: int) -> str:
     """``text`` in exactly ``width`` columns: padded, or its end after an ellipsis, since paths differ there."""
-    used = sum(map(_columns, text))
+    used = text_columns(text)
     if used <= width:
         return text + " " * (width - used)
     if width <= 0:

@@ -27,10 +27,11 @@ class Supervisor:
         self._messages, self._interrupted = messages, interrupted
         self._signal: signal.Signals | None = None
 
-    def run(self, work: Coroutine[Any, Any, int]) -> int:
-        """The exit status of ``work``, or 128 and the signal that ended it; raises what it raises."""
+    def run(self, work: Coroutine[Any, Any, int], run: Callable[..., int] = lingering.run) -> int:
+        """The exit status of ``work``, or 128 and the signal that ended it; raises what it raises. ``run`` turns the
+        loop."""
         try:
-            return lingering.run(self._supervise(work))
+            return run(self._supervise(work))
         except BaseException as error:
             if self._signal is None:
                 raise
@@ -41,13 +42,17 @@ class Supervisor:
     async def _supervise(self, work: Coroutine[Any, Any, int]) -> int:
         loop, task = asyncio.get_running_loop(), asyncio.current_task()
         assert task is not None
-        loop.set_exception_handler(self._stray)
+        loop.set_exception_handler(self.stray)
         for number in SIGNALS:
             if signal.getsignal(number) is not signal.SIG_IGN:  # nohup, and jobs in the background of scripts
                 loop.add_signal_handler(number, self._signalled, number, loop, task)
-        return await work
+        try:
+            return await work
+        finally:  # the loop may be used further
+            for number in SIGNALS:
+                loop.remove_signal_handler(number)
 
-    def _stray(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    def stray(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         """An error in a callback or a forgotten task; whoever waits for its outcome is told as well."""
         error = context.get("exception")
         self._messages.unexpected(error if isinstance(error, BaseException) else RuntimeError(context["message"]))

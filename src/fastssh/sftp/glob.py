@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Final
 
 _MAGIC: Final = re.compile(r"[*?\[\\]")
@@ -27,6 +28,7 @@ _CLASSES: Final[dict[str, Callable[[str], bool]]] = {
 
 Test = Callable[[str], bool]
 _STAR: Final = None
+MAX_BRACES: Final = 1000  # patterns that one with braces may stand for
 
 
 def has_magic(pattern: str) -> bool:
@@ -47,6 +49,55 @@ def is_literal(component: str) -> bool:
 def unescape(component: str) -> str:
     """The one name that a literal component matches."""
     return "".join(token for token in _tokens(component) if isinstance(token, str))
+
+
+def braces(pattern: str) -> list[str]:
+    """The patterns that ``a{b,c}d`` stands for, as csh(1) reads it: abd and acd. At most MAX_BRACES, then as it is.
+
+    ``{}`` is nothing but itself, and so is a brace that is escaped, between brackets or without its other.
+    """
+    waiting, found = [pattern], list[str]()
+    while waiting:
+        if len(waiting) + len(found) > MAX_BRACES:
+            return [pattern]
+        each = waiting.pop()
+        parts = _first_braces(each)
+        if parts is None:
+            found.append(each)
+        else:
+            before, choices, after = parts
+            waiting.extend(before + choice + after for choice in reversed(choices))
+    return found
+
+
+def _first_braces(pattern: str) -> tuple[str, list[str], str] | None:
+    """What stands before the first braces, the choices in them, and what stands behind."""
+    start = -1
+    depth = 0
+    cuts: list[int] = []
+    at = 0
+    while at < len(pattern):
+        character = pattern[at]
+        if character == "\\":
+            at += 1
+        elif character == "[" and (end := _bracket(pattern, at + 1)) is not None:
+            at = end[1] - 1
+        elif character == "{" and pattern[at : at + 2] != "{}":
+            if depth == 0:
+                start, cuts = at, [at]
+            depth += 1
+        elif character == "," and depth == 1:
+            cuts.append(at)
+        elif character == "}" and depth > 0:
+            depth -= 1
+            if depth == 0:
+                cuts.append(at)
+                choices = [pattern[low + 1 : high] for low, high in pairwise(cuts)]
+                return pattern[:start], choices, pattern[at + 1 :]
+        elif character == "{":
+            at += 1
+        at += 1
+    return None
 
 
 class Pattern:

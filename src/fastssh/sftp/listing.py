@@ -33,17 +33,19 @@ class LongNames:
         """Mode, links, owner, group, size, time and name, in sftp-server's columns."""
         owner = self._user_name(st.st_uid) or b"%d" % st.st_uid
         group = self._group_name(st.st_gid) or b"%d" % st.st_gid
-        mode, when = stat.filemode(st.st_mode).encode(), self._when(st.st_mtime_ns // 1_000_000_000)
+        mode = stat.filemode(st.st_mode).encode()
+        when = time_text(st.st_mtime_ns // 1_000_000_000, self._now()).encode()
         return b"%s  %3d %-8s %-8s %8d %s %s" % (mode, st.st_nlink, owner, group, st.st_size, when, name)
 
-    def _when(self, seconds: int) -> bytes:
-        try:
-            time = datetime.fromtimestamp(seconds)
-        except (ValueError, OverflowError, OSError):  # a year of five digits: sftp-server leaves it out as well
-            return b""
-        day = f"{_MONTHS[time.month - 1]} {time.day:2}"
-        recent = 0 <= self._now() - seconds < _RECENT
-        return f"{day} {time.hour:02}:{time.minute:02}".encode() if recent else f"{day}  {time.year}".encode()
+
+def time_text(seconds: int, now: float) -> str:
+    """A time as ls -l shows it: of the last half year with the hour, else with the year. Both since 1970."""
+    try:
+        time = datetime.fromtimestamp(seconds)
+    except (ValueError, OverflowError, OSError):  # a year of five digits: sftp-server leaves it out as well
+        return ""
+    day = f"{_MONTHS[time.month - 1]} {time.day:2}"
+    return f"{day} {time.hour:02}:{time.minute:02}" if 0 <= now - seconds < _RECENT else f"{day}  {time.year}"
 
 
 class Listing:

@@ -1,0 +1,1 @@
+"""fastssh-sftp."""

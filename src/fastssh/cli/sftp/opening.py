@@ -1,0 +1,106 @@
+"""The session behind the prompt: over a connection, or with a local program."""
+
+from __future__ import annotations
+
+import contextlib
+import shlex
+import signal
+from collections.abc import AsyncIterator, Iterator
+from typing import TYPE_CHECKING, Any
+
+from fastssh.aio.bridge import Bridge
+from fastssh.cli.companions import LARGE, Companions
+from fastssh.cli.connecting import connect, identity_overrides
+from fastssh.cli.messages import Messages
+from fastssh.cli.sftp.arguments import Arguments
+
+if TYPE_CHECKING:
+    from fastssh.aio.sftp import SFTPClient
+    from fastssh.cli.location import Remote
+
+
+class Opened:
+    """A session. ``large`` is called with the size of each file that is about to be copied."""
+
+    def __init__(self, sftp: SFTPClient) -> None:
+        self.sftp = sftp
+        self._companions: Companions | None = None
+
+    def use(self, companions: Companions) -> None:
+        self._companions = companions
+
+    def large(self, size: int) -> None:
+        if size >= LARGE and self._companions is not None:
+            self._companions.begin()
+
+
+@contextlib.asynccontextmanager
+async def opened(asked: Arguments, messages: Messages) -> AsyncIterator[Opened]:
+    """The session that the command line asks for, closed at the end. Raises SSHError and OSError."""
+    async with contextlib.AsyncExitStack() as stack:
+        command = _program(asked)
+        if command is not None:
+            with _without_interrupts():
+                bridge = Bridge.run(command)
+            await stack.enter_async_context(bridge)
+            sftp = await stack.enter_async_context(await bridge.sftp(**_options(asked)))
+            found = Opened(sftp)
+        else:
+            assert asked.destination is not None
+            connection = await connect(
+                asked.destination.host, messages, overrides=_overrides(asked, asked.destination, messages),
+                config_file=asked.config_file,
+            )  # fmt: skip
+            await stack.enter_async_context(connection)
+            sftp = await stack.enter_async_context(await connection.sftp(**_options(asked)))
+            found = Opened(sftp)
+            if not (asked.limit or asked.buffer or asked.requests or asked.connections == 1):
+                found.use(await stack.enter_async_context(Companions(connection, sftp, asked.connections)))
+        sftp.session.set_send_rate(asked.limit)
+        yield found
+
+
+def _options(asked: Arguments) -> dict[str, Any]:
+    return {"subsystem": asked.subsystem}
+
+
+def _overrides(asked: Arguments, remote: Remote, messages: Messages) -> list[str | tuple[str, str]]:
+    """The command line as settings, in the order in which sftp hands them to ssh."""
+    found = asked.overrides + identity_overrides(asked.identities, messages, quiet=asked.quiet)
+    port = remote.port if remote.port is not None else asked.port
+    if port is not None:
+        found.append(("Port", str(port)))
+    if remote.user is not None:
+        found.append(("User", remote.user))
+    return found
+
+
+def _program(asked: Arguments) -> list[str] | None:
+    """The program of -D or -S with its arguments, if there is one. Raises ValueError."""
+    if asked.server is not None:
+        command = shlex.split(asked.server)
+        if not command:
+            raise ValueError("No sftp server specified via -D")
+        return command
+    if asked.program is None or asked.destination is None:
+        return None
+    remote = asked.destination
+    port = remote.port if remote.port is not None else asked.port
+    return [
+        asked.program, "-oForwardX11 no", "-oPermitLocalCommand no", "-oClearAllForwardings yes", "-oControlMaster no",
+        *asked.passed, "-oForwardAgent no",
+        *([f"-oPort {port}"] if port is not None else []), *(["-l", remote.user] if remote.user is not None else []),
+        *([] if "/" in asked.subsystem else ["-s"]), "--", remote.host, asked.subsystem,
+    ]  # fmt: skip
+
+
+@contextlib.contextmanager
+def _without_interrupts() -> Iterator[None]:
+    """What is started inside does not end with Ctrl-C, which is for the transfer."""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+

@@ -1,0 +1,213 @@
+"""One fastssh-sftp call: its connection, and the lines that are read until there is no more to do."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import sys
+from collections.abc import Iterator
+from types import FrameType
+from typing import IO, TYPE_CHECKING, Any, Final, NoReturn, Protocol
+
+from fastssh.cli.messages import Messages, describe
+from fastssh.cli.sftp.arguments import Arguments
+from fastssh.cli.sftp.background import Background, Interrupted
+from fastssh.cli.sftp.commands import Command, parse, read_prefix
+from fastssh.cli.sftp.copies import Copies
+from fastssh.cli.sftp.local import run_ls, run_shell
+from fastssh.cli.sftp.opening import Opened, opened
+from fastssh.cli.sftp.output import Output
+from fastssh.cli.sftp.shell import Settings, Shell
+from fastssh.cli.sftp.words import LineError
+from fastssh.cli.supervision import Supervisor
+from fastssh.errors import SSHError
+from fastssh.wire.text import printable
+
+if TYPE_CHECKING:
+    from fastssh.sftp.session import Failure
+
+EXIT_FAILED: Final = 1
+EXIT_NO_CONNECTION: Final = 255
+_GET: Final = "get"
+_ENDING: Final = (signal.SIGTERM, signal.SIGHUP)
+
+
+class Ended(BaseException):
+    """A signal that ends the program came."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number
+
+
+class Lines(Protocol):
+    """Where lines come from."""
+
+    interactive: bool
+
+    def next(self) -> str | None:
+        """The next line; None at the end. Raises KeyboardInterrupt when it was given up with Ctrl-C."""
+
+
+class Batch:
+    """Lines of a file."""
+
+    interactive = False
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+
+    def next(self) -> str | None:
+        line = self._file.readline()
+        return line.decode("utf-8", "surrogateescape").removesuffix("\n") if line else None
+
+
+class Job:
+    """The call. :meth:`run` returns the exit status."""
+
+    def __init__(self, asked: Arguments, messages: Messages) -> None:
+        self._asked, self._messages = asked, messages
+        self._output = Output(messages)
+        self._supervisor = Supervisor(messages, lambda: messages.line("interrupted"))
+        self._stack = contextlib.AsyncExitStack()
+        self._opened: Opened | None = None
+
+    def run(self) -> int:
+        """Raises OSError for a batch file that cannot be read."""
+        if sys.stdout is not None and hasattr(sys.stdout, "reconfigure"):
+            sys.stdout.reconfigure(errors="backslashreplace")
+        with contextlib.ExitStack() as stack:
+            file = self._batch(stack)
+            with Background(self._supervisor.stray) as background:
+                status = self._connect(background)
+                if status or self._opened is None:
+                    return status
+                background.start()
+                try:
+                    with _signals():
+                        return self._serve(background, self._opened, file)
+                except Ended as ended:
+                    return 128 + ended.number
+                except KeyboardInterrupt:
+                    self._messages.line("interrupted")
+                    return 128 + signal.SIGINT
+                finally:
+                    with contextlib.suppress(Interrupted, KeyboardInterrupt, Ended):
+                        background.call(self._stack.aclose())
+
+    def _batch(self, stack: contextlib.ExitStack) -> IO[bytes]:
+        if self._asked.batch in (None, "-"):
+            return stack.enter_context(open(0, "rb", closefd=False))
+        return stack.enter_context(open(self._asked.batch, "rb"))
+
+    # -- the connection ------------------------------------------------------------------------------------------------
+
+    def _connect(self, background: Background) -> int:
+        """0, or the exit status when there is no session."""
+        try:
+            return self._supervisor.run(self._open(), run=background.run)
+        except (SSHError, OSError, ValueError) as error:
+            self._messages.line(describe(error))
+            return EXIT_NO_CONNECTION
+
+    async def _open(self) -> int:
+        self._opened = await self._stack.enter_async_context(opened(self._asked, self._messages))
+        return 0
+
+    # -- what is asked for ---------------------------------------------------------------------------------------------
+
+    def _serve(self, background: Background, session: Opened, file: IO[bytes]) -> int:
+        try:
+            return self._work(background, session, file)
+        except (SSHError, OSError) as error:
+            lost: Failure | None = session.sftp.session.error
+            if lost is None:
+                raise
+            self._output.error(f"Connection closed: {describe(error)}")
+            return EXIT_NO_CONNECTION
+
+    def _work(self, background: Background, session: Opened, file: IO[bytes]) -> int:
+        asked = self._asked
+        start = background.call(session.sftp.realpath("."))
+        if not asked.quiet:
+            self._messages.write(printable(_greeting(asked)))
+        copies = Copies(session.large)
+        settings = Settings(
+            asked.resume, asked.fsync, asked.preserve, asked.recurse, asked.quiet, stop=asked.batch is not None,
+            progress=not asked.quiet and asked.batch is None and sys.stderr is not None and sys.stderr.isatty(),
+        )  # fmt: skip
+        carry = dict.fromkeys((_GET, "reget"), copies.get) | dict.fromkeys(("put", "reput"), copies.put)
+        shell = Shell(session.sftp, start, self._output, settings, carry)
+        path = asked.destination.path if asked.destination is not None else ""
+        if path:
+            went = background.call(self._go(shell, path, asked.local))
+            if went is not None:
+                return 0 if went else EXIT_FAILED
+        lines: Lines = Batch(file)
+        return self._loop(background, shell, lines)
+
+    async def _go(self, shell: Shell, path: str, local: str | None) -> bool | None:
+        """To the directory of the command line: None. Or fetches its file: whether that went well."""
+        from fastssh.cli.sftp.commands import BY_NAME
+
+        if local is None and await Copies.is_directory(shell, path):
+            shell.note(f"Changing to: {path}")
+            return None if await shell.execute(Command(BY_NAME["cd"], paths=(path,))) else False
+        return await shell.execute(Command(BY_NAME[_GET], paths=(path, *([local] if local is not None else []))))
+
+    def _loop(self, background: Background, shell: Shell, lines: Lines) -> int:
+        stop = shell.settings.stop
+        while True:
+            line = lines.next()
+            if line is None:
+                return 0
+            prefix, rest = read_prefix(line)
+            command, wrong = _understood(rest)
+            if wrong:
+                self._output.error(wrong)
+            if not lines.interactive and not prefix.silent:
+                self._output.line(f"sftp> {line}")
+            if command is not None and command.verb.does == "quit":
+                return 0
+            shell.settings.stop = stop and not prefix.go_on
+            went = not wrong if command is None else self._execute(background, shell, command)
+            if not went and shell.settings.stop:
+                return EXIT_FAILED
+
+    def _execute(self, background: Background, shell: Shell, command: Command) -> bool:
+        local = {"shell": run_shell, "lls": run_ls}.get(command.verb.does)
+        if local is not None:
+            local(command.rest, self._output)
+            return True
+        return background.call(shell.execute(command))
+
+
+def _greeting(asked: Arguments) -> str:
+    return f"Attached to {asked.server}." if asked.destination is None else f"Connected to {asked.destination.host}."
+
+
+def _understood(rest: str) -> tuple[Command | None, str]:
+    """The command, or what is wrong with the line."""
+    try:
+        return parse(rest), ""
+    except LineError as error:
+        return None, str(error)
+
+
+@contextlib.contextmanager
+def _signals() -> Iterator[None]:
+    """SIGTERM and SIGHUP end the block as Ctrl-C would."""
+
+    def end(number: int, frame: FrameType | None) -> NoReturn:
+        raise Ended(number)
+
+    before: dict[int, Any] = {}
+    try:
+        for number in _ENDING:
+            if signal.getsignal(number) is not signal.SIG_IGN:  # nohup
+                before[number] = signal.signal(number, end)
+        yield
+    finally:
+        for ending, handler in before.items():
+            signal.signal(ending, handler)
+

@@ -1,0 +1,397 @@
+"""sftp's commands as they are carried out: a remote and a local directory, and what is done there."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final, TypeVar
+
+from fastssh.aio.sftp import SFTPClient, SFTPEntry
+from fastssh.aio.sftp_file import SFTPFile
+from fastssh.cli.sftp.commands import Command, help_text
+from fastssh.cli.sftp.df import df_text
+from fastssh.cli.sftp.listing import Entry, Style, columns, long_line, ordered, scaled, terminal_columns
+from fastssh.cli.sftp.matching import Match, escaped, remote_matches, remote_names, under
+from fastssh.cli.sftp.output import CommandError, Output, reason
+from fastssh.errors import SFTPError
+from fastssh.sftp import glob, paths
+from fastssh.sftp.attributes import SFTPAttributes
+
+T = TypeVar("T")
+
+_IDS_AT_ONCE: Final = 1000  # whose names are asked for in one request
+
+
+@dataclass
+class Settings:
+    """What the command line says of all commands, and what `progress` changes."""
+
+    resume: bool = False
+    fsync: bool = False
+    preserve: bool = False
+    recurse: bool = False
+    quiet: bool = False  # nothing is said of what goes well
+    stop: bool = False  # a command over many names ends with the first that fails
+    progress: bool = True
+
+
+class Shell:
+    """``start``: the remote directory that the session began in. Commands raise CommandError, and SSHError when the
+    session is lost.
+
+    ``copies`` carries out get and put; it is given the shell and the command.
+    """
+
+    def __init__(
+        self,
+        sftp: SFTPClient,
+        start: str,
+        output: Output,
+        settings: Settings,
+        copies: Mapping[str, Callable[[Shell, Command], Awaitable[None]]],
+    ) -> None:
+        self.sftp, self.output, self.settings = sftp, output, settings
+        self.directory = self._start = start
+        self._names: dict[tuple[str, int], str] = {}  # of users and groups
+        self._does: dict[str, Callable[[Command], Awaitable[None]]] = {
+            "cd": self._cd,
+            "chgrp": self._change_owner,
+            "chmod": self._chmod,
+            "chown": self._change_owner,
+            "copy": self._copy,
+            "df": self._df,
+            "du": self._du,
+            "help": self._help,
+            "lcd": self._lcd,
+            "lmkdir": self._lmkdir,
+            "ln": self._link,
+            "lpwd": self._lpwd,
+            "ls": self._ls,
+            "lumask": self._lumask,
+            "mkdir": self._mkdir,
+            "progress": self._progress,
+            "pwd": self._pwd,
+            "rename": self._rename,
+            "rm": self._rm,
+            "rmdir": self._rmdir,
+            "symlink": self._link,
+            "version": self._version,
+        }
+        for name, copy in copies.items():
+            self._does[name] = lambda command, copy=copy: copy(self, command)  # type: ignore[misc]
+
+    async def execute(self, command: Command) -> bool:
+        """Whether it went well; what went wrong is said. Raises SSHError when the session is lost."""
+        try:
+            await self._does[command.verb.does](command)
+        except CommandError as error:
+            if str(error):
+                self.output.error(str(error))
+            return False
+        finally:
+            self.output.flush()
+        return True
+
+    # -- names ---------------------------------------------------------------------------------------------------------
+
+    def pattern(self, path: str) -> str:
+        """``path``, a pattern, seen from the remote directory."""
+        return under(escaped(self.directory), path)
+
+    def remote(self, path: str) -> bytes:
+        """``path``, a name, seen from the remote directory, for the wire."""
+        return paths.encode(under(self.directory, path))
+
+    async def asked(self, what: str, reply: Awaitable[T]) -> T:
+        """The server's answer, or CommandError with ``what`` before its reason."""
+        try:
+            return await reply
+        except SFTPError as error:
+            if self.sftp.session.error is not None:
+                raise
+            raise CommandError(f"{what}: {reason(error)}") from None
+
+    def _need(self, extension: str) -> None:
+        if extension not in self.sftp.extensions:
+            raise CommandError(f"Server does not support {extension} extension")
+
+    async def each(self, pattern: str, change: Callable[[str], Awaitable[None]]) -> None:
+        """``change`` for every name that matches, and CommandError at the end if one of them failed."""
+        failed = False
+        for name in await self.asked(pattern, remote_names(self.sftp, self.pattern(pattern))):
+            try:
+                await change(name)
+            except CommandError as error:
+                self.output.error(str(error))
+                failed = True
+                if self.settings.stop:
+                    break
+        if failed:
+            raise CommandError("")
+
+    def note(self, text: str) -> None:
+        """Said unless it is to be quiet."""
+        if not self.settings.quiet:
+            self.output.line(text)
+
+    # -- where we are --------------------------------------------------------------------------------------------------
+
+    async def _pwd(self, command: Command) -> None:
+        self.output.line(f"Remote working directory: {self.directory}")
+
+    async def _cd(self, command: Command) -> None:
+        await self.change_directory(command.paths[0] if command.paths and command.paths[0] else self._start)
+
+    async def change_directory(self, path: str) -> None:
+        name = self.remote(path)
+        real = await self.asked(f"realpath {paths.decode(name)}", self.sftp.realpath(name))
+        attributes = await self.asked("stat remote", self.sftp.stat(real))
+        if attributes.permissions is None:
+            raise CommandError("Can't change directory: Can't check target")
+        if not attributes.is_dir():
+            raise CommandError(f'Can\'t change directory: "{real}" is not a directory')
+        self.directory = real
+
+    async def _lcd(self, command: Command) -> None:
+        path = home_expanded(command.paths[0] if command.paths and command.paths[0] else "~")
+        _locally(f'Couldn\'t change local directory to "{path}"', os.chdir, path)
+
+    async def _lpwd(self, command: Command) -> None:
+        here = _locally("Couldn't get local cwd", os.getcwd)
+        self.output.line(f"Local working directory: {here}")
+
+    async def _lmkdir(self, command: Command) -> None:
+        _locally(f'Couldn\'t create local directory "{command.paths[0]}"', os.mkdir, command.paths[0], 0o777)
+
+    async def _lumask(self, command: Command) -> None:
+        os.umask(command.number & 0o777)
+        self.output.text(f"Local umask: {command.number:03o}\n")
+
+    # -- what is changed -----------------------------------------------------------------------------------------------
+
+    async def _mkdir(self, command: Command) -> None:
+        name = self.remote(command.paths[0])
+        await self.asked(f'remote mkdir "{paths.decode(name)}"', self.sftp.mkdir(name))
+
+    async def _rmdir(self, command: Command) -> None:
+        name = self.remote(command.paths[0])
+        await self.asked(f'remote rmdir "{paths.decode(name)}"', self.sftp.rmdir(name))
+
+    async def _rm(self, command: Command) -> None:
+        async def remove(name: str) -> None:
+            self.note(f"Removing {name}")
+            await self.asked(f"remote delete {name}", self.sftp.remove(paths.encode(name)))
+
+        await self.each(command.paths[0], remove)
+
+    async def _rename(self, command: Command) -> None:
+        old, new = map(self.remote, command.paths)
+        replace = "posix-rename@openssh.com" in self.sftp.extensions and "l" not in command.flags
+        rename = self.sftp.posix_rename if replace else self.sftp.rename
+        await self.asked(f'remote rename "{paths.decode(old)}" to "{paths.decode(new)}"', rename(old, new))
+
+    async def _link(self, command: Command) -> None:
+        """A symbolic link keeps its target as it was typed."""
+        new = self.remote(command.paths[1])
+        if command.verb.does == "symlink" or "s" in command.flags:
+            target = paths.encode(command.paths[0])
+            what = f'remote symlink file "{command.paths[0]}" to "{paths.decode(new)}"'
+            await self.asked(what, self.sftp.symlink(target, new))
+        else:
+            old = self.remote(command.paths[0])
+            what = f'remote link "{paths.decode(old)}" to "{paths.decode(new)}"'
+            self._need("hardlink@openssh.com")
+            await self.asked(what, self.sftp.link(old, new))
+
+    async def _chmod(self, command: Command) -> None:
+        wanted = SFTPAttributes(permissions=command.number)
+
+        async def change(name: str) -> None:
+            self.note(f"Changing mode on {name}")
+            await self._set(name, wanted, link="h" in command.flags)
+
+        await self.each(command.paths[0], change)
+
+    async def _change_owner(self, command: Command) -> None:
+        """The protocol knows owner and group only together, so that the other one is asked for first."""
+        link, owner = "h" in command.flags, command.verb.does == "chown"
+
+        async def change(name: str) -> None:
+            path = paths.encode(name)
+            now = await self.asked("stat remote", self.sftp.lstat(path) if link else self.sftp.stat(path))
+            if now.uid is None or now.gid is None:
+                raise CommandError(f'Can\'t get current ownership of remote file "{name}"')
+            self.note(f"Changing {'owner' if owner else 'group'} on {name}")
+            uid, gid = (command.number, now.gid) if owner else (now.uid, command.number)
+            await self._set(name, SFTPAttributes(uid=uid, gid=gid), link=link)
+
+        await self.each(command.paths[0], change)
+
+    async def _set(self, name: str, attributes: SFTPAttributes, *, link: bool) -> None:
+        path = paths.encode(name)
+        if link:
+            self._need("lsetstat@openssh.com")
+            await self.asked(f'remote lsetstat "{name}"', self.sftp.lsetstat(path, attributes))
+        else:
+            await self.asked(f'remote setstat "{name}"', self.sftp.setstat(path, attributes))
+
+    async def _copy(self, command: Command) -> None:
+        """On the server's side. Set-id bits do not go along, as the owner may be another."""
+        old, new = (paths.decode(self.remote(path)) for path in command.paths)
+        self._need("copy-data")
+        known = await self.asked("stat remote", self.sftp.stat(paths.encode(old)))
+        if known.permissions is not None and not known.is_file():
+            raise CommandError(f"Cannot copy non-regular file: {old}")
+        mode = 0o666 if known.permissions is None else known.permissions & 0o777
+        source = await self.asked(f'remote open("{old}")', self._opened(old, "r", None))
+        async with source:
+            target = await self.asked(f'remote open("{new}")', self._opened(new, "w", SFTPAttributes(permissions=mode)))
+            async with target:
+                what = f'Couldn\'t copy file "{old}" to "{new}"'
+                await self.asked(what, self.sftp.copy_data(source, target))
+
+    async def _opened(self, path: str, mode: str, attributes: SFTPAttributes | None) -> SFTPFile:
+        return await self.sftp.open(paths.encode(path), mode, attributes)
+
+    # -- what is shown -------------------------------------------------------------------------------------------------
+
+    async def _help(self, command: Command) -> None:
+        self.output.text(help_text())
+
+    async def _version(self, command: Command) -> None:
+        self.output.text(f"SFTP protocol version {self.sftp.version}\n")
+
+    async def _progress(self, command: Command) -> None:
+        self.settings.progress = not self.settings.progress
+        self.output.text(f"Progress meter {'enabled' if self.settings.progress else 'disabled'}\n")
+
+    async def _df(self, command: Command) -> None:
+        name = self.remote(command.paths[0]) if command.paths else paths.encode(self.directory)
+        self._need("statvfs@openssh.com")
+        known = await self.asked("remote statvfs", self.sftp.statvfs(name))
+        self.output.text(df_text(known, command.flags))
+
+    async def _du(self, command: Command) -> None:
+        """As du(1) counts: KiB, each file rounded up; sizes, as the protocol does not tell blocks."""
+        path = command.paths[0] if command.paths else "."
+        for match in await self._found(path, f'Can\'t du: "{self.pattern(path)}" not found'):
+            await self._add_up(match.path, match.attributes, command.flags, 0)
+
+    async def _add_up(self, path: str, attributes: SFTPAttributes, flags: str, depth: int) -> int:
+        kibibytes = -(-(attributes.size or 0) // 1024)
+        if attributes.is_dir():
+            kibibytes = 0
+            if depth >= paths.MAX_DEPTH:
+                raise CommandError(f"Maximum directory depth exceeded: {depth} levels")
+            for entry in [entry async for entry in self._below(path)]:
+                kibibytes += await self._add_up(under(path, entry.name), entry.attributes, flags, depth + 1)
+        if depth == 0 or ("s" not in flags and (attributes.is_dir() or "a" in flags)):
+            shown = scaled(kibibytes * 1024) if "h" in flags else str(kibibytes)
+            self.output.line(f"{shown:<7} {strip(path, self.directory) or '.'}")
+        return kibibytes
+
+    async def _below(self, path: str) -> AsyncIterator[SFTPEntry]:
+        try:
+            async for entry in self.sftp.scandir(paths.encode(path)):
+                yield entry
+        except SFTPError as error:
+            if self.sftp.session.error is not None:
+                raise
+            self.output.error(f'Couldn\'t read directory "{path}": {reason(error)}')
+
+    async def _found(self, path: str, missing: str) -> list[Match]:
+        matches: dict[str, Match] = {}
+        for pattern in glob.braces(self.pattern(path)):
+            for match in await self.asked(pattern, remote_matches(self.sftp, pattern)):
+                matches.setdefault(match.path, match)
+        if not matches:
+            raise CommandError(missing)
+        return list(matches.values())
+
+    async def _ls(self, command: Command) -> None:
+        style = Style.of(command.flags)
+        if not command.paths:
+            await self._list_directory(self.directory, self.directory, style)
+            return
+        path = command.paths[0]
+        above = "" if path.startswith("/") else self.directory
+        matches = await self._found(path, f'Can\'t ls: "{self.pattern(path)}" not found')
+        if len(matches) == 1 and matches[0].attributes.is_dir():
+            await self._list_directory(matches[0].marked, above, style)
+            return
+        entries = ordered([Entry(match.marked, match.attributes) for match in matches], style)
+        shown = [entry._replace(name=strip(entry.name, above)) for entry in entries]
+        await self._show(shown, style, max(len(paths.encode(entry.name)) for entry in entries))
+
+    async def _list_directory(self, path: str, above: str, style: Style) -> None:
+        entries: list[Entry] = []
+        try:
+            async for name in self.sftp.entries(paths.encode(path)):
+                entries.append(Entry(paths.decode(name.filename), name.attributes, paths.decode(name.longname)))
+        except SFTPError as error:
+            if self.sftp.session.error is not None:
+                raise
+            raise CommandError(f'remote readdir("{path}"): {reason(error)}') from None
+        if not style.hidden:
+            entries = [entry for entry in entries if not entry.name.startswith(".")]
+        widest = max((len(paths.encode(entry.name)) for entry in entries), default=0)
+        shown = [entry._replace(name=strip(under(path, entry.name), above)) for entry in ordered(entries, style)]
+        await self._show(shown, style, widest + len(paths.encode(strip(path, above))), of_server=True)
+
+    async def _show(self, entries: list[Entry], style: Style, widest: int, *, of_server: bool = False) -> None:
+        if not style.long:
+            names = [entry.name for entry in entries]
+            self.output.text(columns(names, widest, terminal_columns(), single=style.single))
+            return
+        known = "users-groups-by-id@openssh.com" in self.sftp.extensions
+        if of_server and not known and not (style.numeric or style.human):
+            for entry in entries:
+                self.output.line(entry.longname)
+            return
+        if known and not style.numeric:
+            await self._learn_names(entry.attributes for entry in entries)
+        now = time.time()
+        user, group = (lambda uid: self._names.get(("user", uid))), (lambda gid: self._names.get(("group", gid)))
+        for entry in entries:
+            self.output.line(long_line(entry.name, entry.attributes, style, user, group, now))
+
+    async def _learn_names(self, listed: Iterable[SFTPAttributes]) -> None:
+        """Asks who owns what is listed, as far as that is not known yet. Without an answer numbers are shown."""
+        found = {kind: set[int]() for kind in ("user", "group")}
+        for attributes in listed:
+            for kind, number in (("user", attributes.uid), ("group", attributes.gid)):
+                if number is not None and (kind, number) not in self._names:
+                    found[kind].add(number)
+        users, groups = sorted(found["user"]), sorted(found["group"])
+        for start in range(0, max(len(users), len(groups)), _IDS_AT_ONCE):
+            some, teams = users[start : start + _IDS_AT_ONCE], groups[start : start + _IDS_AT_ONCE]
+            try:
+                names, team_names = await self.sftp.users_groups_by_id(some, teams)
+            except SFTPError:
+                if self.sftp.session.error is not None:
+                    raise
+                return
+            self._names.update({("user", uid): name for uid, name in zip(some, names, strict=True) if name})
+            self._names.update({("group", gid): name for gid, name in zip(teams, team_names, strict=True) if name})
+
+
+def strip(path: str, above: str) -> str:
+    """``path`` as it is shown to somebody in the directory ``above``."""
+    if not above or not path.startswith(above):
+        return path
+    rest = path[len(above) :]
+    return rest[1:] if rest.startswith("/") and not above.endswith("/") else rest
+
+
+def home_expanded(path: str) -> str:
+    """A local path with ~ and ~user replaced."""
+    return os.path.expanduser(path)
+
+
+def _locally(what: str, call: Callable[..., T], *arguments: Any) -> T:
+    try:
+        return call(*arguments)
+    except (OSError, ValueError) as error:
+        raise CommandError(f"{what}: {reason(error)}") from None
