@@ -53,6 +53,7 @@ if TYPE_CHECKING:
     )
     from fastssh.keys.private import PrivateKey, generate_private_key, load_private_key
     from fastssh.keys.public import PublicKey
+    from fastssh.keys.public_file import load_public_key
 
 _HOMES: Final = {
     "fastssh.aio.client": ("ClientConnection",),
@@ -94,6 +95,7 @@ _HOMES: Final = {
     ),
     "fastssh.keys.private": ("PrivateKey", "generate_private_key", "load_private_key"),
     "fastssh.keys.public": ("PublicKey",),
+    "fastssh.keys.public_file": ("load_public_key",),
 }
 _HOME_OF: Final = {name: module for module, names in _HOMES.items() for name in names}
 
@@ -139,6 +141,7 @@ __all__ = [
     "connect",
     "generate_private_key",
     "load_private_key",
+    "load_public_key",
     "new_event_loop",
     "run",
     "serve",

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import subprocess
+import sys
 from pathlib import Path
 
+import pytest
+
+from fastssh.cli.keygen import command
 from tests.support import peers
 
 #: Every kind of key that we speak: type and bits as ``ssh-keygen -t -b`` takes them.
@@ -39,3 +44,34 @@ def make_key(
     rounds = ("-a", "2")  # enough for a test
     run("-q", "-t", kind, *size, *rounds, *options, "-N", passphrase, "-C", "user@test", "-f", path, home=path.parent)
     return path
+
+
+def ours(*arguments: str | Path, home: Path, stdin: bytes = b"") -> subprocess.CompletedProcess[bytes]:
+    """fastssh-keygen with the same arguments, in this process."""
+    streams = {
+        "stdin": io.TextIOWrapper(io.BytesIO(stdin), "utf-8", "surrogateescape"),
+        "stdout": io.TextIOWrapper(io.BytesIO(), "utf-8"),
+        "stderr": io.TextIOWrapper(io.BytesIO(), "utf-8"),
+    }
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HOME", str(home))
+        for name in ("DISPLAY", "WAYLAND_DISPLAY", "SSH_ASKPASS"):
+            patch.delenv(name, raising=False)
+        for name, stream in streams.items():
+            patch.setattr(sys, name, stream)
+        status = command.main([*map(str, arguments)])
+        for stream in (sys.stdout, sys.stderr):
+            stream.flush()
+        out, err = (streams[name].buffer.getvalue() for name in ("stdout", "stderr"))  # type: ignore[attr-defined]
+    return subprocess.CompletedProcess([*map(str, arguments)], status, out, err)
+
+
+def compare(*arguments: str | Path, home: Path, stdin: bytes = b"") -> subprocess.CompletedProcess[bytes]:
+    """Both with the same arguments: what they print, say and return must be the same. What ours did comes back."""
+    theirs = run(*arguments, home=home, check=False, stdin=stdin)
+    mine = ours(*arguments, home=home, stdin=stdin)
+    said = mine.stderr.replace(b"fastssh-keygen", b"ssh-keygen")
+    assert (mine.stdout, said, mine.returncode) == (
+        theirs.stdout, theirs.stderr.replace(b"\r\n", b"\n"), theirs.returncode
+    ), arguments  # fmt: skip
+    return mine

@@ -16,7 +16,7 @@ class Messages:
     lines otherwise where a terminal is in raw mode; ``elsewhere`` takes the lines in place of standard error."""
 
     def __init__(self, program: str = PROGRAM) -> None:
-        self._program = program
+        self.program = program
         self.before: Callable[[], None] | None = None
         self.newline = "\n"
         self.elsewhere: Callable[[str], None] | None = None
@@ -37,7 +37,7 @@ class Messages:
 
     def line(self, text: str) -> None:
         """One line, with the program's name before it."""
-        self.write(f"{self._program}: {printable(text)}")
+        self.write(f"{self.program}: {printable(text)}")
 
     def failure(self, name: str, error: BaseException) -> None:
         self.line(f"{name}: {reason(error, name)}")

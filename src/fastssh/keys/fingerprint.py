@@ -57,3 +57,28 @@ def randomart(blob: bytes, family: str, bits: int, hash: str = "sha256") -> str:
 def _border(text: str) -> str:
     left = (_WIDTH - len(text)) // 2
     return "+" + ("-" * left + text).ljust(_WIDTH, "-") + "+"
+
+
+_VOWELS, _CONSONANTS = "aeiouy", "bcdfghklmnprstvzx"
+
+
+def bubblebabble(blob: bytes) -> str:
+    """The SHA-1 fingerprint as words that can be spoken, as ``ssh-keygen -B`` prints it.
+
+    The encoding: Antti Huima, "The Bubble Babble Binary Data Encoding" (draft-huima-01, 2000): two bytes are five
+    letters, of which the vowels depend on a checksum of all that was before.
+    """
+    value = hashlib.sha1(blob, usedforsecurity=False).digest()
+    words, checksum = "", 1
+    for index in range(0, len(value) + 1, 2):
+        first, second = value[index : index + 1], value[index + 1 : index + 2]
+        if not first:  # an even number of bytes ends with the checksum alone
+            words += _VOWELS[checksum % 6] + "x" + _VOWELS[checksum // 6]
+            break
+        byte = first[0]
+        words += _VOWELS[((byte >> 6) + checksum) % 6] + _CONSONANTS[byte >> 2 & 15]
+        words += _VOWELS[((byte & 3) + checksum // 6) % 6]
+        if second:
+            words += f"{_CONSONANTS[second[0] >> 4]}-{_CONSONANTS[second[0] & 15]}"
+            checksum = (checksum * 5 + byte * 7 + second[0]) % 36
+    return f"x{words}x"

@@ -35,7 +35,7 @@ MAX_KNOWN_HOSTS_FILE = 64 * 1024 * 1024
 
 _BLANKS = re.compile(r"[ \t]+")
 _HASH_MAGIC = "|1|"
-_SHA1_SIZE = 20
+SALT_SIZE = 20  # bytes; a SHA-1 hash has as many
 #: Characters that mean something else in a line's first field, so that no host name with one is ever written.
 _UNSAFE_IN_NAME = frozenset("*?!,|#@\"\\")
 
@@ -229,7 +229,7 @@ class KnownHosts:
             # The names first: most lines are of other hosts and need not be understood further.
             start = _BLANKS.split(text, 2)
             names = start[1] if text.startswith("@") and len(start) > 1 else start[0]
-            if not _names_match(names, name):
+            if not names_match(names, name):
                 continue
             entry = self._entry(file, number, text)
             if isinstance(entry, HostEntry):
@@ -250,7 +250,7 @@ class KnownHosts:
                 raise KeyFormatError("names, key type and key are wanted")
             names, algorithm, base64_text, *comment = fields
             if names.startswith("|"):
-                _unhash(names)
+                unhash(names)
             blob = decode_key_fields(algorithm, base64_text)
             key = decode_public_key(blob) if algorithm in KINDS else None
         except KeyFormatError as error:
@@ -269,23 +269,24 @@ def _with_key(entries: Iterable[HostEntry], key: PublicKey) -> tuple[HostEntry, 
     return tuple(entry for entry in entries if entry.blob == key.blob)
 
 
-def _unhash(names: str) -> tuple[bytes, bytes]:
-    """Salt and hash of ``|1|salt|hash``."""
+def unhash(names: str) -> tuple[bytes, bytes]:
+    """Salt and hash of ``|1|salt|hash``. Raises KeyFormatError."""
     try:
         empty, version, *parts = names.split("|")
         salt, value = (binascii.a2b_base64(part.encode("ascii"), strict_mode=True) for part in parts)
     except ValueError:
         raise KeyFormatError("malformed hashed name") from None
-    if (empty, version) != ("", "1") or len(salt) != _SHA1_SIZE or len(value) != _SHA1_SIZE:
+    if (empty, version) != ("", "1") or len(salt) != SALT_SIZE or len(value) != SALT_SIZE:
         raise KeyFormatError("malformed hashed name")
     return salt, value
 
 
-def _names_match(names: str, name: str) -> bool:
+def names_match(names: str, name: str) -> bool:
+    """Whether a line's first field names ``name``, which is one of :func:`host_name`."""
     if not names.startswith("|"):
         return match_pattern_list(name, lower(names).split(","))
     try:
-        salt, value = _unhash(names)
+        salt, value = unhash(names)
     except KeyFormatError:
         return False
     return hmac.compare_digest(hmac.digest(salt, _name_bytes(name), hashlib.sha1), value)
@@ -333,7 +334,7 @@ def add_known_host(
         raise HostKeyError(f"{shown(path)}: {host.encode('unicode_escape').decode('ascii')!r} cannot be a known host")
     if _is_null_device(path):
         return
-    line = f"{hash_name(name, random(_SHA1_SIZE)) if hashed else name} {key.line()}\n".encode()
+    line = f"{hash_name(name, random(SALT_SIZE)) if hashed else name} {key.line()}\n".encode()
     try:
         descriptor, status = _open_for_append(path)
         try:

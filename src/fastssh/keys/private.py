@@ -86,7 +86,8 @@ class PrivateKey:
         return string(self._kind.name.encode("ascii")) + self._kind.write_private(self._key)
 
 
-def _private_key(kind: KeyKind[Any, Any], key: Any, comment: str) -> PrivateKey:
+def private_from_crypto(kind: KeyKind[Any, Any], key: Any, comment: str = "") -> PrivateKey:
+    """The :class:`PrivateKey` of a ``cryptography`` private key of that kind."""
     return PrivateKey(public_from_crypto(kind, key.public_key()), comment, kind, key)
 
 
@@ -144,7 +145,7 @@ def _parse_openssh(data: bytes, passphrase: Passphrase) -> PrivateKey:
     key = kind.read_private(reader)
     comment = reader.string().decode("utf-8", "surrogateescape")  # what is not text is kept when the file is rewritten
     openssh_format.end_of_fields(reader)
-    private = _private_key(kind, key, comment)
+    private = private_from_crypto(kind, key, comment)
     if private.public.blob != container.public_blob:
         raise KeyFormatError("the public key in the file is not that of its private key")
     return private
@@ -168,7 +169,7 @@ def _parse_pem(data: bytes, label: str, passphrase: Passphrase) -> PrivateKey:
         raise KeyFormatError(f"malformed private key: {' '.join(str(error).split())[:100]}") from None
     kind = kind_of(key)
     # Once through our own form: whatever the container, the same checks hold for the numbers.
-    return _private_key(kind, kind.read_private(Reader(kind.write_private(key))), "")
+    return private_from_crypto(kind, kind.read_private(Reader(kind.write_private(key))))
 
 
 #: Short names as ``ssh-keygen -t`` takes them; ECDSA by its size.
@@ -186,7 +187,7 @@ def generate_private_key(kind: str, bits: int | None = None, comment: str = "") 
         name = f"ecdsa-sha2-{_ECDSA_SIZES[bits or 256]}"
     if name not in KINDS:
         raise KeyFormatError(f"{kind!r} is not a type of key: use ed25519, ecdsa or rsa")
-    return _private_key(KINDS[name], KINDS[name].generate(bits), comment)
+    return private_from_crypto(KINDS[name], KINDS[name].generate(bits), comment)
 
 
 def serialize_private_key(

@@ -68,6 +68,10 @@ class PublicKey:
         """The fingerprint as a picture of eleven lines."""
         return _fingerprint.randomart(self.plain.blob, self.family, self.bits, hash)
 
+    def bubblebabble(self) -> str:
+        """The SHA-1 fingerprint in words that can be spoken."""
+        return _fingerprint.bubblebabble(self.plain.blob)
+
     def verify(self, signature: bytes, data: bytes, allowed: Collection[str]) -> str:
         """Checks a signature blob (RFC 4253 section 6.6) over ``data`` and returns its algorithm.
 
@@ -95,8 +99,11 @@ class PublicKey:
     def save(self, path: Path, comment: str = "") -> None:
         """Writes the line to ``path``, whole or not at all, with mode 0644; a file that was there is replaced.
 
-        Raises OSError, :class:`KeyFormatError`."""
-        replace_file(path, f"{self.line(comment)}\n".encode("utf-8", "surrogateescape"), 0o644)
+        As ssh-keygen writes it, with the blank before a comment even if there is none. Raises OSError,
+        :class:`KeyFormatError`.
+        """
+        line = self.line(comment) if comment else f"{self.line()} "
+        replace_file(path, f"{line}\n".encode("utf-8", "surrogateescape"), 0o644)
 
     @property
     def crypto(self) -> Any:

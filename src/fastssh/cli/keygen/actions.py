@@ -28,7 +28,16 @@ ACTIONS: Final = (
     Action("refusals.print_certificate", lambda a: a.print_certificate),
     Action("refusals.pkcs11", lambda a: a.pkcs11 is not None),
     Action("refusals.download", lambda a: a.download),
+    Action("known_hosts.run", lambda a: a.find_host is not None or a.remove_host is not None or a.hash_hosts),
+    Action("show.fingerprints", lambda a: a.print_fingerprint or a.bubblebabble),
+    Action("change.passphrase", lambda a: a.change_passphrase),
+    Action("change.comment", lambda a: a.change_comment),
+    Action("show.public", lambda a: a.print_public),
+    Action("records.run", lambda a: a.hostname is not None),
+    Action("convert.export", lambda a: a.export),
+    Action("convert.import_key", lambda a: a.import_key),
     Action("refusals.moduli", lambda a: a.moduli is not None),
+    Action("host_keys.run", lambda a: a.host_keys),
     Action("generate.run", lambda a: True),
 )
 

@@ -96,7 +96,7 @@ one beside it in a file with `.pub` at its end.""",
 )  # fmt: skip
 
 FORMATS: Final = ("RFC4716", "PKCS8", "PEM")
-_BITS_MAX: Final = 32768
+_BITS_MAX: Final = 2**32 - 1
 _ROUNDS_MAX: Final = 2**31 - 1
 
 
@@ -207,7 +207,7 @@ def _number(text: str, low: int, high: int, words: str) -> int:
 
 
 def _bits(text: str) -> int:
-    return _number(text, 10, _BITS_MAX, "Bits has bad value {text} ({why})")
+    return _number(text, 1, _BITS_MAX, "Bits has bad value {text} ({why})")
 
 
 def _rounds(text: str) -> int:

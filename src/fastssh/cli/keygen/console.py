@@ -28,6 +28,7 @@ class Console:
 
     def __init__(self, messages: Messages) -> None:
         self._messages = messages
+        self.name = messages.program
 
     def say(self, text: str, end: str = "\n") -> None:
         """Text on standard output, with nothing in it that could drive a terminal."""
@@ -52,6 +53,13 @@ class Console:
     def tell(self, text: str) -> None:
         """A complaint, which may have several lines."""
         self._messages.write(printable(text, newlines=True))
+
+    def input(self, limit: int) -> bytes:
+        """All of standard input. Raises Fatal past ``limit`` bytes."""
+        data = b"" if sys.stdin is None else sys.stdin.buffer.read(limit + 1)
+        if len(data) > limit:
+            raise Fatal(f"(stdin): larger than {limit} bytes")
+        return data
 
     # -- questions -----------------------------------------------------------------------------------------------------
 

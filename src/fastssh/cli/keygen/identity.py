@@ -9,7 +9,6 @@ from typing import Final, NamedTuple
 from fastssh.cli.keygen.arguments import Arguments
 from fastssh.cli.keygen.console import Console, Fatal
 from fastssh.cli.keygen.types import default_file
-from fastssh.cli.messages import describe
 from fastssh.errors import KeyFormatError, PassphraseError
 from fastssh.files import read_any, shown
 from fastssh.keys import openssh_format
@@ -39,13 +38,13 @@ def file_of(asked: Arguments, console: Console, prompt: str = "Enter file in whi
     return console.ask_file(prompt, default_file()) if asked.file is None else asked.file
 
 
-def existing_file(asked: Arguments, console: Console) -> str:
-    """The same, of a file that is there. Raises Fatal."""
+def existing_file(asked: Arguments, console: Console, *, named: bool = False) -> str:
+    """The same, of a file that is there. Raises Fatal, which with ``named`` begins with the tool's name."""
     path = file_of(asked, console)
     try:
         os.stat(path)
-    except (OSError, ValueError) as error:
-        raise Fatal(f"{shown(path)}: {reason(error)}") from None
+    except OSError as error:
+        raise Fatal(f"{f'{console.name}: ' if named else ''}{shown(path)}: {reason(error)}") from None
     return path
 
 
@@ -56,8 +55,8 @@ def reason(error: Exception) -> str:
     if isinstance(error, KeyPermissionError):
         return "bad permissions"
     if isinstance(error, OSError):
-        return error.strerror or describe(error)
-    return f"invalid format: {error}" if isinstance(error, KeyFormatError) else describe(error)
+        return error.strerror or str(error)
+    return f"invalid format{str(error) and ': '}{str(error).removeprefix(': ')}"
 
 
 def open_private(path: str, console: Console, passphrase: Callable[[], bytes], failed: str) -> Opened:
@@ -71,13 +70,20 @@ def open_private(path: str, console: Console, passphrase: Callable[[], bytes], f
 
     try:
         data, status = read_any(path, MAX_KEY_FILE)
-        check_private(path, status)
+        check_open_to_others(path, status, console)
         key = parse_private_key(data, ask, "")
     except (KeyFormatError, PassphraseError, OSError) as error:
-        if isinstance(error, KeyPermissionError):
-            console.tell(_UNPROTECTED.format(mode=status.st_mode & 0o7777, path=shown(path)))
-        raise Fatal(f"{failed}: {reason(error).replace(': : ', ': ')}") from None
+        raise Fatal(f"{failed}: {reason(error)}") from None
     return Opened(key, used[0] if used else None, openssh_format.BEGIN in data)
+
+
+def check_open_to_others(path: str, status: os.stat_result, console: Console) -> None:
+    """Warns of a private key file that others than its owner can read, and raises KeyPermissionError."""
+    try:
+        check_private(path, status)
+    except KeyPermissionError:
+        console.tell(_UNPROTECTED.format(mode=status.st_mode & 0o7777, path=shown(path)))
+        raise
 
 
 def load(path: str, asked: Arguments, console: Console) -> Opened:
