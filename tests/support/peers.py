@@ -180,7 +180,7 @@ class Peer:
 
     def cpu_seconds(self) -> float:
         """CPU time of the server and all it forked so far, those reaped by it included."""
-        return sum(_cpu_seconds(pid) for pid in [self.process.pid, *descendants(self.process.pid)])
+        return sum(cpu_seconds_of(pid) for pid in [self.process.pid, *descendants(self.process.pid)])
 
     def sessions(self) -> list[int]:
         """Process ids forked by the server that still run."""
@@ -241,7 +241,7 @@ def descendants(root: int) -> list[int]:
     return found
 
 
-def _cpu_seconds(pid: int) -> float:
+def cpu_seconds_of(pid: int) -> float:
     """user + system time of a process and of the children it reaped (Linux)."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()

@@ -52,6 +52,18 @@ def counted(item: Field, *, secret: bool = False) -> Field:
     return Field(read, write, 4, secret)
 
 
+def until_end(item: Field) -> Field:
+    """Items up to the end of the message, as a tuple."""
+
+    def read(reader: Reader) -> tuple[Any, ...]:
+        found = []
+        while reader.remaining:
+            found.append(item.read(reader))
+        return tuple(found)
+
+    return Field(read, lambda values: b"".join(item.write(value) for value in values), 0)
+
+
 def fixed(count: int) -> Field:
     """Exactly ``count`` bytes."""
 
