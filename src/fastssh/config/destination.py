@@ -31,11 +31,14 @@ class Jump(NamedTuple):
         return self.text.rpartition(",")[0]
 
 
+NO_JUMP: Final = Jump("none", ())
+
+
 def read_jump(arguments: Sequence[str]) -> Jump:
     """The hosts of a ProxyJump, parted by commas, or ``none``. ValueError with the reason."""
     text = arguments[0].partition("#")[0].rstrip()
     if text.lower() == "none":
-        return Jump("none", ())
+        return NO_JUMP
     if not text:
         raise ValueError("the argument is empty")
     return Jump(text, tuple(map(read_hop, text.split(","))))

@@ -56,7 +56,7 @@ _TABLE: Final[tuple[Directive[Value], ...]] = (
     Directive("KbdInteractiveAuthentication", flag, True,
               aliases=("challengeresponseauthentication", "skeyauthentication", "tisauthentication")),
     Directive("KexAlgorithms", text),
-    Directive("LogLevel", choice(*LOG_LEVELS[:5], *LOG_LEVELS[6:], debug1=("debug",)), "info"),
+    Directive("LogLevel", choice(*LOG_LEVELS[1:5], *LOG_LEVELS[6:], quiet=("silent",), debug1=("debug",)), "info"),
     Directive("MACs", text),
     Directive("NumberOfPasswordPrompts", number, 3),
     Directive("PasswordAuthentication", flag, True),

@@ -203,6 +203,7 @@ def _update_host_keys(settings: Settings) -> list[str]:
 
 _FORWARDS: Final = ("DynamicForward", "LocalForward", "RemoteForward")  # see lines()
 _QOS: Final = Qos(0x48, 0x20)  # af21 for sessions, cs1 for bulk
+_LEVELS: Final = {"quiet": "SILENT", "debug1": "DEBUG"}
 _TRUE: Final = {"yes": "true", "no": "false"}
 
 _ROWS: Final[tuple[_Row, ...]] = (
@@ -275,7 +276,7 @@ _ROWS: Final[tuple[_Row, ...]] = (
     _algorithms("CASignatureAlgorithms"),
     _as_written("LocalCommand"),
     _unless_none("RemoteCommand", lambda settings: settings.text("RemoteCommand")),
-    _row("LogLevel", lambda settings: [settings.typed("LogLevel", str).upper().replace("DEBUG1", "DEBUG")]),
+    _row("LogLevel", lambda settings: [_LEVELS.get(level := settings.typed("LogLevel", str), level.upper())]),
     _algorithms("MACs"),
     _as_written("PKCS11Provider"),
     _as_written("SecurityKeyProvider"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import TypeVar
 
-from fastssh.config.destination import Destination, Jump
+from fastssh.config.destination import NO_JUMP, Destination, Jump
 from fastssh.config.directives import DIRECTIVES
 from fastssh.config.lexer import Where
 from fastssh.config.table import Directive
@@ -31,8 +31,8 @@ class Settings:
 
     def set(self, directive: Directive[Value], value: Value, where: Where) -> None:
         """Takes a value unless an earlier one stands; adds it for directives that accumulate, equal ones once."""
-        if directive.rival in self._values:
-            return
+        if directive.rival in self._values and self.value(directive.rival) != NO_JUMP:
+            return  # "ProxyJump none" leaves the way open for a ProxyCommand, but not the other way round
         entries = self._values.setdefault(directive.name, [])
         for each in _each(value) if directive.removes else (value,):
             if directive.removes and isinstance(each, str) and each.startswith("-"):
@@ -172,7 +172,7 @@ class Settings:
         value = self.value("UpdateHostKeys")
         if isinstance(value, str):
             return value
-        usual = self.value("UserKnownHostsFile") in (DIRECTIVES["userknownhostsfile"].default, ("~/.ssh/known_hosts",))
+        usual = "UserKnownHostsFile" not in self or self.value("UserKnownHostsFile") == ("~/.ssh/known_hosts",)
         return "yes" if usual and self.value("VerifyHostKeyDNS") == "no" else "no"
 
     @property

@@ -32,7 +32,8 @@ class Directive(Generic[T_co]):
 
     def value(self, line: Line) -> T_co:
         """What ``line`` sets. ConfigError that names the place when its arguments are too few, too many or wrong."""
-        arguments = (line.rest,) if self.most < 0 and line.rest else line.arguments
+        # Of the rest of a line OpenSSH takes any number of = away.
+        arguments = (line.rest.lstrip(" \t\r="),) if self.most < 0 and line.rest else line.arguments
         if len(arguments) < self.least:
             raise line.where.error(f"{self.name} needs {self.least} argument{'s' * (self.least > 1)}")
         if 0 < self.most < len(arguments):
