@@ -37,7 +37,15 @@ PROCESSES = 4
 ALGORITHMS = {name.lower(): kind for name, kind in LISTS.items()}
 ME = pwd.getpwuid(os.getuid()).pw_name
 
-FLAGS = ["BatchMode", "CanonicalizeFallbackLocal", "CheckHostIP", "Compression", "EnableSSHKeysign", "ClearAllForwardings", "ExitOnForwardFailure", "ForwardX11", "ForwardX11Trusted", "GatewayPorts", "GSSAPIAuthentication", "GSSAPIKeyExchange", "GSSAPIDelegateCredentials", "GSSAPITrustDns", "GSSAPIRenewalForcesRekey", "HashKnownHosts", "HostbasedAuthentication", "IdentitiesOnly", "KbdInteractiveAuthentication", "NoHostAuthenticationForLocalhost", "PasswordAuthentication", "PermitLocalCommand", "ProxyUseFdpass", "StdinNull", "ForkAfterAuthentication", "StreamLocalBindUnlink", "TCPKeepAlive", "VisualHostKey", "EnableEscapeCommandline"]
+FLAGS = (
+    "BatchMode", "CanonicalizeFallbackLocal", "CheckHostIP", "Compression", "EnableSSHKeysign",
+    "ClearAllForwardings", "ExitOnForwardFailure", "ForwardX11", "ForwardX11Trusted", "GatewayPorts",
+    "GSSAPIAuthentication", "GSSAPIKeyExchange", "GSSAPIDelegateCredentials", "GSSAPITrustDns",
+    "GSSAPIRenewalForcesRekey", "HashKnownHosts", "HostbasedAuthentication", "IdentitiesOnly",
+    "KbdInteractiveAuthentication", "NoHostAuthenticationForLocalhost", "PasswordAuthentication",
+    "PermitLocalCommand", "ProxyUseFdpass", "StdinNull", "ForkAfterAuthentication", "StreamLocalBindUnlink",
+    "TCPKeepAlive", "VisualHostKey", "EnableEscapeCommandline",
+)  # fmt: skip
 
 VALUES = {
     "AddressFamily": ("any", "inet", "INET6"),
@@ -110,8 +118,8 @@ VALUES = {
     "CASignatureAlgorithms": ("-rsa*", "ssh-ed25519"),
     "Port": ("1", "65535", "ssh", "http"),
     "User": ("bob", "DOM\\\\bob", "a@b", '"a b"'),
-    "HostName": ("real.example", "%h.example", "REAL", "192.0.2.1", "::1", "127.1", "0x7f.1", "fe80::1%%lo", "010.0.0.1",
-                 "%%h", "1.2.3.4.5"),
+    "HostName": ("real.example", "%h.example", "REAL", "192.0.2.1", "::1", "127.1", "0x7f.1", "fe80::1%%lo",
+                 "010.0.0.1", "%%h", "1.2.3.4.5"),
 }  # fmt: skip
 
 FILES = {
@@ -127,7 +135,8 @@ FILES = {
     "match exec after a name": 'HostName Real\nHostKeyAlias al\nMatch exec "test %h-%n-%k = Real-host-al"\n Port 7\n',
     "match exec key": 'HostName Real\nMatch exec "test %k = Real"\n Port 7\n',
     "match exec in vain": 'Match host other exec "exit 0"\n Port 7\n',
-    "match final": "HostName Later\nMatch final host later\n Port 8\nMatch canonical\n User c\nHost later\n BatchMode no\n",
+    "match final": "HostName Later\nMatch final host later\n Port 8\nMatch canonical\n User c\n"
+                   "Host later\n BatchMode no\n",
     "match negated final": "Match !final\n Port 8\nMatch final\n Port 9\n",
     "match final and all": "Match final all\n Port 9\nMatch canonical all\n User x\n",
     "match in capitals": "MATCH HOST HOST\n Port 3\nmatch ORIGINALHOST host\n User u\n",
@@ -154,12 +163,12 @@ FILES = {
     "batch": "BatchMode yes\nServerAliveInterval 3\n",
     "dns": "VerifyHostKeyDNS yes\n",
     "dns and keys": "VerifyHostKeyDNS ask\nUpdateHostKeys yes\n",
-    "an interactive host": "Host host\n ForwardAgent yes\n ForwardX11 yes\n RequestTTY force\n RemoteCommand tmux new -A\n"
-                           " SetEnv LC_X=1\n SendEnv LC_*\n EscapeChar ^X\n ServerAliveInterval 30\n",
+    "an interactive host": "Host host\n ForwardAgent yes\n ForwardX11 yes\n RequestTTY force\n"
+                           " RemoteCommand tmux new -A\n SetEnv LC_X=1\n SendEnv LC_*\n EscapeChar ^X\n",
     "a shared connection": "Host *\n ControlMaster auto\n ControlPath ~/.ssh/cm-%r@%h:%p\n ControlPersist 10m\n",
     "a bastion": "Host bastion\n User gate\nHost host\n HostName 10.0.0.5\n ProxyJump gate@bastion:2222\n"
                  "Host *\n User me\n IdentitiesOnly yes\n IdentityFile ~/.ssh/id_%r\n",
-    "a cloud shell": "Host host\n HostName i-0123\n ProxyCommand sh -c \"aws ssm start-session --target %h 'port=%p'\"\n"
+    "a cloud shell": "Host host\n HostName i-1\n ProxyCommand sh -c \"aws ssm start-session --target %h 'port=%p'\"\n"
                      " StrictHostKeyChecking no\n UserKnownHostsFile /dev/null\n LogLevel ERROR\n",
 }  # fmt: skip
 
@@ -184,8 +193,10 @@ def theirs(folder: Path) -> Iterator[dict[str, list[str]]]:
     def run(number: int, text: str) -> list[str]:
         (folder / str(number)).write_text(text, newline="")
         assert SSH is not None
-        done = subprocess.run([SSH, "-F", str(folder / str(number)), "-G", "host"], capture_output=True, text=True,
-                              timeout=30, stdin=subprocess.DEVNULL, env=os.environ | {"X": "value"}, check=False)  # fmt: skip
+        done = subprocess.run(
+            [SSH, "-F", str(folder / str(number)), "-G", "host"], capture_output=True, text=True, timeout=30,
+            stdin=subprocess.DEVNULL, env=os.environ | {"X": "value"}, check=False,
+        )  # fmt: skip
         return done.stdout.splitlines() if done.returncode == 0 else [done.stderr]
 
     with ThreadPoolExecutor(PROCESSES) as pool:
