@@ -15,6 +15,7 @@ import hypothesis
 import pytest
 
 from tests.support import peers
+from tests.support.agents import running_agent
 from tests.support.peers import Keys, Peer
 from tests.support.sftp_peers import Ours, local
 from tests.support.watching import open_descriptors
@@ -208,6 +209,14 @@ def _factory(kind: type[SshdFactory]) -> Any:
 
 start_sshd = _factory(SshdFactory)
 start_fastsshd = _factory(FastsshdFactory)
+
+
+@pytest.fixture
+def agent(tmp_path: Path) -> Iterator[str]:
+    """A stock ssh-agent without keys."""
+    with running_agent(tmp_path) as path:
+        yield path
+
 
 @pytest.fixture
 def ours(tmp_path: Path) -> Iterator[Ours]:

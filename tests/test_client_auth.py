@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import subprocess
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from fastssh.aio.agent import AgentClient
 from fastssh.errors import AgentError, AuthenticationError
 from fastssh.keys.private import generate_private_key, load_private_key, serialize_private_key
 from fastssh.wire import codec
+from tests.support.agents import add
 from tests.support.peers import PASSWORD, Peer, program
 from tests.test_client import SECONDS, to
 
@@ -185,32 +186,6 @@ async def test_key_and_password_in_a_row(start_sshd: Any, tmp_path: Path) -> Non
 
 
 # --- agents ---------------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def agent(tmp_path: Path) -> Iterator[str]:
-    """A stock ssh-agent without keys."""
-    path = str(tmp_path / "agent")
-    process = subprocess.Popen(
-        [program("ssh-agent", "openssh-client"), "-D", "-a", path], stdout=subprocess.DEVNULL, stdin=subprocess.DEVNULL
-    )
-    try:
-        for _ in range(500):
-            if os.path.exists(path):
-                break
-            process.poll()
-            subprocess.run(["sleep", "0.01"], check=True)
-        yield path
-    finally:
-        process.terminate()
-        process.wait(10)
-
-
-def add(agent: str, *keys: Path) -> None:
-    subprocess.run(
-        [program("ssh-add", "openssh-client"), "-q", *map(str, keys)],
-        env=os.environ | {"SSH_AUTH_SOCK": agent}, check=True, timeout=30, stdin=subprocess.DEVNULL,
-    )
 
 
 @pytest.mark.parametrize("kind", ["ed25519", "ecdsa", "rsa"])

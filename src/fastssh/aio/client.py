@@ -322,7 +322,9 @@ class ClientConnection:
                 return None
             options = replace(options, proxy_jump=hop)
         if identity.private is not None:
-            options = replace(options, keys=(identity.private,), identity_files=(), agent_socket="none")
+            options = replace(
+                options, keys=(identity.private,), identity_files=(), certificate_files=(), agent_socket="none"
+            )
         log = options.log
         return replace(
             options,

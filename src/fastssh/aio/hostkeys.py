@@ -104,7 +104,9 @@ class HostKeyPolicy:
             raise self._revoked(certificate)
         reason: str | None = "no trusted authority of the host made it"
         if match.status is HostStatus.MATCH:
-            reason = certificate.host_refusal(self._host, time.time(), algorithms.CA_SIGNATURES)
+            reason = certificate.host_refusal(
+                self._host, time.time(), self._options.ca_signature_algorithms or algorithms.CA_SIGNATURES
+            )
         if reason is not None:
             self._log(LOG_DEBUG1, f"Host certificate of '{self.name}' is not used: {reason}")
             return False

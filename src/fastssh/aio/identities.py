@@ -1,4 +1,4 @@
-"""The keys to offer, in ssh's order: keys in memory, agent keys that identity files name, the agent's others, files.
+"""The keys and certificates to offer, in ssh's order, see :func:`merge`.
 
 Files are read here, and their passphrases asked for when a server accepted the key.
 """
@@ -6,6 +6,7 @@ Files are read here, and their passphrases asked for when a server accepted the 
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -23,27 +24,31 @@ if TYPE_CHECKING:
 Log = Callable[[int, str], None]
 
 
-def _public_half(path: str) -> PublicKey | None:
-    """The public key that belongs to a private key file: ``path.pub``, or what the file itself says in the clear."""
+def _read_public(path: str) -> PublicKey | None:
+    """The key or the certificate in a public file, or what a private one says of it in the clear."""
     from fastssh.files import read_regular
     from fastssh.keys.files import MAX_KEY_FILE
     from fastssh.keys.kinds import DECODE_ERRORS
     from fastssh.keys.openssh_format import BEGIN, decode_container
-    from fastssh.keys.public import decode_public_key, parse_public_line
+    from fastssh.keys.public import decode_key, decode_key_fields, decode_public_key
 
-    for name in (f"{path}.pub", path):
-        try:
-            data, _ = read_regular(name, MAX_KEY_FILE)
-        except (OSError, KeyFormatError):
-            continue
-        try:
-            start = data.find(BEGIN)
-            if start >= 0:
-                return decode_public_key(decode_container(data[start:]).public_blob)
-            return parse_public_line(data.decode("utf-8", "replace"))[0]
-        except DECODE_ERRORS:
-            continue
-    return None
+    try:
+        data, _ = read_regular(path, MAX_KEY_FILE)
+    except (OSError, KeyFormatError):
+        return None
+    try:
+        start = data.find(BEGIN)
+        if start >= 0:
+            return decode_public_key(decode_container(data[start:]).public_blob)
+        algorithm, blob, *_ = data.decode("utf-8", "replace").split(None, 2)
+        return decode_key(decode_key_fields(algorithm, blob))
+    except DECODE_ERRORS:
+        return None
+
+
+def _public_half(path: str) -> PublicKey | None:
+    """The public key that belongs to a private key file: ``path.pub``, or what the file itself says in the clear."""
+    return _read_public(f"{path}.pub") or _read_public(path)
 
 
 def load_file(path: str, log: Log, *, named: bool) -> Identity | None:
@@ -52,6 +57,7 @@ def load_file(path: str, log: Log, *, named: bool) -> Identity | None:
     from fastssh.keys.private import load_private_key
 
     shown = printable(path)
+    private: PrivateKey | None = None
     try:
         private = load_private_key(path)
     except FileNotFoundError:
@@ -60,9 +66,8 @@ def load_file(path: str, log: Log, *, named: bool) -> Identity | None:
             level = LOG_WARNING if named else LOG_DEBUG1
             log(level, f"Identity file {shown} not accessible: No such file or directory")
             return None
-        return Identity(shown, "file", public, path=path)
     except PassphraseError:
-        return Identity(shown, "file", _public_half(path), path=path)
+        public = _public_half(path)
     except OSError as error:
         log(LOG_WARNING, f'Load key "{shown}": {error.strerror}')
         return None
@@ -71,21 +76,49 @@ def load_file(path: str, log: Log, *, named: bool) -> Identity | None:
         if public is None:
             log(LOG_WARNING, f"Load key: {error}")
             return None
-        return Identity(shown, "file", public, path=path)
-    return Identity(shown, "file", private.public, private, path)
+    else:
+        public = private.public
+    return Identity(shown, "file", public, private, path=path, explicit=named)
+
+
+def _certificate(file: str, log: Log) -> PublicKey | None:
+    """The user's certificate in ``file``; None for what is none."""
+    from fastssh.keys.certificate import Certificate, CertificateType
+
+    found = _read_public(file)
+    if found is None:
+        return None
+    if not isinstance(found, Certificate) or found.type is not CertificateType.USER:
+        log(LOG_DEBUG1, f"ignoring certificate {printable(file)}: not a user certificate")
+        return None
+    return found
+
+
+def _load(options: ClientOptions) -> list[Identity]:
+    """Each identity file, and behind it the certificate that lies beside it, unless certificates were named: then these
+    alone, before all else (ssh_config(5), CertificateFile)."""
+    named = options.identity_files is not None
+    files: list[Identity] = []
+    for path in options.certificate_paths():
+        certificate = _certificate(path, options.log)
+        if certificate is not None:
+            files.append(Identity(printable(path), "certificate", certificate, explicit=True))
+        elif not os.path.exists(path):
+            options.log(LOG_WARNING, f"Certificate file {printable(path)} not accessible: No such file or directory")
+    for path in options.identity_paths():
+        identity = load_file(path, options.log, named=named)
+        if identity is not None:
+            files.append(identity)
+        if not options.certificate_files and (beside := _certificate(f"{path}-cert.pub", options.log)) is not None:
+            files.append(Identity(printable(path), "file", beside, path=path, explicit=named))
+    return files
 
 
 async def load_files(options: ClientOptions) -> list[Identity]:
     """The identities in files. Nobody is needed for it: there is time while keys are exchanged."""
     if "publickey" not in options.preferred_authentications:
         return []
-    named = options.identity_files is not None
-    files: list[Identity] = []
-    for path in options.identity_paths():
-        identity = await asyncio.to_thread(load_file, path, options.log, named=named)
-        if identity is not None:
-            files.append(identity)
-    return files
+    return await asyncio.to_thread(_load, options)
 
 
 async def gather(options: ClientOptions, agent: AgentClient | None, files: list[Identity]) -> list[Identity]:
@@ -105,11 +138,14 @@ async def gather(options: ClientOptions, agent: AgentClient | None, files: list[
         except AgentError as error:
             options.log(LOG_DEBUG1, str(error))
     found = merge([_in_memory(key) for key in options.keys], files, held, identities_only=options.identities_only)
-    return [identity for identity in found if _large_enough(identity, options)]
+    chosen = [identity for identity in found if _large_enough(identity, options)]
+    for identity in chosen:
+        options.log(LOG_DEBUG1, f"Will attempt key: {identity}")
+    return chosen
 
 
 def _large_enough(identity: Identity, options: ClientOptions) -> bool:
-    public = identity.public
+    public = identity.public.plain if identity.public is not None else None
     if public is None or public.algorithm != "ssh-rsa" or public.bits >= options.required_rsa_size:
         return True
     options.log(LOG_DEBUG1, f"Skipping {identity.name}: {public.bits} bits, {options.required_rsa_size} are required")
@@ -127,13 +163,20 @@ def _blob(identity: Identity) -> bytes | None:
 def merge(
     memory: list[Identity], files: list[Identity], held: list[Identity], *, identities_only: bool
 ) -> list[Identity]:
-    """Puts them in order, each key once. Of a key in both agent and file the agent's is used, under the file's name."""
-    names = {blob: identity.name for identity in files if (blob := _blob(identity)) is not None}
-    matching = [replace(identity, name=names[blob]) for identity in held if (blob := _blob(identity)) in names]
-    others = [] if identities_only else [identity for identity in held if _blob(identity) not in names]
+    """Puts them in order, each key once: certificates that were named, keys in memory, those of the agent that files
+    name, the agent's others, files. Of a key in both agent and file the agent's is used, under the file's name."""
+    named = [identity for identity in files if identity.origin == "certificate"]
+    files = [identity for identity in files if identity.origin != "certificate"]
+    by_blob = {blob: identity for identity in files if (blob := _blob(identity)) is not None}
+    matching = [
+        replace(identity, name=by_blob[blob].name, explicit=by_blob[blob].explicit)
+        for identity in held
+        if (blob := _blob(identity)) in by_blob
+    ]
+    others = [] if identities_only else [identity for identity in held if _blob(identity) not in by_blob]
     ordered: list[Identity] = []
     seen: dict[bytes, Identity] = {}
-    for identity in (*memory, *matching, *others, *files):
+    for identity in (*named, *memory, *matching, *others, *files):
         blob = _blob(identity)
         earlier = seen.get(blob) if blob is not None else None
         if earlier is None:

@@ -103,6 +103,7 @@ class ClientOptions:
     required_rsa_size: int = 1024  # bits; smaller host keys are refused, smaller user keys not offered
     # -- authentication
     identity_files: Sequence[Path] | None = None  # None: those of IDENTITY_FILES that exist
+    certificate_files: Sequence[Path] = ()  # tried first; without any, ``-cert.pub`` beside each identity file
     identities_only: bool = False
     keys: Sequence[PrivateKey] = ()  # keys already in memory; tried first
     agent_socket: str | None = None  # None: $SSH_AUTH_SOCK; "none": no agent
@@ -116,6 +117,7 @@ class ClientOptions:
     ciphers: tuple[str, ...] = ()
     macs: tuple[str, ...] = ()
     compression: bool = False
+    ca_signature_algorithms: tuple[str, ...] = ()  # of authorities of host certificates
     pubkey_accepted_algorithms: tuple[str, ...] = ()  # signature algorithms we use to authenticate
     # -- the life of the connection
     server_alive_interval: float = 0
@@ -165,6 +167,10 @@ class ClientOptions:
         if self.identity_files is None:
             return [path for path in map(os.path.expanduser, IDENTITY_FILES) if os.path.exists(path)]
         return [os.path.expanduser(os.fspath(path)) for path in self.identity_files]
+
+    def certificate_paths(self) -> list[str]:
+        """The certificate files to try, ``~`` expanded."""
+        return [os.path.expanduser(os.fspath(path)) for path in self.certificate_files]
 
     def known_hosts_paths(self) -> tuple[list[str], list[str]]:
         """(the user's files, the system's files), ``~`` expanded."""

@@ -21,15 +21,23 @@ if TYPE_CHECKING:
 class Identity:
     """A key to offer. ``name``: a file's path or an agent's comment, as ssh shows it; safe for a terminal.
 
-    ``public`` is None for a file whose public half cannot be read without its passphrase; ``private`` is None until the
-    file is loaded, and always for keys of an agent.
+    ``public`` may be a certificate, and is None for a file whose public half cannot be read without its passphrase;
+    ``private`` is None until the file is loaded, and always for keys of an agent. What is a ``certificate`` by origin
+    has no private key of its own.
     """
 
     name: str
-    origin: Literal["memory", "file", "agent"]
+    origin: Literal["memory", "file", "agent", "certificate"]
     public: PublicKey | None
     private: PrivateKey | None = None
     path: str = ""  # of a file
+    explicit: bool = False  # somebody named the file
+
+    def __str__(self) -> str:
+        """As ssh shows it: name, type, fingerprint and where it is from."""
+        public = self.public
+        words = [self.name, *([public.family, public.fingerprint()] if public is not None else [""])]
+        return " ".join(words + ["explicit"] * self.explicit + ["agent"] * (self.origin == "agent"))
 
 
 # --- questions ------------------------------------------------------------------------------------------------------

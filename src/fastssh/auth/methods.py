@@ -7,8 +7,9 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, ClassVar, Protocol
+from typing import TYPE_CHECKING, ClassVar, Protocol, cast
 
+from fastssh.algorithms import signature_algorithm
 from fastssh.auth.effects import Ask, AskAgent, AskPrivateKey, AskText, Flow, Identity, Receive, Send, Tell
 from fastssh.auth.publickey import PUBLICKEY, SERVICE, SignedRequest
 from fastssh.errors import ProtocolError
@@ -28,6 +29,7 @@ from fastssh.wire.requests import PasswordChange, PublickeyQuery
 from fastssh.wire.text import printable
 
 if TYPE_CHECKING:
+    from fastssh.keys.certificate import Certificate
     from fastssh.keys.public import PublicKey
 
 Verdict = UserauthSuccess | UserauthFailure
@@ -91,12 +93,28 @@ class Publickey:
 
     def algorithm(self, key: PublicKey) -> str | None:
         """The signature algorithm for ``key``: RSA keys have a choice, which server-sig-algs narrows (RFC 8332)."""
-        ours = self._context.accepted_algorithms
-        theirs = self._context.server_sig_algs if len(key.signature_algorithms) > 1 else None
-        for name in key.signature_algorithms:
-            if (not ours or name in ours) and (theirs is None or name in theirs):
+        ours, possible = self._context.accepted_algorithms, key.signature_algorithms
+        theirs = self._context.server_sig_algs if len(possible) > 1 else None
+        for name in [name for name in ours if name in possible] if ours else possible:
+            if theirs is None or name in theirs or signature_algorithm(name) in theirs:
                 return name
         return None
+
+    def _signer(self, identity: Identity) -> Identity | None:
+        """Whose private key signs for ``identity``; None for a certificate whose key is not at hand.
+
+        A certificate's is that of the same key wherever it is, in an agent as well; else of the file it lies beside.
+        """
+        public = identity.public
+        if public is None or public.plain is public or identity.private is not None:
+            return identity
+        for other in self._context.identities:
+            if other.public is not None and other.public.blob == public.plain.blob:
+                return other
+        for other in self._context.identities:
+            if other.public is None and other.path == identity.path:
+                return other
+        return identity if identity.origin != "certificate" else None
 
     def attempt(self) -> Flow[Verdict | None]:
         while self._left:
@@ -108,29 +126,39 @@ class Publickey:
                 if identity.public is None:
                     continue
             key = identity.public
-            shown = f"{identity.name} {key.family} {key.fingerprint()} {identity.origin}"
-            algorithm = self.algorithm(key)
+            algorithm, signer = self.algorithm(key), self._signer(identity)
             if algorithm is None:
-                yield Tell(1, f"Skipping {shown}: no mutual signature algorithm")
+                ours = self._context.accepted_algorithms
+                if ours and not set(ours) & set(key.signature_algorithms):
+                    why = f"{key.algorithm} key {identity.name} - "
+                    why += "corresponding algorithm not in PubkeyAcceptedAlgorithms"
+                else:
+                    why = f"{identity}: no mutual signature algorithm"
+                yield Tell(1, f"Skipping {why}")
+                continue
+            if signer is None:
+                yield Tell(1, f'no separate private key for certificate "{identity.name}"')
                 continue
             if not asked:
-                yield Tell(1, f"Offering public key: {shown}")
-            if identity.private is None:
+                yield Tell(1, f"Offering public key: {identity}")
+            if signer.private is None:
                 refused = yield from self._query(key, algorithm)
                 if refused is not None:
                     return refused
-                yield Tell(1, f"Server accepts key: {shown}")
+                yield Tell(1, f"Server accepts key: {identity}")
             request = SignedRequest(
                 self._context.user, SERVICE, algorithm, key.blob,
                 self._context.host_key if self._context.hostbound else None,
             )
-            signature = yield from self._sign(identity, request.to_sign(self._context.session_id), algorithm)
+            signature = yield from self._sign(signer, key.plain, request.to_sign(self._context.session_id), algorithm)
             if signature is None:
                 continue
             yield Send(request.signed(signature))
             verdict: Verdict = yield Receive("auth", VERDICTS)
             if not isinstance(verdict, UserauthFailure) or verdict.partial_success:
                 self._context.accepted.append(identity)
+                if key.plain is not key and signer.private is not None:  # whoever connects again has all it takes
+                    identity.private = signer.private.certified(cast("Certificate", key))
             return verdict
         return None
 
@@ -147,18 +175,28 @@ class Publickey:
         private = yield Ask(AskPrivateKey(identity))
         if private is None:
             return
-        if identity.public is not None and private.public.blob != identity.public.blob:
+        if identity.public is not None and private.public.plain.blob != identity.public.plain.blob:
             yield Tell(0, f"{identity.name}: private key does not match its public key file")
             return
-        identity.private, identity.public = private, private.public
+        identity.private = private
+        if identity.public is None:
+            identity.public = private.public
 
-    def _sign(self, identity: Identity, data: bytes, algorithm: str) -> Flow[bytes | None]:
-        if identity.origin == "agent":
-            signature: bytes | None = yield Ask(AskAgent(identity, data, algorithm))
+    def _sign(self, signer: Identity, key: PublicKey, data: bytes, algorithm: str) -> Flow[bytes | None]:
+        """A signature of ``key``, which is ``signer``'s or the one that is certified."""
+        made_with = signature_algorithm(algorithm)
+        if signer.origin == "agent":
+            signature: bytes | None = yield Ask(AskAgent(signer, data, made_with))
             return signature
-        if identity.private is None:
-            yield from self._load(identity)
-        return None if identity.private is None else identity.private.sign(data, algorithm)
+        if signer.private is None:
+            yield from self._load(signer)
+        if signer.private is None:
+            return None
+        if signer.private.public.plain.blob != key.blob:
+            yield Tell(0, f"{signer.name}: private key is not the certificate's")
+            return None
+        own = signer.private.public.signature_algorithms
+        return signer.private.sign(data, algorithm if algorithm in own else made_with)
 
 
 class KeyboardInteractive:

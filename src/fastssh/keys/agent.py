@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from fastssh.errors import AgentError, KeyFormatError, ProtocolError
-from fastssh.keys.public import PublicKey, decode_public_key
+from fastssh.keys.public import PublicKey, decode_key
 from fastssh.wire.codec import Reader, boolean, byte, string, uint32
 
 #: Bytes of a message, as in OpenSSH's agent and its clients.
@@ -178,9 +178,9 @@ class Identity:
     comment: str
 
     def public_key(self) -> PublicKey | None:
-        """The key, or None for a type that we do not speak, such as a certificate."""
+        """The key or certificate, or None for a type that we do not speak."""
         try:
-            return decode_public_key(self.blob)
+            return decode_key(self.blob)
         except KeyFormatError:
             return None
 
