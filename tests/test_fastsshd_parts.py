@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 
 from fastssh.aio.dial import set_class
 from fastssh.aio.server.connection import ServerConnection
-from fastssh.aio.server.program import Launch, Terminal, WindowSize
+from fastssh.aio.server.program import Launch
+from fastssh.aio.tty import Terminal, WindowSize
 from fastssh.cli.sshd import arguments as sshd_arguments
 from fastssh.cli.tool import UsageError
 from fastssh.config.server.evaluate import load

@@ -17,8 +17,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fastssh.aio.process import Process
-from fastssh.aio.server.program import SessionPolicy, Terminal, WindowSize
+from fastssh.aio.server.program import SessionPolicy
 from fastssh.aio.server.pty import open_pty
+from fastssh.aio.tty import Terminal, WindowSize
 from fastssh.errors import ChannelRequestError, ProtocolError
 from fastssh.wire import terminal_modes
 from fastssh.wire.requests import Break, ExecRequest, PtyRequest, WindowChange

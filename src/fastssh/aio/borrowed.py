@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import os
 import select
+import socket
 import stat
 import sys
 import threading
@@ -38,6 +39,24 @@ class Borrowed:
         else:  # a socket, a file, or a device such as /dev/null: the relay takes them as they are
             self.fd = os.dup(shared)
 
+    async def read(self, size: int) -> bytes:
+        """At most ``size`` bytes as soon as there are any; nothing at the end, and where reading fails."""
+        loop = asyncio.get_running_loop()
+        while self.fd >= 0:
+            try:
+                return read_now(self.fd, size)
+            except BlockingIOError:
+                pass
+            except OSError:  # the terminal is gone, say
+                break
+            readable: asyncio.Future[None] = loop.create_future()
+            loop.add_reader(self.fd, _set, readable)
+            try:
+                await readable
+            finally:
+                loop.remove_reader(self.fd)
+        return b""
+
     def close(self) -> None:
         """Harmless when closed. What was written reaches its target all the same, see :meth:`flushed`."""
         if self.fd >= 0:
@@ -50,6 +69,22 @@ class Borrowed:
         """After :meth:`close`: returns when what was written has been taken."""
         if self._pump is not None:
             await self._pump.over.wait()
+
+
+def _set(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)
+
+
+def read_now(fd: int, size: int) -> bytes:
+    """What a descriptor that never waits, or a socket, has now. Raises OSError."""
+    if not stat.S_ISSOCK(os.fstat(fd).st_mode):
+        return os.read(fd, size)
+    sock = socket.socket(fileno=fd)
+    try:
+        return sock.recv(size, socket.MSG_DONTWAIT)
+    finally:
+        sock.detach()
 
 
 def _reopened(shared: int, *, writing: bool, terminal: bool) -> int:

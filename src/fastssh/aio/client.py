@@ -358,10 +358,28 @@ class ClientConnection:
         """
         return self._connection.open_channel(kind, data, handler, window=window, max_packet=max_packet)
 
-    @property
-    def channels(self) -> int:
-        """How many are open, opening or closing."""
-        return self._connection.channels
+    def open_channels(self) -> list[Channel]:
+        """The channels that are not closed."""
+        return self._connection.open_channels()
+
+    async def idle(self) -> None:
+        """Returns when no channel is open any more. Raises what ended the connection."""
+        if self.error is None and self._connection.channels:
+            waiting: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._connection.on_idle = lambda: None if waiting.done() else waiting.set_result(None)
+            ended = asyncio.ensure_future(self.wait_closed())
+            try:
+                await asyncio.wait((waiting, ended), return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                self._connection.on_idle = None
+                ended.cancel()
+        if self.error is not None:
+            raise self.error
+
+    def rekey(self) -> None:
+        """Starts a key exchange, unless one is under way."""
+        self._transport.rekey()
+        self._driver.wake()
 
     def global_request(self, name: str, data: bytes = b"") -> None:
         """A global request (RFC 4254 section 4) whose answer nobody waits for. Raises what ended the connection."""

@@ -93,12 +93,6 @@ def _without_brackets(host: str) -> str:
 def _parse_uri(rest: str) -> Remote:
     """What stands after ``scp://``; the path is relative to the home folder, an absolute one has two slashes."""
     authority, _, path = rest.partition("/")
-    host, user, port = parse_authority(authority)
-    return Remote(host, _decode(path) or ".", user, port)
-
-
-def parse_authority(authority: str) -> tuple[str, str | None, int | None]:
-    """Host, user and port of a URI's ``[user@]host[:port]``. ValueError with the reason for what is none."""
     user_text, at, host = authority.rpartition("@")
     user = _decode(user_text.partition(";")[0]) if at else None
     if user == "":
@@ -116,7 +110,7 @@ def parse_authority(authority: str) -> tuple[str, str | None, int | None]:
         port = read_port([port_text])
     if not host:
         raise ValueError("the host name is missing")
-    return _decode(host), user, port
+    return Remote(_decode(host), _decode(path) or ".", user, port)
 
 
 def _decode(text: str) -> str:

@@ -21,14 +21,17 @@ def _nothing() -> None:
 
 
 class Supervisor:
-    """``interrupted`` is called when a signal has ended the work, and may say what was lost."""
+    """``interrupted`` is called when a signal has ended the work, and may say what was lost. ``status`` is the exit
+    status then, None for 128 and the signal's number."""
 
-    def __init__(self, messages: Messages, interrupted: Callable[[], None] = _nothing) -> None:
-        self._messages, self._interrupted = messages, interrupted
+    def __init__(
+        self, messages: Messages, interrupted: Callable[[], None] = _nothing, *, status: int | None = None
+    ) -> None:
+        self._messages, self._interrupted, self._failed = messages, interrupted, status
         self._signal: signal.Signals | None = None
 
     def run(self, work: Coroutine[Any, Any, int], run: Callable[..., int] = lingering.run) -> int:
-        """The exit status of ``work``, or 128 and the signal that ended it; raises what it raises. ``run`` turns the
+        """The exit status of ``work``, or what a signal makes of it; raises what it raises. ``run`` turns the
         loop."""
         try:
             return run(self._supervise(work))
@@ -72,4 +75,4 @@ class Supervisor:
         """Says what there is to say; returns the exit status."""
         assert self._signal is not None
         self._interrupted()
-        return 128 + self._signal
+        return 128 + self._signal if self._failed is None else self._failed

@@ -92,12 +92,12 @@ def _open_terminal() -> int:
     return os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)
 
 
-_saved: list[tuple[int, list[int | list[bytes | int]]]] = []  # what is to be restored, for restore()
+changed: list[tuple[int, list[int | list[bytes | int]]]] = []  # what is to be restored, for restore()
 
 
 def restore() -> None:
     """Turns the terminal's echo on again at once; for exits that run no ``finally``."""
-    for tty, attributes in reversed(_saved):
+    for tty, attributes in reversed(changed):
         with contextlib.suppress(termios.error, OSError):
             termios.tcsetattr(tty, termios.TCSANOW, attributes)
 
@@ -117,13 +117,13 @@ def _silence(tty: int, prompt: str) -> Iterator[None]:
         os.write(tty, prompt.encode())
 
     termios.tcsetattr(tty, termios.TCSAFLUSH, silent)
-    _saved.append((tty, attributes))
+    changed.append((tty, attributes))
     try:
         loop.add_signal_handler(signal.SIGTSTP, suspended)
         yield
     finally:
         loop.remove_signal_handler(signal.SIGTSTP)
-        _saved.pop()
+        changed.pop()
         termios.tcsetattr(tty, termios.TCSADRAIN, attributes)
         os.write(tty, b"\n")  # the one that was typed was not shown
 

@@ -90,7 +90,7 @@ class Connection:
     if nobody says how). ``acceptors`` answer CHANNEL_OPEN by channel
     type; other types are refused. At most ``max_peer_channels`` channels of the peer live at a time, and of a type in
     ``channel_limits`` at most as many as that says. What stands in ``on_lost`` is called once, when the connection has
-    ended and its channels have heard of it.
+    ended and its channels have heard of it; ``on_idle`` each time that the last channel is gone.
     """
 
     def __init__(
@@ -112,6 +112,7 @@ class Connection:
         self.max_peer_channels = max_peer_channels
         self.channel_limits = dict(channel_limits or {})
         self.on_lost: list[Callable[[SSHError], None]] = []
+        self.on_idle: Callable[[], None] | None = None
         self.error: SSHError | None = None  # set once the connection is gone
         self._transport = transport
         self._channels: dict[int, Channel] = {}
@@ -125,6 +126,10 @@ class Connection:
     def channels(self) -> int:
         """How many channels are open, opening or closing."""
         return len(self._channels) + len(self._closing)
+
+    def open_channels(self) -> list[Channel]:
+        """Those that are not closed."""
+        return list(self._channels.values())
 
     def send(self, message: Message) -> None:
         try:
@@ -190,6 +195,8 @@ class Connection:
         self.plane.channel_remove(number)
         self._peer_channels.pop(number, None)
         heapq.heappush(self._free, number)
+        if self.on_idle is not None and not self.channels:
+            self.on_idle()
 
     def settle(self) -> None:
         """Gives back the numbers of closed channels. To be called right after each turn of the plane (``step`` or

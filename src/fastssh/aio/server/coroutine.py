@@ -7,9 +7,10 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING
 
 from fastssh.aio.process import ProcessReader, ProcessWriter
-from fastssh.aio.server.program import Launch, Program, SessionPolicy, Starter, Terminal
+from fastssh.aio.server.program import Launch, Program, SessionPolicy, Starter
 from fastssh.aio.server.session import ServerSession
 from fastssh.aio.server.sftp import sftp_starter
+from fastssh.aio.tty import Terminal
 from fastssh.errors import SSHError
 from fastssh.sftp.rooted import RootedFileSystem
 from fastssh.wire.requests import ExitStatus

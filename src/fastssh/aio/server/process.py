@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Final, Self
 from fastssh._native.plane import RELAY_SINK, RELAY_SOURCE
 from fastssh.aio.relay import SOURCES, DescriptorRelay
 from fastssh.aio.server.child import SIGNALS, Child, start
-from fastssh.aio.server.program import Launch, Program, WindowSize
-from fastssh.aio.server.pty import set_size
+from fastssh.aio.server.program import Launch, Program
 from fastssh.aio.server.streams import pipes, terminal_streams
+from fastssh.aio.tty import WindowSize, set_size
 
 if TYPE_CHECKING:
     from fastssh.aio.server.program import Exit

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
+
+from fastssh.aio.tty import Terminal, WindowSize
 
 if TYPE_CHECKING:
     from fastssh.aio.server.session import ServerSession
@@ -12,24 +14,6 @@ if TYPE_CHECKING:
     from fastssh.wire.requests import ExitSignal, ExitStatus
 
     Exit = ExitStatus | ExitSignal
-
-
-class WindowSize(NamedTuple):
-    """Of a terminal: in characters, then in pixels (0: unknown)."""
-
-    columns: int
-    rows: int
-    width: int = 0
-    height: int = 0
-
-
-@dataclass(slots=True)
-class Terminal:
-    """What the client said of its terminal. ``modes``: values by number, see :mod:`fastssh.wire.terminal_modes`."""
-
-    term: str
-    size: WindowSize
-    modes: Mapping[int, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

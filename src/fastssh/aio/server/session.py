@@ -10,7 +10,8 @@ import os
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Final
 
-from fastssh.aio.server.program import Launch, Program, SessionPolicy, Starter, Terminal, WindowSize
+from fastssh.aio.server.program import Launch, Program, SessionPolicy, Starter
+from fastssh.aio.tty import Terminal, WindowSize
 from fastssh.connection.channel import Channel, ChannelHandler
 from fastssh.errors import ProtocolError, SSHError
 from fastssh.keys.patterns import match_pattern_list

@@ -6,8 +6,8 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from fastssh.aio.server.program import Terminal
 from fastssh.aio.server.pty import open_pty
+from fastssh.aio.tty import Terminal
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

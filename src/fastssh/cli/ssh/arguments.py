@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from fastssh.cli.tool import Option, Section, Tool, UsageError
+from fastssh.config.destination import Destination, read_uri
 
 TOOL: Final = Tool(
     name="fastssh",
@@ -121,10 +122,9 @@ _WINNING_VALUES: Final = {
     "-B": "BindInterface", "-b": "BindAddress", "-c": "Ciphers", "-e": "EscapeChar", "-m": "MACs", "-P": "Tag",
     "-S": "ControlPath",
 }  # fmt: skip
-# Those that stand beside -o: the first of all wins, or each adds.
-_VALUES: Final = {
-    "-D": "DynamicForward", "-l": "User", "-p": "Port", "-R": "RemoteForward", "-L": "LocalForward",
-}  # fmt: skip
+# Those that stand beside -o: the first of all wins.
+_VALUES: Final = {"-l": "User", "-p": "Port"}
+_FORWARDS: Final = {"-D": "dynamic", "-L": "local", "-R": "remote"}
 _MISSING: Final = {
     "-1": "SSH protocol v.1 is no longer supported",
     "-I": "PKCS#11 is not supported",
@@ -153,6 +153,7 @@ class Arguments:
     forward_stdio: str | None = None  # -W
     control: str | None = None  # -O
     jump: str | None = None
+    forwards: list[tuple[str, str]] = field(default_factory=list)  # kind, as config/forwards.py names it, and what
     overrides: list[str | tuple[str, str]] = field(default_factory=list)
     identities: list[str] = field(default_factory=list)
 
@@ -195,6 +196,8 @@ class _Reader:
             asked.overrides.insert(0, (_WINNING_VALUES[flag], value))
         elif flag in _VALUES:
             asked.overrides.append((_VALUES[flag], value))
+        elif flag in _FORWARDS:
+            asked.forwards.append((_FORWARDS[flag], value))
         elif flag in _OTHERS:
             _OTHERS[flag](self, value)
         # what is left switches off what there is not: -2, -k, -x
@@ -238,9 +241,15 @@ class _Reader:
         self.asked.overrides.append(("ProxyJump", value))
 
     def destination(self, text: str) -> None:
-        from fastssh.cli.ssh.destination import parse
-
-        found = parse(text)
+        user, at, host = text.rpartition("@")
+        found = Destination(host, user if at else None)
+        if text.lower().startswith("ssh://"):
+            try:
+                found = read_uri(text)
+            except ValueError as error:
+                raise UsageError(f"invalid uri: {error}", usage=True) from None
+        if not found.host or found.user == "":
+            raise UsageError(f"{text!r} is no destination", usage=True)
         self.asked.host = found.host
         if found.user is not None:
             self.asked.overrides.append(("User", found.user))

@@ -2,77 +2,212 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import os
 from typing import TYPE_CHECKING, Final
 
+from fastssh.cli.connecting import Log, identity_overrides, log_in
 from fastssh.cli.messages import Messages
+from fastssh.cli.ssh import words
 from fastssh.cli.ssh.arguments import Arguments
-from fastssh.cli.ssh.words import tell
 from fastssh.config.client import verbosity
 from fastssh.config.evaluate import load
-from fastssh.errors import SSHError
+from fastssh.errors import ChannelOpenError, ConfigError, SSHError
 
 if TYPE_CHECKING:
     from fastssh.aio.client import ClientConnection
-    from fastssh.aio.session import SessionRequest
+    from fastssh.cli.ssh.background import Background
+    from fastssh.cli.ssh.forwards import Forwards
+    from fastssh.config.forwards import Forward
     from fastssh.config.settings import Settings
 
-FAILED: Final = 255
+FAILED: Final = 255  # ssh's own status
 
 
 def run(asked: Arguments, messages: Messages) -> int:
     """The exit status."""
     try:
         settings = _settings(asked, messages)
+        log = Log(messages, verbosity(settings))
+        wanted = _forwards(asked, settings)
+        if asked.dump:
+            return _dump(settings, wanted, messages)
+        if asked.command and settings.text("RemoteCommand") is not None and not asked.subsystem:
+            raise ConfigError("Cannot execute command-line and remote command.")
     except SSHError as error:
-        tell(error, messages)
+        if not asked.quiet:
+            words.tell(error, messages)
         return FAILED
-    from fastssh.cli.supervision import Supervisor
+    job = Job(asked, settings, wanted, messages, log)
+    if not settings.flag("ForkAfterAuthentication"):
+        return job.start(None)
+    from fastssh.cli.ssh.background import split
 
-    job = Job(asked, settings, messages)
-    return Supervisor(messages).run(job.run())
+    return split(job.start)
 
 
 def _settings(asked: Arguments, messages: Messages) -> Settings:
-    from fastssh.cli.connecting import identity_overrides
-
     overrides = asked.overrides + identity_overrides(asked.identities, messages, quiet=asked.quiet)
     kind = "subsystem" if asked.subsystem else "exec" if asked.command else "shell"
-    return load(
-        asked.host, overrides=overrides, file=asked.config_file, session_type=kind, command=asked.command
-    )
+    return load(asked.host, overrides=overrides, file=asked.config_file, session_type=kind, command=asked.command)
+
+
+def _forwards(asked: Arguments, settings: Settings) -> tuple[Forward, ...]:
+    """What is to be forwarded. Nothing is imported for nothing."""
+    given = ("LocalForward", "RemoteForward", "DynamicForward")
+    if not asked.forwards and not any(name in settings for name in given):
+        return ()
+    from fastssh.config.forwards import Kind, forwards
+
+    return forwards(settings, [(Kind(kind), specification) for kind, specification in asked.forwards])
+
+
+def _dump(settings: Settings, wanted: tuple[Forward, ...], messages: Messages) -> int:
+    from fastssh.cli.process import print_text
+    from fastssh.config.dump import lines
+
+    return print_text("".join(f"{line}\n" for line in lines(settings, wanted)), messages)
 
 
 class Job:
-    """One call."""
+    """One call, after its command line and configuration are understood."""
 
-    def __init__(self, asked: Arguments, settings: Settings, messages: Messages) -> None:
-        self._asked, self._settings, self._messages = asked, settings, messages
+    def __init__(
+        self, asked: Arguments, settings: Settings, wanted: tuple[Forward, ...], messages: Messages, log: Log
+    ) -> None:
+        self._asked, self._settings, self._wanted = asked, settings, wanted
+        self._messages, self._log = messages, log
+        self._background: Background | None = None
 
-    async def run(self) -> int:
-        """The exit status."""
-        from fastssh.cli.connecting import Log, log_in
+    def start(self, background: Background | None) -> int:
+        """Does it all; the exit status. ``background`` for one that detaches itself when it is logged in."""
+        from fastssh.cli.supervision import Supervisor
 
-        log = Log(self._messages, verbosity(self._settings))
+        self._background = background
+        return Supervisor(self._messages, status=FAILED).run(self._run())
+
+    async def _run(self) -> int:
+        logged_in = False
         try:
             connection = await log_in(
-                self._settings, self._messages, log, config_file=self._asked.config_file
+                self._settings, self._messages, self._log, config_file=self._asked.config_file
             )
+            logged_in = True
             async with connection:
-                return await self._session(connection)
+                return await self._use(connection)
         except (SSHError, OSError) as error:
-            if log.level >= 0:
-                tell(error, self._messages)
+            if self._log.level >= 0:
+                words.tell(error, self._messages, self._settings, begun=logged_in)
             return FAILED
 
-    async def _session(self, connection: ClientConnection) -> int:
-        from fastssh.aio.session import Session
+    async def _use(self, connection: ClientConnection) -> int:
+        from fastssh.cli.ssh.forwards import Forwards
 
-        session = Session(connection, self._request(), stdin=0, stdout=1, stderr=2)
-        status = await session.wait()
-        return FAILED if status is None else status & 0xFF
+        settings = self._settings
+        forwards = Forwards(connection, settings)
+        strict = settings.flag("ExitOnForwardFailure")
+        opening = asyncio.ensure_future(
+            forwards.open_all(self._wanted, self._warn, exit_on_failure=strict)
+        )
+        try:
+            if self._wanted and (strict or self._background is not None) and not await opening and strict:
+                return FAILED
+            await self._local_command()
+            if self._asked.forward_stdio is not None:
+                return await self._forward_stdio(connection, self._asked.forward_stdio)
+            if settings.value("SessionType") == "none":
+                self._detach()
+                await connection.wait_closed()
+                assert connection.error is not None
+                raise connection.error
+            return await self._session(connection, forwards)
+        finally:
+            opening.cancel()
+            await asyncio.wait((opening,))
 
-    def _request(self) -> SessionRequest:
-        from fastssh.aio.session import SessionRequest
+    def _warn(self, text: str) -> None:
+        if self._log.level >= 0:
+            self._messages.write(text)
 
-        return SessionRequest(command=os.fsencode(self._asked.command))
+    def _detach(self) -> None:
+        if self._background is not None:
+            self._background.detach(keep_stderr=self._log.level > 0)
+
+    async def _local_command(self) -> None:
+        command = self._settings.text("LocalCommand")
+        if command is None or not self._settings.flag("PermitLocalCommand"):
+            return
+        self._log(3, f"Executing command: '{command}'")
+        await run_locally(command)
+
+    # -- what the connection is for --------------------------------------------------------------------------------
+
+    async def _forward_stdio(self, connection: ClientConnection, place: str) -> int:
+        """-W: until one side has ended."""
+        from fastssh.aio.joined import JoinedChannel
+        from fastssh.aio.session import COMMAND_WINDOW
+        from fastssh.wire.requests import DirectTcpip
+
+        host, port = _stdio_place(place)
+        data = DirectTcpip(host.encode("utf-8", "surrogateescape"), port, b"127.0.0.1", 65535).body()
+        channel = JoinedChannel(
+            connection, "direct-tcpip", data, window=COMMAND_WINDOW, stdin=0, stdout=1, output_ended=_close_output
+        )
+        try:
+            await channel.wait()
+        except ChannelOpenError as error:
+            self._warn(words.open_failed(channel.channel.id, error))
+            self._warn("stdio forwarding failed")
+            return FAILED
+        return 0
+
+    async def _session(self, connection: ClientConnection, forwards: Forwards) -> int:
+        from fastssh.cli.ssh.sessions import SessionRunner
+
+        runner = SessionRunner(self._asked.command, self._settings, self._messages, self._log)
+        session = runner.open(connection)
+        if "OpenSSH" in connection.peer_identification:
+            connection.global_request("no-more-sessions@openssh.com")
+        self._detach()
+        try:
+            status = await runner.run(session, forwards)
+        except ChannelOpenError as error:
+            self._warn(words.open_failed(session.channel.id, error))
+            return FAILED
+        if not runner.terminated:
+            await connection.idle()
+        return status
+
+
+def _stdio_place(text: str) -> tuple[str, int]:
+    """The host and port of -W. Raises ConfigError."""
+    from fastssh.config.forwards import Kind, parse
+
+    try:
+        place = parse(Kind.DYNAMIC, text).listen
+    except ConfigError:
+        place = ""
+    if isinstance(place, str) or not place[0]:
+        raise ConfigError(f"Bad stdio forwarding specification '{text}'")
+    return place[0], place[1]
+
+
+def _close_output() -> None:
+    """Whoever reads our output learns that it has ended."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 1)
+    os.close(nowhere)
+
+
+async def run_locally(command: str) -> None:
+    """A command of LocalCommand or ``~C``, with our standard descriptors. How it ends is its own affair."""
+    shell = os.environ.get("SHELL") or "/bin/sh"
+    process = await asyncio.create_subprocess_exec(shell, "-c", command)
+    try:
+        await process.wait()
+    except asyncio.CancelledError:
+        with contextlib.suppress(ProcessLookupError):
+            process.terminate()
+        await process.wait()
+        raise

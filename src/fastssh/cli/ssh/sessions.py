@@ -1,0 +1,166 @@
+"""The session of a fastssh call: what is asked of the server, on which descriptors, with or without a terminal."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import termios
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Final
+
+from fastssh.aio.session import Session, SessionRequest
+from fastssh.cli.ssh.forwards import ForwardError
+from fastssh.keys.patterns import match_pattern
+
+if TYPE_CHECKING:
+    from fastssh.aio.client import ClientConnection
+    from fastssh.aio.tty import Terminal
+    from fastssh.cli.connecting import Log
+    from fastssh.cli.messages import Messages
+    from fastssh.cli.ssh.forwards import Forwards
+    from fastssh.cli.ssh.interactive import LocalTerminal
+    from fastssh.config.settings import Settings
+
+FAILED: Final = 255
+END_OF_TRANSMISSION: Final = b"\4"  # Ctrl-D
+
+
+def command_of(settings: Settings, given: str) -> str:
+    """What is to be run: of the command line, or RemoteCommand; nothing for a shell."""
+    return given or settings.text("RemoteCommand") or ""
+
+
+def wants_terminal(settings: Settings, command: str, *, stdin_is_terminal: bool) -> tuple[bool, bool]:
+    """Whether there is to be a terminal, and whether one was wanted that there cannot be."""
+    asked = settings.value("RequestTTY")
+    wanted = asked in ("yes", "force") or (asked == "auto" and not command)
+    if asked == "force" or not wanted:
+        return wanted, False
+    possible = stdin_is_terminal and not settings.flag("StdinNull")
+    return possible, not possible
+
+
+def environment(settings: Settings, local: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
+    """SendEnv's variables, then SetEnv's."""
+    patterns = settings.words("SendEnv") or ()
+    sent = {name: value for name, value in local.items() if any(match_pattern(name, each) for each in patterns)}
+    given = (str(word).partition("=") for word in settings.typed("SetEnv", tuple))
+    sent |= {name: value for name, _, value in given}
+    return tuple(sent.items())
+
+
+def describe_terminal(settings: Settings, tty: int, local: Mapping[str, str]) -> Terminal:
+    """The terminal behind ``tty``; one that is none is told of without modes and size."""
+    from fastssh.aio.tty import Terminal, get_modes, get_size
+
+    given = dict(str(word).partition("=")[::2] for word in settings.typed("SetEnv", tuple))
+    try:
+        modes = get_modes(tty)
+    except (termios.error, OSError):
+        modes = {}
+    return Terminal(given.get("TERM") or local.get("TERM", ""), get_size(tty), modes)
+
+
+class SessionRunner:
+    """Opens a session as command line (``given``) and settings ask for it, and serves it to its end."""
+
+    def __init__(self, given: str, settings: Settings, messages: Messages, log: Log) -> None:
+        self._settings, self._messages, self._log = settings, messages, log
+        self._command = command_of(settings, given)
+        self._stdin = os.open(os.devnull, os.O_RDONLY) if settings.flag("StdinNull") else 0
+        self._on_terminal, refused = wants_terminal(settings, self._command, stdin_is_terminal=os.isatty(0))
+        self._local: LocalTerminal | None = None
+        self.terminated = False  # by an escape
+        if refused:
+            self._warn("Pseudo-terminal will not be allocated because stdin is not a terminal.")
+
+    def _warn(self, text: str) -> None:
+        if self._log.level >= 0:
+            self._messages.write(text)
+
+    def open(self, connection: ClientConnection) -> Session:
+        """Raises what ended the connection."""
+        stdin = -1 if self._on_terminal else self._stdin
+        return Session(connection, self._request(), stdin=stdin, stdout=1, stderr=2)
+
+    def _request(self) -> SessionRequest:
+        command, subsystem = self._command, self._settings.value("SessionType") == "subsystem"
+        return SessionRequest(
+            command=command.encode("utf-8", "surrogateescape") if command and not subsystem else None,
+            subsystem=command if subsystem else None,
+            terminal=describe_terminal(self._settings, self._stdin, os.environ) if self._on_terminal else None,
+            environment=environment(self._settings, os.environ),
+            terminal_refused=self._refused,
+        )
+
+    def _refused(self, text: str) -> None:
+        if self._local is not None:
+            self._local.cooked()
+        self._warn(text)
+
+    async def run(self, session: Session, forwards: Forwards) -> int:
+        """The exit status; raises as :meth:`Session.wait` does."""
+        if not self._on_terminal:
+            await session.wait()
+        else:
+            try:
+                await self._run_on_terminal(session, forwards)
+            finally:
+                self._warn(f"Connection to {self._settings.host} closed.")
+        if session.exit_status is None:
+            return FAILED
+        return session.exit_status & 0xFF
+
+    async def _run_on_terminal(self, session: Session, forwards: Forwards) -> None:
+        from fastssh.cli.ssh.commands import EscapeCommands, Situation, shown
+        from fastssh.cli.ssh.escapes import EscapeScanner
+        from fastssh.cli.ssh.interactive import LocalTerminal, type_into
+        from fastssh.cli.ssh.job import run_locally
+
+        escape = self._settings.typed("EscapeChar", int)
+        with LocalTerminal(self._stdin, self._messages) as local:
+
+            def end() -> None:
+                self.terminated = True
+                session.finish(None)
+
+            async def background() -> None:
+                await go_on_in_background(session, forwards, local)
+
+            async def shell(command: str) -> None:
+                local.cooked()
+                try:
+                    await run_locally(command)
+                finally:
+                    local.raw()
+
+            commands = EscapeCommands(
+                Situation(
+                    session=session, connection=session.connection, forwards=forwards, settings=self._settings,
+                    log=self._log, escape=shown(chr(escape)) if escape >= 0 else "", say=self._messages.write, end=end,
+                    suspend=local.suspend, background=background, ask=local.ask, shell=shell,
+                )
+            )  # fmt: skip
+            self._local = local
+            local.used_by(session)
+            scanner = EscapeScanner(escape, commands.letters)
+            typing = asyncio.create_task(type_into(session, self._stdin, scanner, commands))
+            try:
+                await session.wait()
+            finally:
+                typing.cancel()
+                await asyncio.wait((typing,))
+
+
+async def go_on_in_background(session: Session, forwards: Forwards, local: LocalTerminal) -> None:
+    """``~&``: nothing more is forwarded, the shell is told that its input has ended, and what is open goes on in a new
+    process, until all of it has ended."""
+    from fastssh.cli.ssh.background import fork_running
+
+    for forward in list(forwards):
+        with contextlib.suppress(ForwardError):
+            await forwards.cancel(forward)
+    local.cooked()
+    fork_running()
+    session.write(END_OF_TRANSMISSION)
