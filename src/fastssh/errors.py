@@ -148,6 +148,10 @@ class ChannelClosedError(SSHError):
     """The channel or its connection is closed."""
 
 
+class MultiplexError(SSHError):
+    """The master of a shared connection refused, or is none."""
+
+
 class ProcessError(SSHError):
     """A remote command that was asked to succeed (``check=True``) did not.
 

@@ -1,0 +1,1 @@
+"""The master of a shared connection: OpenSSH's PROTOCOL.mux over a control socket."""

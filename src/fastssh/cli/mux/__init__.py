@@ -1,0 +1,1 @@
+"""Sharing the connection of another program: the client's side of OpenSSH's PROTOCOL.mux."""
