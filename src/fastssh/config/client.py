@@ -8,9 +8,11 @@ from typing import Final, NamedTuple
 from fastssh.aio.options import AUTHENTICATIONS, ClientOptions, Prompter
 from fastssh.config.algorithm_lists import LISTS
 from fastssh.config.destination import Jump
-from fastssh.config.directives import DIRECTIVES, LOG_LEVELS
+from fastssh.config.directives import LOG_LEVELS
 from fastssh.config.evaluate import load
+from fastssh.config.session import agent_socket
 from fastssh.config.settings import Settings
+from fastssh.config.support import passed_over, refuse_unsupported
 from fastssh.config.tokens import expand_home
 from fastssh.errors import ConfigError
 
@@ -64,7 +66,10 @@ def _options(
     beyond: tuple[_Place, ...],
 ) -> ClientOptions:
     """``beyond`` are the places that are reached by way of this one."""
-    _refuse_unsupported(settings)
+    refuse_unsupported(settings)
+    if log is not None:
+        for line in passed_over(settings):
+            log(1, line)
     place = _Place(settings.host, settings.port, settings.user)
     if place in beyond or len(beyond) > MAX_HOPS:
         raise ConfigError(f"jumphost loop via {settings.original_host}")
@@ -131,18 +136,6 @@ def _hop(settings: Settings, jump: Jump, evaluate: Callable[..., Settings]) -> S
     return evaluate(hop.host, overrides=overrides, local=settings.local, session_type="none", command="")
 
 
-def _refuse_unsupported(settings: Settings) -> None:
-    for directive in DIRECTIVES.values():
-        if directive.name not in settings:
-            continue
-        value = settings.value(directive.name)
-        if not directive.supports(value):
-            where = settings.where(directive.name)
-            if directive.name == "RefuseConnection":
-                raise where.error(f"RefuseConnection: {value}")
-            raise where.error(f"{directive.name} is not supported yet")
-
-
 def _paths(settings: Settings, name: str) -> tuple[str, ...] | None:
     """File names with tokens, environment and ``~`` expanded, without ``none``; None when nothing was given."""
     names = settings.words(name)
@@ -153,14 +146,9 @@ def _paths(settings: Settings, name: str) -> tuple[str, ...] | None:
 
 def _agent_socket(settings: Settings) -> str | None:
     """IdentityAgent as ClientOptions takes it: None for $SSH_AUTH_SOCK, "none" for no agent, else a path."""
-    agent = settings.text("IdentityAgent")
-    if agent is None or agent == "SSH_AUTH_SOCK":
+    if settings.text("IdentityAgent") in (None, "SSH_AUTH_SOCK"):
         return None
-    if agent.lower() == "none":
-        return "none"
-    if agent.startswith("$"):  # the older form: the name of a variable that holds the path
-        return settings.local.environment.get(agent[1:]) or "none"
-    return expand_home(agent, settings.local.home)
+    return agent_socket(settings) or "none"
 
 
 def _authentications(settings: Settings) -> tuple[str, ...]:

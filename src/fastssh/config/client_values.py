@@ -174,6 +174,18 @@ def verbose_places(arguments: Sequence[str]) -> tuple[str, ...]:
     return () if _alone(arguments, "none") else words(arguments)
 
 
+def channel_timeouts(arguments: Sequence[str]) -> tuple[str, ...]:
+    """``type=time`` each, where the type may be a pattern; ``none`` alone for none."""
+    if _alone(arguments, "none"):
+        return ()
+    for word in arguments:
+        kind, _, time = word.partition("=")
+        if not kind or not time:
+            raise ValueError(f"{word!r} is not type=time")
+        seconds([time])
+    return tuple(arguments)
+
+
 def keystroke_interval(arguments: Sequence[str]) -> int:
     """Milliseconds between keystrokes: yes, no (0) or ``interval:number``."""
     word = arguments[0]

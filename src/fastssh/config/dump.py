@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from fastssh.config.algorithm_lists import LISTS
 from fastssh.config.client_values import NO_ESCAPE, ControlPersist, KeysToAgent, PermittedCname, TunnelDevice
+from fastssh.config.session import DEFAULT_QOS
 from fastssh.config.settings import Settings
-from fastssh.config.values import Qos, qos_name
+from fastssh.config.values import qos_name
 from fastssh.keys.patterns import lower
 
 if TYPE_CHECKING:
@@ -172,7 +173,7 @@ def _visible(byte: int) -> str:
 
 
 def _qos(settings: Settings) -> list[str]:
-    return [" ".join(map(qos_name, settings.qos() or _QOS))]
+    return [" ".join(map(qos_name, settings.qos() or DEFAULT_QOS))]
 
 
 def _proxy_command(settings: Settings) -> list[str]:
@@ -202,7 +203,6 @@ def _update_host_keys(settings: Settings) -> list[str]:
 
 
 _FORWARDS: Final = ("DynamicForward", "LocalForward", "RemoteForward")  # see lines()
-_QOS: Final = Qos(0x48, 0x20)  # af21 for sessions, cs1 for bulk
 _LEVELS: Final = {"quiet": "SILENT", "debug1": "DEBUG"}
 _TRUE: Final = {"yes": "true", "no": "false"}
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Callable
 from typing import Final
 
@@ -11,7 +10,7 @@ from fastssh.config.criteria import Criteria
 from fastssh.config.directives import ALL_TOKENS
 from fastssh.config.lexer import Line, Where
 from fastssh.config.settings import Settings
-from fastssh.config.tokens import expand
+from fastssh.config.tokens import expand, plain_word
 from fastssh.errors import ConfigError
 from fastssh.keys.addresses import match_cidr_list
 from fastssh.keys.patterns import lower, match_pattern_list
@@ -93,7 +92,7 @@ def _run(command: str, settings: Settings, where: Where) -> bool:
     """
 
     def plain(value: Callable[[], str]) -> Callable[[], str]:
-        return lambda: _plain_word(value())
+        return lambda: plain_word(value())
 
     try:
         tokens = settings.tokens(ALL_TOKENS) | {"k": lambda: settings.host_key_alias or settings.host}
@@ -111,9 +110,3 @@ def _run(command: str, settings: Settings, where: Where) -> bool:
     except OSError as error:
         raise where.error(f"Match exec: cannot run {shell}: {error.strerror}") from None
     return done.returncode == 0
-
-
-def _plain_word(value: str) -> str:
-    if not re.fullmatch(r"[\w@%+=:,./-]*", value):
-        raise ConfigError(f"{value!r} holds characters that may not go into a command")
-    return value

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import TypeVar
 
 from fastssh.config.destination import NO_JUMP, Destination, Jump
 from fastssh.config.directives import DIRECTIVES
 from fastssh.config.lexer import Where
 from fastssh.config.table import Directive
-from fastssh.config.tokens import Local, check_host, check_user, expand, expand_home
+from fastssh.config.tokens import STRANGERS, Local, check_host, check_user, expand, expand_home, plain_word
 from fastssh.config.values import Qos, RekeyLimit, Value
 from fastssh.errors import ConfigError
 from fastssh.keys.patterns import match_pattern
@@ -52,6 +52,10 @@ class Settings:
         """True when the directive was given, rather than left to its default."""
         return name in self._values
 
+    def __iter__(self) -> Iterator[str]:
+        """The directives that were given, in the order in which they first were."""
+        return iter(self._values)
+
     def where(self, name: str) -> Where:
         """Where the (first) value of a given directive came from."""
         return self._values[name][0][1]
@@ -74,16 +78,16 @@ class Settings:
         assert value is None or isinstance(value, str)
         if value is None or (DIRECTIVES[name.lower()].unset and value.lower() == "none"):
             return None
-        return self._expand(name, value)
+        return self.expanded(name, value)
 
     def words(self, name: str) -> tuple[str, ...] | None:
         """The words of a directive, or all values of one that accumulates, expanded; None when it was not given."""
         if DIRECTIVES[name.lower()].accumulate:
             if name not in self._values:
                 return None
-            return tuple(self._expand(name, word) for value, _ in self._values[name] for word in _each(value))
+            return tuple(self.expanded(name, word) for value, _ in self._values[name] for word in _each(value))
         value = self.value(name)
-        return None if value is None else tuple(self._expand(name, word) for word in _each(value))
+        return None if value is None else tuple(self.expanded(name, word) for word in _each(value))
 
     def entries(self, name: str) -> list[tuple[tuple[str, ...], Where]]:
         """Each occurrence of a directive that accumulates, nothing expanded, and where it stands."""
@@ -95,14 +99,14 @@ class Settings:
         assert value is None or isinstance(value, str)
         if value is None or (DIRECTIVES[name.lower()].unset and value.lower() == "none"):
             return None
-        return self._expand(name, self._home(name, value))
+        return self.expanded(name, self._home(name, value))
 
     def paths(self, name: str) -> tuple[str, ...] | None:
         """words() of files' names, with ``~`` for a home folder, and without ``none``."""
         if DIRECTIVES[name.lower()].accumulate and name not in self._values:
             return None
         found = (word for value, _ in self.given(name) for word in _each(value))
-        return tuple(self._expand(name, self._home(name, word)) for word in found if word.lower() != "none")
+        return tuple(self.expanded(name, self._home(name, word)) for word in found if word.lower() != "none")
 
     def typed(self, name: str, kind: type[V]) -> V:
         """The value of a directive that has a type of its own, or its default."""
@@ -133,7 +137,7 @@ class Settings:
         if self._host is not None:
             return self._host
         pattern = self.value("HostName")
-        return check_host(self._expand("HostName", pattern) if isinstance(pattern, str) else self.original_host)
+        return check_host(self.expanded("HostName", pattern) if isinstance(pattern, str) else self.original_host)
 
     @property
     def port(self) -> int:
@@ -145,7 +149,7 @@ class Settings:
         pattern = self.value("User")
         if not isinstance(pattern, str):
             return self.local.user
-        return check_user(self._expand("User", pattern))
+        return check_user(self.expanded("User", pattern))
 
     @property
     def host_key_alias(self) -> str | None:
@@ -189,15 +193,15 @@ class Settings:
         """
         if self.jump is None:
             return None
-        jump = Jump(self._expand("ProxyJump", self.jump.text), tuple(map(self._hop, self.jump.hops)))
+        jump = Jump(self.expanded("ProxyJump", self.jump.text), tuple(map(self._hop, self.jump.hops)))
         last = jump.hops[-1]
         if (last.host, last.port or 22, last.user or self.user) == (self.host, self.port, self.user):
             raise self.where("ProxyJump").error(f"jumphost loop via {last.host}")
         return jump
 
     def _hop(self, hop: Destination) -> Destination:
-        user = None if hop.user is None else check_user(self._expand("ProxyJump", hop.user))
-        return Destination(check_host(self._expand("ProxyJump", hop.host)), user, hop.port)
+        user = None if hop.user is None else check_user(self.expanded("ProxyJump", hop.user))
+        return Destination(check_host(self.expanded("ProxyJump", hop.host)), user, hop.port)
 
     def tokens(self, allowed: str) -> dict[str, Callable[[], str]]:
         """Those tokens that are allowed, with what gives their values; each name is checked on the way."""
@@ -213,6 +217,7 @@ class Settings:
             "n": lambda: check_host(self.original_host),
             "p": lambda: str(self.port),
             "r": lambda: self.user,
+            "T": lambda: "NONE",  # the interface of a tunnel: there are none
             "u": lambda: self.local.user,
             "C": lambda: _connection_hash(hostname, self.host, str(self.port), self.user, known["j"]()),
         }
@@ -224,17 +229,31 @@ class Settings:
         except ConfigError as error:
             raise self.where(name).error(f"{name}: {error}") if name in self._values else error from None
 
-    def _expand(self, name: str, text: str) -> str:
-        """``text`` with what the directive allows expanded; errors name the place it came from."""
+    def expanded(self, name: str, text: str, more: Mapping[str, str] | None = None) -> str:
+        """``text`` with what the directive allows expanded; ``more`` are values of tokens that it has for itself.
+
+        Errors name the place it came from.
+        """
         directive = DIRECTIVES[name.lower()]
         if not directive.tokens and not directive.environment:
             return text
         # HostName is what %h is made of: there it means the name as asked for.
         tokens = {"h": lambda: self.original_host} if name == "HostName" else self.tokens(directive.tokens)
+        if directive.shell:
+            tokens = {token: value if token not in STRANGERS else _plain(value) for token, value in tokens.items()}
+        tokens |= {token: _constant(value) for token, value in (more or {}).items()}
         try:
             return expand(text, tokens, self.local.environment if directive.environment else None)
         except ConfigError as error:
             raise self.where(name).error(f"{name}: {error}") if name in self._values else error from None
+
+
+def _constant(value: str) -> Callable[[], str]:
+    return lambda: value
+
+
+def _plain(value: Callable[[], str]) -> Callable[[], str]:
+    return lambda: plain_word(value())
 
 
 def _connection_hash(*parts: str) -> str:

@@ -25,9 +25,11 @@ class Directive(Generic[T_co]):
     removes: bool = False  # of one that accumulates: ``-pattern`` takes away what was added so far
     rival: str = ""  # another directive that, when it came first, makes this one count for nothing
     unset: bool = False  # ``none`` means that there is no value
+    shell: bool = False  # a shell of this machine reads it: names of others must be plain words there
     tokens: str = ""  # which %-tokens are expanded
     environment: bool = False  # ${NAME} is expanded
     harmless: tuple[object, ...] | None = None  # not supported: any other value would change what we promise
+    passed_over: tuple[object, ...] | None = None  # not supported: any other value is told of, and does no harm
     aliases: tuple[str, ...] = ()
 
     def value(self, line: Line) -> T_co:
@@ -44,8 +46,16 @@ class Directive(Generic[T_co]):
             raise line.where.error(f"{self.name}: {error}") from None
 
     def supports(self, value: object) -> bool:
-        """False for a value that is understood and cannot be followed."""
-        return self.harmless is None or (value.lower() if isinstance(value, str) else value) in self.harmless
+        """False for a value that is understood, cannot be followed, and may not be ignored."""
+        return self.harmless is None or _lower(value) in self.harmless
+
+    def passes_over(self, value: object) -> bool:
+        """True for a value that is understood and ignored."""
+        return self.passed_over is not None and _lower(value) not in self.passed_over
+
+
+def _lower(value: object) -> object:
+    return value.lower() if isinstance(value, str) else value
 
 
 def by_name(table: Iterable[D]) -> dict[str, D]:

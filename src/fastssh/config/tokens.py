@@ -11,8 +11,12 @@ import re
 import unicodedata
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Final
 
 from fastssh.errors import ConfigError
+
+#: Tokens that stand for names of other machines and their users: they may come with a link that somebody clicked on.
+STRANGERS: Final = "hjknr"
 
 _TOKEN = re.compile(r"%(.?)|\$\{([A-Za-z0-9_]*)(\}?)", re.DOTALL | re.ASCII)
 _SHELL_HOST = frozenset("'`\"$\\;&<>|(){},")
@@ -69,6 +73,13 @@ def check_user(name: str) -> str:
     if bad:
         raise ConfigError(f"user name {name!r} is empty or holds characters that are not allowed")
     return name
+
+
+def plain_word(value: str) -> str:
+    """``value`` when no shell could take it for anything but a plain word; ConfigError otherwise."""
+    if not re.fullmatch(r"[\w@%+=:,./-]*", value):
+        raise ConfigError(f"{value!r} holds characters that may not go into a command")
+    return value
 
 
 def expand(text: str, tokens: Mapping[str, Callable[[], str]], environment: Mapping[str, str] | None = None) -> str:
