@@ -7,6 +7,8 @@ from collections.abc import Callable, Sequence
 from enum import Enum
 from typing import NamedTuple, TypeVar
 
+from fastssh.keys.times import duration
+
 E = TypeVar("E", bound=Enum)
 
 
@@ -41,7 +43,6 @@ class LogLevel(Enum):
 Value = bool | int | str | tuple[object, ...] | None
 
 _INT_MAX = 0x7FFF_FFFF
-_UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 _QOS = {
     "none": -1, "lowdelay": 0x10, "throughput": 0x08, "reliability": 0x04, "ef": 0xB8, "le": 0x04, "va": 0xB0,
     **{f"cs{n}": n << 5 for n in range(8)},
@@ -133,11 +134,7 @@ def _service(name: str) -> int:
 
 def seconds(arguments: Sequence[str]) -> int:
     """A time in TIME FORMATS of sshd_config(5): ``90``, ``10m``, ``1h30m``."""
-    parts = re.findall(r"([0-9]{1,10})([smhdw]?)", arguments[0].lower(), re.ASCII)
-    total = sum(int(count) * _UNITS[unit] for count, unit in parts)
-    if not parts or "".join(map("".join, parts)) != arguments[0].lower() or total > _INT_MAX:
-        raise ValueError(f"{arguments[0]!r} is not a time")
-    return total
+    return duration(arguments[0])
 
 
 def seconds_or_none(arguments: Sequence[str]) -> int:

@@ -10,12 +10,12 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, fields
-from datetime import UTC, datetime
 from typing import Any, Final
 
 from fastssh.errors import KeyFormatError
 from fastssh.keys.addresses import check_address_list, match_cidr_list, match_host_list
 from fastssh.keys.patterns import lower, match_pattern
+from fastssh.keys.times import moment
 from fastssh.wire.text import printable
 
 #: The device number that asks for any free one (OpenSSH PROTOCOL 2.3); numbers of devices end two below it.
@@ -28,7 +28,6 @@ MAX_HOST: Final = 1024
 _NAME = re.compile(r'[^ \t,="]*')
 # A backslash stands for itself unless a quote follows. Possessive, so that a quote once taken is never given back.
 _QUOTED = re.compile(r'"((?:[^"\\]++|\\"?+)*+)"')
-_TIME = re.compile(r"(\d{4})(\d\d)(\d\d)(?:(\d\d)(\d\d)(\d\d)?)?(Z|UTC)?", re.ASCII | re.IGNORECASE)
 _ENDPOINT = re.compile(r"(?:\[([^\[\]/]*)\]|([^:\[\]/]*)):(?:([0-9]{1,5})|\*)", re.ASCII)
 _VARIABLE = re.compile(r"([A-Za-z0-9_]+)=(.*)", re.ASCII | re.DOTALL)
 _DEVICE = re.compile(r"[0-9]{1,10}", re.ASCII)
@@ -203,17 +202,6 @@ class _Value:
             raise KeyFormatError(f"option {name}: {printable(str(error))}") from None
 
 
-def _expiry(text: str) -> float:
-    found = _TIME.fullmatch(text)
-    try:
-        if found is None:
-            raise ValueError
-        year, month, day, hour, minute, second = (int(part or 0) for part in found.groups()[:6])
-        return datetime(year, month, day, hour, minute, second, tzinfo=UTC if found[7] else None).timestamp()
-    except (ValueError, OverflowError, OSError):
-        raise ValueError(f"{text!r} is not a time: YYYYMMDD[HHMM[SS]][Z] is wanted") from None
-
-
 def _sources(text: str) -> tuple[tuple[str, ...], ...]:
     patterns = tuple(text.split(","))
     check_address_list(patterns)
@@ -283,7 +271,7 @@ def _one_list(
 _VALUES: Final[dict[str, _Value]] = {
     "command": _Value("command", str, _once),
     "environment": _Value("environment", _variable, _first_of_a_name),
-    "expiry-time": _Value("expires", _expiry, min),
+    "expiry-time": _Value("expires", moment, min),
     "from": _Value("sources", _sources, _once),
     "permitlisten": _Value("permit_listen", _listen_endpoint, _one_list),
     "permitopen": _Value("permit_open", _endpoint, _one_list),

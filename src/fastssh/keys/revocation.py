@@ -6,9 +6,10 @@ Whatever is not understood is an error and nothing is skipped: who cannot read w
 from __future__ import annotations
 
 import hashlib
+import heapq
 import re
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -22,15 +23,15 @@ from fastssh.wire.text import printable
 #: Bytes; a KRL has room for millions of serial numbers.
 MAX_REVOCATIONS_FILE: Final = 64 * 1024 * 1024
 
-_MAGIC: Final = b"SSHKRL\n\0"
-_VERSION: Final = 1
+MAGIC: Final = b"SSHKRL\n\0"
+FORMAT_VERSION: Final = 1
 _BLANKS = re.compile(r"[ \t]+")
 _CERTIFICATE: Final = "-cert-v01@openssh.com"
 
 
 @dataclass
-class _Certificates:
-    """Certificates of one authority, or of any (``authority`` empty), that are revoked."""
+class RevokedCertificates:
+    """Certificates of one authority (its wire form), or of any (``authority`` empty), that are revoked."""
 
     authority: bytes
     serials: set[int] = field(default_factory=set)
@@ -49,6 +50,43 @@ class _Certificates:
             or any(_bit(bits, serial - first) for first, bits in self.bitmaps)
         )
 
+    def revoke(self, low: int, high: int | None = None) -> None:
+        """Serial numbers from ``low`` to ``high``, both included. Raises ValueError for what is no such range."""
+        high = low if high is None else high
+        if not 0 < low <= high <= UINT64_MAX:  # nought is that of certificates without one
+            raise ValueError(f"not a range of serial numbers: {low} to {high}")
+        if low == high:
+            self.serials.add(low)
+        else:
+            self.ranges.append((low, high))
+
+    def intervals(self) -> Iterator[tuple[int, int]]:
+        """All serial numbers, from the lowest on, as ranges that neither meet nor touch."""
+        found = heapq.merge(
+            sorted((serial, serial) for serial in self.serials), sorted(self.ranges),
+            *(_runs(first, bits) for first, bits in self.bitmaps),
+        )  # fmt: skip
+        last: tuple[int, int] | None = None
+        for low, high in found:
+            if last is not None and low <= last[1] + 1:
+                last = last[0], max(last[1], high)
+                continue
+            if last is not None:
+                yield last
+            last = low, high
+        if last is not None:
+            yield last
+
+
+def _runs(first: int, bits: bytes) -> Iterator[tuple[int, int]]:
+    """The set bits, one by one."""
+    for number, byte in enumerate(bits):
+        if byte:
+            for place in range(8):
+                if byte >> place & 1:
+                    serial = first + number * 8 + place
+                    yield serial, serial
+
 
 def _bit(bits: bytes, number: int) -> bool:
     return 0 <= number < len(bits) * 8 and bool(bits[number // 8] >> number % 8 & 1)
@@ -56,11 +94,25 @@ def _bit(bits: bytes, number: int) -> bool:
 
 @dataclass
 class Revocations:
-    """What a file revokes. ``keys`` are plain keys' wire forms, ``hashes`` those of them by the function's name."""
+    """What a file revokes. ``keys`` are plain keys' wire forms, ``hashes`` those of them by the function's name.
+
+    ``version``, ``generated`` (a POSIX time) and ``comment`` are what a KRL says of itself.
+    """
 
     keys: set[bytes] = field(default_factory=set)
     hashes: dict[str, set[bytes]] = field(default_factory=dict)
-    certificates: list[_Certificates] = field(default_factory=list)
+    certificates: list[RevokedCertificates] = field(default_factory=list)
+    version: int = 0
+    generated: int = 0
+    comment: str = ""
+
+    def of(self, authority: bytes) -> RevokedCertificates:
+        """What is revoked of one authority, or of any (empty): there to be added to."""
+        for some in self.certificates:
+            if some.authority == authority:
+                return some
+        self.certificates.append(RevokedCertificates(authority))
+        return self.certificates[-1]
 
     def revoke(self, key: PublicKey) -> bool:
         """Whether ``key`` is revoked; a certificate is when it is itself, its key or its authority."""
@@ -91,8 +143,13 @@ def load_revocations(path: Path) -> Revocations:
 
 def parse_revocations(data: bytes) -> Revocations:
     """A KRL, or lines with a key or a certificate each. Raises :class:`KeyFormatError` for what is neither."""
-    if not data.startswith(_MAGIC):
-        return _parse_list(data)
+    return parse_krl(data) if data.startswith(MAGIC) else _parse_list(data)
+
+
+def parse_krl(data: bytes) -> Revocations:
+    """A KRL. Raises :class:`KeyFormatError`."""
+    if not data.startswith(MAGIC):
+        raise KeyFormatError("KRL file has invalid magic number")
     try:
         return _parse_krl(data)
     except KeyFormatError:
@@ -129,14 +186,14 @@ def _listed(fields: list[str]) -> bytes:
 
 
 def _parse_krl(data: bytes) -> Revocations:
-    reader = Reader(data, len(_MAGIC))
+    reader = Reader(data, len(MAGIC))
     version = reader.uint32()
-    if version != _VERSION:
+    if version != FORMAT_VERSION:
         raise KeyFormatError(f"KRL of the unknown version {version}")
-    reader.raw(3 * 8)  # its number, when it was made, flags: none is defined
+    found = Revocations(version=reader.uint64(), generated=reader.uint64())
+    reader.uint64()  # flags: none is defined
     reader.string()  # reserved
-    reader.string()  # comment
-    found = Revocations()
+    found.comment = reader.string().decode("utf-8", "surrogateescape")
     while reader.remaining:
         kind, section = reader.byte(), Reader(reader.string())
         if kind not in _SECTIONS:
@@ -162,24 +219,23 @@ def _extension(reader: Reader, found: object) -> None:
 
 
 def _certificates(reader: Reader, found: Revocations) -> None:
-    some = _Certificates(reader.string())
+    some = found.of(reader.string())
     reader.string()  # reserved
     while reader.remaining:
         kind, section = reader.byte(), Reader(reader.string())
         if kind not in _CERTIFICATE_SECTIONS:
             raise KeyFormatError(f"KRL with the unknown section of certificates {kind}")
         _CERTIFICATE_SECTIONS[kind](section, some)
-    found.certificates.append(some)
 
 
-def _serials(reader: Reader, some: _Certificates) -> None:
+def _serials(reader: Reader, some: RevokedCertificates) -> None:
     packed = reader.rest()
     if len(packed) % 8:
         raise KeyFormatError("KRL with a list of serial numbers that is cut off")
     some.serials.update(struct.unpack(f">{len(packed) // 8}Q", packed))
 
 
-def _range(reader: Reader, some: _Certificates) -> None:
+def _range(reader: Reader, some: RevokedCertificates) -> None:
     low, high = reader.uint64(), reader.uint64()
     reader.end()
     if low > high:
@@ -187,7 +243,7 @@ def _range(reader: Reader, some: _Certificates) -> None:
     some.ranges.append((low, high))
 
 
-def _bitmap(reader: Reader, some: _Certificates) -> None:
+def _bitmap(reader: Reader, some: RevokedCertificates) -> None:
     first, bits = reader.uint64(), reader.mpint()
     reader.end()
     if bits < 0 or first + bits.bit_length() > UINT64_MAX + 1:
@@ -195,7 +251,7 @@ def _bitmap(reader: Reader, some: _Certificates) -> None:
     some.bitmaps.append((first, bits.to_bytes((bits.bit_length() + 7) // 8, "little")))
 
 
-def _key_ids(reader: Reader, some: _Certificates) -> None:
+def _key_ids(reader: Reader, some: RevokedCertificates) -> None:
     some.key_ids.update(value.decode("utf-8", "surrogateescape") for value in _strings(reader))
 
 
@@ -227,7 +283,7 @@ _SECTIONS: Final[dict[int, Callable[[Reader, Revocations], None]]] = {
     5: _hashes("sha256"),
     255: _extension,
 }
-_CERTIFICATE_SECTIONS: Final[dict[int, Callable[[Reader, _Certificates], None]]] = {
+_CERTIFICATE_SECTIONS: Final[dict[int, Callable[[Reader, RevokedCertificates], None]]] = {
     0x20: _serials,
     0x21: _range,
     0x22: _bitmap,

@@ -22,10 +22,10 @@ class Action(NamedTuple):
 #: In order: the first that is asked for is done, as in ssh-keygen.
 ACTIONS: Final = (
     Action("refusals.signature", lambda a: a.signature is not None),
-    Action("refusals.make_krl", lambda a: a.make_krl),
-    Action("refusals.check_krl", lambda a: a.check_krl),
-    Action("refusals.certify", lambda a: a.ca_key is not None),
-    Action("refusals.print_certificate", lambda a: a.print_certificate),
+    Action("revoke.make", lambda a: a.make_krl),
+    Action("revoke.query", lambda a: a.check_krl),
+    Action("certify.run", lambda a: a.ca_key is not None),
+    Action("certificates.run", lambda a: a.print_certificate),
     Action("refusals.pkcs11", lambda a: a.pkcs11 is not None),
     Action("refusals.download", lambda a: a.download),
     Action("known_hosts.run", lambda a: a.find_host is not None or a.remove_host is not None or a.hash_hosts),

@@ -31,6 +31,11 @@ one beside it in a file with `.pub` at its end.""",
         "-R hostname [-f known_hosts_file]",
         "-r hostname [-g] [-f input_keyfile]",
         "-A [-a rounds] [-f prefix_path]",
+        ("-I certificate_identity -s ca_key [-hqU] [-n principals] [-O option] [-t algorithm] [-V validity_interval] "
+         "[-z serial_number] file ..."),
+        "-L [-E fingerprint_hash] [-f input_keyfile]",
+        "-k -f krl_file [-qu] [-C comment] [-s ca_public] [-z version_number] file ...",
+        "-Q [-l] -f krl_file [file ...]",
     ),
     options=(
         Option("-t", "type of the key to make: `ed25519` (the default), `ecdsa` or `rsa`", "type",
@@ -73,11 +78,37 @@ one beside it in a file with `.pub` at its end.""",
                "of one hash."),
         Option("-g", "with `-r`: in the format of unknown records (RFC 3597)"),
         Option("-A", "make the machine's host keys that are missing"),
-        Option("-O", "a further option of what is done", "option"),
+        Option("-s", "certify public keys with the private key of an authority", "ca_key",
+               "Each operand is a public key, whose certificate is written beside it with `-cert.pub` at its end.",
+               completes="file"),
+        Option("-I", "identity of the certificate, which servers log", "certificate_identity"),
+        Option("-h", "certify keys of hosts instead of users' keys"),
+        Option("-n", "whom the certificate is for: names of users, or of hosts, comma-separated", "principals",
+               "Without it the certificate is for nobody."),
+        Option("-V", "when the certificate is valid; always by default", "validity_interval",
+               "A length from now on (`+52w`), or from and to with a colon between: lengths (`-1d:+5d`), times "
+               "(`20270101:202702011200Z`; local time but for `Z`), seconds since 1970 (`0x...`), `always` and "
+               "`forever`."),
+        Option("-z", "serial number of the certificate; with `+` before it the next ones follow for further keys",
+               "serial_number"),
+        Option("-U", "the authority's private key is in the agent, and -s names its public key"),
+        Option("-L", "print what certificates say"),
+        Option("-k", "make a key revocation list of what files revoke", "", "The operands are files of public keys and "
+               "certificates, or specifications with a line for each entry: `serial:`, `id:`, `key:`, `sha1:`, "
+               "`sha256:`, `hash:`. With `-s` a public key whose certificates the first two are about, or `none` for "
+               "those of any authority; `-z` is the number of the list, and `-C` its comment."),
+        Option("-u", "with -k: add to the list that is there"),
+        Option("-Q", "tell whether keys are revoked by the list of -f; with -l what it has", "",
+               "The exit status is 1 when one of them is."),
+        Option("-O", "a further option of what is done", "option",
+               "With `-s`: `clear` takes all permissions away; `no-agent-forwarding`, `no-port-forwarding`, `no-pty`, "
+               "`no-user-rc`, `no-x11-forwarding` take one, and with `permit-` give it; `force-command=command`; "
+               "`source-address=networks`; `no-touch-required` and `verify-required` for security keys; "
+               "`critical:name[=contents]` and `extension:name[=contents]` for others."),
         *(Option(flag, "", value) for flag, value in (
-            ("-D", "library"), ("-I", "identity"), ("-K", ""), ("-L", ""), ("-M", "work"), ("-Q", ""), ("-U", ""),
-            ("-V", "interval"), ("-X", ""), ("-Y", "work"), ("-h", ""), ("-k", ""), ("-n", "names"), ("-o", ""),
-            ("-s", "file"), ("-u", ""), ("-w", "provider"), ("-z", "serial"))),
+            ("-D", "library"), ("-K", ""), ("-M", "work"),
+            ("-X", ""), ("-Y", "work"), ("-o", ""),
+            ("-w", "provider"))),
     ),
     sections=(
         Section("FILES", "`~/.ssh/id_ed25519`, `~/.ssh/id_ecdsa`, `~/.ssh/id_rsa`: private keys, which nobody else "

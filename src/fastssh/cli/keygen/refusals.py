@@ -10,22 +10,6 @@ def signature(asked: Arguments, console: Console) -> int:
     raise Fatal("-Y: signatures are not supported yet")
 
 
-def make_krl(asked: Arguments, console: Console) -> int:
-    raise Fatal("-k: making key revocation lists is not supported yet")
-
-
-def check_krl(asked: Arguments, console: Console) -> int:
-    raise Fatal("-Q: key revocation lists are not supported yet")
-
-
-def certify(asked: Arguments, console: Console) -> int:
-    raise Fatal("-s: making certificates is not supported yet")
-
-
-def print_certificate(asked: Arguments, console: Console) -> int:
-    raise Fatal("-L: showing certificates is not supported yet")
-
-
 def pkcs11(asked: Arguments, console: Console) -> int:
     raise Fatal("-D: keys in PKCS#11 tokens are not supported")
 
