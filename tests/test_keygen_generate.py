@@ -299,3 +299,27 @@ def test_the_library_makes_and_saves_keys(tmp_path: Path) -> None:
     with pytest.raises(fastssh.KeyFormatError):
         key.save(tmp_path / "key", format="pem")
     assert fastssh.load_private_key(tmp_path / "key", b"secret").comment == "mine"
+
+
+# -- security keys -----------------------------------------------------------------------------------------------------
+
+SK_PROVIDER = Path("/usr/lib/openssh/regress/misc/sk-dummy/sk-dummy.so")
+
+
+if SK_PROVIDER.exists():  # what only machines with openssh-tests have is no requirement
+
+    @pytest.mark.parametrize("kind", ["ed25519-sk", "ecdsa-sk"])
+    def test_security_keys_are_changed_though_not_made(tmp_path: Path, kind: str) -> None:
+        path = tmp_path / "key"
+        run("-q", "-w", SK_PROVIDER, "-t", kind, "-N", "", "-C", "c", "-f", path, home=tmp_path)
+        public = Path(f"{path}.pub").read_bytes()
+        sealed = openssh_format.decode_container(path.read_bytes()).sealed
+        assert ours("-p", "-N", PASSPHRASE, "-a", "2", "-m", "PEM", "-f", path, home=tmp_path).returncode == 0
+        assert run("-y", "-P", PASSPHRASE, "-f", path, home=tmp_path).stdout == public
+        assert ours("-p", "-P", PASSPHRASE, "-N", "", "-f", path, home=tmp_path).returncode == 0
+        assert openssh_format.decode_container(path.read_bytes()).sealed[8:] == sealed[8:]
+        compare("-y", "-f", path, home=tmp_path)
+        compare("-l", "-f", path, home=tmp_path)
+        compare("-e", "-f", path, home=tmp_path)
+        with pytest.raises(fastssh.KeyFormatError, match="security keys are not supported here"):
+            load_private_key(path)

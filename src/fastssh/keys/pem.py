@@ -25,6 +25,8 @@ PEM: Final = "pem"
 PKCS8: Final = "pkcs8"
 
 _PRIVATE: Final = {PEM: PrivateFormat.TraditionalOpenSSL, PKCS8: PrivateFormat.PKCS8}
+_OLD: Final = (rsa.RSAPrivateKey, ec.EllipticCurvePrivateKey)
+_TYPES: Final = {PEM: _OLD, PKCS8: (*_OLD, ed25519.Ed25519PrivateKey)}
 _SHORTEST: Final = 5  # characters of a passphrase, as OpenSSL and ssh-keygen want it here
 
 
@@ -32,8 +34,8 @@ def write_private(key: Any, format: str, passphrase: bytes | None) -> bytes:
     """A private key file; ``key`` is one of ``cryptography``. Raises KeyFormatError."""
     if format not in _PRIVATE:
         raise KeyFormatError(f"{format!r} is not a format of private keys: use openssh, pem or pkcs8")
-    if format == PEM and isinstance(key, ed25519.Ed25519PrivateKey):
-        raise KeyFormatError("Ed25519 keys cannot be in PEM's old format: use openssh or pkcs8")
+    if not isinstance(key, _TYPES[format]):
+        raise KeyFormatError(f"keys of this type cannot be written as {format}: use openssh")
     encryption: KeySerializationEncryption = NoEncryption()
     if passphrase is not None:
         if len(passphrase) < _SHORTEST:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -15,6 +15,7 @@ from fastssh.keys import openssh_format
 from fastssh.keys.files import MAX_KEY_FILE, check_private
 from fastssh.keys.kinds import DECODE_ERRORS, KINDS, KeyKind, kind_named, kind_of
 from fastssh.keys.public import PublicKey, public_from_crypto
+from fastssh.keys.security_keys import SECURITY_KINDS
 from fastssh.wire.codec import Reader, string
 
 if TYPE_CHECKING:
@@ -25,6 +26,9 @@ Passphrase: TypeAlias = bytes | Callable[[], bytes | None] | None
 
 #: The format that OpenSSH writes by default; the others are in :mod:`fastssh.keys.pem`.
 OPENSSH = "openssh"
+
+#: Whatever OpenSSH's format may hold.
+PRIVATE_KINDS: dict[str, KeyKind[Any, Any]] = {**KINDS, **SECURITY_KINDS}
 
 _PEM_BEGIN = re.compile(rb"^-----BEGIN ((?:[A-Z0-9]+ )*PRIVATE KEY)-----", re.MULTILINE)
 _PEM_LABELS = ("RSA PRIVATE KEY", "EC PRIVATE KEY", "PRIVATE KEY", "ENCRYPTED PRIVATE KEY")
@@ -105,8 +109,11 @@ def load_private_key(path: Path, passphrase: Passphrase = None, *, check_permiss
     return parse_private_key(data, passphrase, shown(path))
 
 
-def parse_private_key(data: bytes, passphrase: Passphrase = None, name: str = "key") -> PrivateKey:
-    """The private key in a file's contents. ``name`` is what messages call it.
+def parse_private_key(
+    data: bytes, passphrase: Passphrase = None, name: str = "key", *, security_keys: bool = False
+) -> PrivateKey:
+    """The private key in a file's contents. ``name`` is what messages call it. With ``security_keys`` the handle of a
+    security key will do as well, which can be shown and written, and signs nothing.
 
     Raises :class:`KeyFormatError` for what cannot be understood, :class:`PassphraseError` when a passphrase is wanted
     and none given, or when it is wrong.
@@ -119,7 +126,7 @@ def parse_private_key(data: bytes, passphrase: Passphrase = None, name: str = "k
             raise KeyFormatError("not a private key")
         label = begin[1].decode("ascii")
         if label == "OPENSSH PRIVATE KEY":
-            return _parse_openssh(data[begin.start():], passphrase)
+            return _parse_openssh(data[begin.start():], passphrase, PRIVATE_KINDS if security_keys else KINDS)
         if label in _PEM_LABELS:
             return _parse_pem(data[begin.start():], label, passphrase)
         raise KeyFormatError(f"files of the kind {label!r} are not supported")
@@ -136,12 +143,12 @@ def _ask(passphrase: Passphrase) -> bytes:
     return value
 
 
-def _parse_openssh(data: bytes, passphrase: Passphrase) -> PrivateKey:
+def _parse_openssh(data: bytes, passphrase: Passphrase, kinds: Mapping[str, KeyKind[Any, Any]]) -> PrivateKey:
     container = openssh_format.decode_container(data)
-    kind_named(Reader(container.public_blob).string(), KINDS)  # what we do not support is told before a question
+    kind_named(Reader(container.public_blob).string(), kinds)  # what we do not support is told before a question
     plain = openssh_format.open_container(container, _ask(passphrase) if container.encrypted else b"")
     reader = Reader(plain)
-    kind = kind_named(reader.string(), KINDS)
+    kind = kind_named(reader.string(), kinds)
     key = kind.read_private(reader)
     comment = reader.string().decode("utf-8", "surrogateescape")  # what is not text is kept when the file is rewritten
     openssh_format.end_of_fields(reader)

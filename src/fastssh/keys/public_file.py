@@ -32,7 +32,11 @@ def load_public_key(path: Path) -> tuple[PublicKey, str]:
     OpenSSH's own format will do, encrypted or not. Raises OSError for a file that cannot be opened,
     :class:`KeyFormatError` (which names it) where no key is found.
     """
-    data, _ = read_any(path, MAX_KEY_FILE)
+    return public_key_of(read_any(path, MAX_KEY_FILE)[0], path)
+
+
+def public_key_of(data: bytes, path: Path) -> tuple[PublicKey, str]:
+    """The same of a file that was read: ``data`` is what it has."""
     try:
         return first_key(data)
     except KeyFormatError as error:

@@ -1,6 +1,7 @@
 """Security keys: FIDO devices that sign, and say with each signature whether somebody was there (PROTOCOL.u2f).
 
-Only their public half is ours: signatures are verified, and made by agents.
+Signatures are verified here; they are made by agents, which have the devices. A private key file holds no secret of
+its own but a handle that the device knows its key by, and it is read to be shown, and to be written again.
 """
 
 from __future__ import annotations
@@ -8,8 +9,8 @@ from __future__ import annotations
 import hashlib
 from typing import Any, Final, NamedTuple
 
-from fastssh.errors import KeyFormatError
-from fastssh.keys.kinds import KINDS, KeyKind, PublicKind
+from fastssh.errors import KeyFormatError, SignatureError
+from fastssh.keys.kinds import KINDS, KeyKind
 from fastssh.wire.codec import Reader, string
 
 MAX_APPLICATION: Final = 1024  # bytes; the name is "ssh:" and what its owner added
@@ -37,10 +38,25 @@ class _Key(NamedTuple):
     application: bytes
 
 
-class _SecurityKind(PublicKind[_Key]):
+class _Handle(NamedTuple):
+    """What a private key file has: the public half, what the device wants to be asked for, and its handle."""
+
+    public: _Key
+    flags: int
+    handle: bytes
+    reserved: bytes
+
+    def public_key(self) -> _Key:
+        return self.public
+
+
+class _SecurityKind(KeyKind[_Key, _Handle]):
     """A security key that signs with another type's algorithm."""
 
     signature_tail = _TAIL
+    sizes = ()
+    public_class = _Key
+    private_class = _Handle
 
     def __init__(self, name: str, inner: KeyKind[Any, Any]) -> None:
         self.name, self._inner = name, inner
@@ -56,6 +72,18 @@ class _SecurityKind(PublicKind[_Key]):
     def write_public(self, key: _Key) -> bytes:
         return self._inner.write_public(key.key) + string(key.application)
 
+    def read_private(self, reader: Reader) -> _Handle:
+        return _Handle(self.read_public(reader), reader.byte(), reader.string(), reader.string())
+
+    def write_private(self, key: _Handle) -> bytes:
+        return self.write_public(key.public) + bytes([key.flags]) + string(key.handle) + string(key.reserved)
+
+    def generate(self, bits: int | None) -> _Handle:
+        raise KeyFormatError(f"{self.name}: a key of this type is made by its device")
+
+    def sign(self, key: _Handle, data: bytes, algorithm: str) -> bytes:
+        raise SignatureError(f"{self.name}: a key of this type signs in its device")
+
     def bits(self, key: _Key) -> int:
         return self._inner.bits(key.key)
 
@@ -66,7 +94,7 @@ class _SecurityKind(PublicKind[_Key]):
         self._inner.verify(key.key, signature, data, self._inner.name)
 
 
-SECURITY_KINDS: Final[dict[str, PublicKind[Any]]] = {
+SECURITY_KINDS: Final[dict[str, KeyKind[Any, Any]]] = {
     name: _SecurityKind(name, KINDS[inner])
     for name, inner in (
         ("sk-ssh-ed25519@openssh.com", "ssh-ed25519"),

@@ -16,10 +16,10 @@ from fastssh.keys.private import OPENSSH
 def passphrase(asked: Arguments, console: Console) -> int:
     """-p."""
     identity.check_cipher(asked)
-    path = identity.existing_file(asked, console)
+    file = identity.key_file(asked, console)
     key, _, has_comment = identity.open_private(
-        path, console, lambda: identity.old_passphrase(asked, console, "Enter old passphrase: "),
-        f"Failed to load key {shown(path)}",
+        file, console, lambda: identity.old_passphrase(asked, console, "Enter old passphrase: "),
+        f"Failed to load key {file.name}",
     )  # fmt: skip
     if has_comment:
         console.say(f"Key has comment '{key.comment}'")
@@ -27,7 +27,7 @@ def passphrase(asked: Arguments, console: Console) -> int:
         new = console.new_passphrase("Enter new passphrase (empty for no passphrase): ", again=False)
     else:
         new = os.fsencode(asked.new_passphrase)
-    identity.save(key, path, new or None, asked, console)
+    identity.save(key, file.path, new or None, asked, console)
     console.say("Your identification has been saved with the new passphrase.")
     return 0
 
@@ -35,14 +35,14 @@ def passphrase(asked: Arguments, console: Console) -> int:
 def comment(asked: Arguments, console: Console) -> int:
     """-c."""
     identity.check_cipher(asked)
-    path = identity.existing_file(asked, console)
+    file = identity.key_file(asked, console)
 
     def known() -> bytes:
         if asked.passphrase is None and asked.new_passphrase is not None:
             return os.fsencode(asked.new_passphrase)
         return identity.old_passphrase(asked, console)
 
-    opened = identity.open_private(path, console, known, f'Cannot load private key "{shown(path)}"')
+    opened = identity.open_private(file, console, known, f'Cannot load private key "{file.name}"')
     key = opened.key
     if identity.file_format(key, asked) != OPENSSH:
         raise Fatal("Comments are only supported for keys stored in the new format (-o).", 1)
@@ -51,10 +51,10 @@ def comment(asked: Arguments, console: Console) -> int:
     if opened.openssh and new == key.comment:
         console.say("No change to comment")
         return 0
-    beside = f"{path}.pub"
+    beside = f"{file.path}.pub"
     try:
         key.public.line(new)  # one of several lines is found before anything is written
-        identity.save(replace(key, comment=new), path, opened.passphrase, asked, console)
+        identity.save(replace(key, comment=new), file.path, opened.passphrase, asked, console)
         key.public.save(beside, new)
     except (KeyFormatError, OSError) as error:
         raise Fatal(f"Unable to save public key to {shown(beside)}: {identity.reason(error)}") from None

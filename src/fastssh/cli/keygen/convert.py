@@ -7,23 +7,21 @@ from fastssh.cli.keygen.arguments import Arguments
 from fastssh.cli.keygen.console import Console, Fatal
 from fastssh.cli.keygen.generate import default_comment
 from fastssh.errors import KeyFormatError, PassphraseError
-from fastssh.files import read_any, shown
 from fastssh.keys import pem, rfc4716
-from fastssh.keys.files import MAX_KEY_FILE
 from fastssh.keys.private import PrivateKey, parse_private_key, serialize_private_key
 from fastssh.keys.public import PublicKey
-from fastssh.keys.public_file import is_private, load_public_key
+from fastssh.keys.public_file import is_private
 
 _COMMENT_MAX = 60  # characters, as ssh-keygen writes it
 
 
 def export(asked: Arguments, console: Console) -> int:
     """-e."""
-    path = identity.existing_file(asked, console, named=True)
+    file = identity.key_file(asked, console, named=True)
     try:
-        key, _ = load_public_key(path)
+        key, _ = file.public()
     except (KeyFormatError, OSError):
-        key = identity.load(path, asked, console).key.public
+        key = identity.load(file, asked, console).key.public
     try:
         console.data(_exported(key, asked.format))
     except KeyFormatError as error:
@@ -40,16 +38,16 @@ def _exported(key: PublicKey, format: str | None) -> bytes:
 
 def import_key(asked: Arguments, console: Console) -> int:
     """-i."""
-    path = identity.existing_file(asked, console, named=True)
+    file = identity.key_file(asked, console, named=True)
     try:
-        data, _ = read_any(path, MAX_KEY_FILE)
+        data, _ = file.contents
         key = rfc4716.read(data) if asked.format in (None, "RFC4716") else _from_pem(data)
     except PassphraseError:
-        raise Fatal(f"{shown(path)}: the key is encrypted: change its format with -p -m RFC4716") from None
+        raise Fatal(f"{file.name}: the key is encrypted: change its format with -p -m RFC4716") from None
     except OSError as error:
-        raise Fatal(f"{shown(path)}: {identity.reason(error)}") from None
+        raise Fatal(f"{file.name}: {identity.reason(error)}") from None
     except KeyFormatError as error:
-        raise Fatal(f"{shown(path)} is not a recognised public key format: {error}") from None
+        raise Fatal(f"{file.name} is not a recognised public key format: {error}") from None
     if isinstance(key, PublicKey):
         console.data(f"{key.line()}\n".encode())
     else:  # ssh.com's key comes out in PEM, as ssh-keygen has it

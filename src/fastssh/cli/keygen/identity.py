@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Callable
 from typing import Final, NamedTuple
@@ -14,6 +15,8 @@ from fastssh.files import read_any, shown
 from fastssh.keys import openssh_format
 from fastssh.keys.files import MAX_KEY_FILE, KeyPermissionError, check_private
 from fastssh.keys.private import OPENSSH, PrivateKey, parse_private_key
+from fastssh.keys.public import PublicKey
+from fastssh.keys.public_file import public_key_of
 
 _UNPROTECTED: Final = """\
 @@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@
@@ -38,14 +41,36 @@ def file_of(asked: Arguments, console: Console, prompt: str = "Enter file in whi
     return console.ask_file(prompt, default_file()) if asked.file is None else asked.file
 
 
-def existing_file(asked: Arguments, console: Console, *, named: bool = False) -> str:
-    """The same, of a file that is there. Raises Fatal, which with ``named`` begins with the tool's name."""
-    path = file_of(asked, console)
+class KeyFile:
+    """A file with a key in it. It is read once, for it may be a pipe."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+
+    @property
+    def name(self) -> str:
+        """The path, for a message."""
+        return shown(self.path)
+
+    @functools.cached_property
+    def contents(self) -> tuple[bytes, os.stat_result]:
+        """Raises OSError, KeyFormatError for a file that is too large."""
+        return read_any(self.path, MAX_KEY_FILE)
+
+    def public(self) -> tuple[PublicKey, str]:
+        """Public key and comment, as :func:`fastssh.keys.public_file.load_public_key`."""
+        return public_key_of(self.contents[0], self.path)
+
+
+def key_file(asked: Arguments, console: Console, *, named: bool = False) -> KeyFile:
+    """The file of -f, or the one whose name is typed; it is there. Raises Fatal, which with ``named`` begins with the
+    tool's name."""
+    file = KeyFile(file_of(asked, console))
     try:
-        os.stat(path)
+        os.stat(file.path)
     except OSError as error:
-        raise Fatal(f"{f'{console.name}: ' if named else ''}{shown(path)}: {reason(error)}") from None
-    return path
+        raise Fatal(f"{f'{console.name}: ' if named else ''}{file.name}: {reason(error)}") from None
+    return file
 
 
 def reason(error: Exception) -> str:
@@ -59,8 +84,8 @@ def reason(error: Exception) -> str:
     return f"invalid format{str(error) and ': '}{str(error).removeprefix(': ')}"
 
 
-def open_private(path: str, console: Console, passphrase: Callable[[], bytes], failed: str) -> Opened:
-    """The private key in ``path``; ``passphrase`` is called if its file is encrypted. Raises Fatal, which begins with
+def open_private(file: KeyFile, console: Console, passphrase: Callable[[], bytes], failed: str) -> Opened:
+    """The private key in a file; ``passphrase`` is called if it is encrypted. Raises Fatal, which begins with
     ``failed``."""
     used: list[bytes] = []
 
@@ -69,9 +94,9 @@ def open_private(path: str, console: Console, passphrase: Callable[[], bytes], f
         return used[0]
 
     try:
-        data, status = read_any(path, MAX_KEY_FILE)
-        check_open_to_others(path, status, console)
-        key = parse_private_key(data, ask, "")
+        data, status = file.contents
+        check_open_to_others(file.path, status, console)
+        key = parse_private_key(data, ask, "", security_keys=True)
     except (KeyFormatError, PassphraseError, OSError) as error:
         raise Fatal(f"{failed}: {reason(error)}") from None
     return Opened(key, used[0] if used else None, openssh_format.BEGIN in data)
@@ -86,9 +111,9 @@ def check_open_to_others(path: str, status: os.stat_result, console: Console) ->
         raise
 
 
-def load(path: str, asked: Arguments, console: Console) -> Opened:
-    """The private key in ``path``, opened with the passphrase of -P or the one that is typed. Raises Fatal."""
-    return open_private(path, console, lambda: old_passphrase(asked, console), f'Load key "{shown(path)}"')
+def load(file: KeyFile, asked: Arguments, console: Console) -> Opened:
+    """The private key in a file, opened with the passphrase of -P or the one that is typed. Raises Fatal."""
+    return open_private(file, console, lambda: old_passphrase(asked, console), f'Load key "{file.name}"')
 
 
 def old_passphrase(asked: Arguments, console: Console, prompt: str = "Enter passphrase: ") -> bytes:
@@ -110,9 +135,9 @@ def save(key: PrivateKey, path: str, passphrase: bytes | None, asked: Arguments,
 
 
 def file_format(key: PrivateKey, asked: Arguments) -> str:
-    """The format of the private key's file: Ed25519 has no place in PEM's old one, and is in OpenSSH's then."""
+    """The format of the private key's file: it is OpenSSH's where the one of -m has no place for the key."""
     format = _FORMATS[asked.format]
-    if format == "pem" and key.public.algorithm == "ssh-ed25519":
+    if key.public.is_security_key or (format == "pem" and key.public.algorithm == "ssh-ed25519"):
         return OPENSSH
     return format
 

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import os
+from typing import Final
 
 from fastssh.cli.keygen import identity
 from fastssh.cli.keygen.arguments import Arguments
 from fastssh.cli.keygen.console import Console, Fatal
 from fastssh.errors import KeyFormatError, PassphraseError
 from fastssh.files import read_any, shown
-from fastssh.keys.authorized_keys import MAX_AUTHORIZED_KEYS_FILE
 from fastssh.keys.private import parse_private_key
 from fastssh.keys.public import PublicKey
-from fastssh.keys.public_file import all_keys, is_private, load_public_key, public_half
+from fastssh.keys.public_file import all_keys, is_private, public_half, public_key_of
+
+_LIMIT: Final = 64 * 1024 * 1024  # bytes, of known_hosts and other lists
 
 
 def fingerprints(asked: Arguments, console: Console) -> int:
@@ -22,9 +24,9 @@ def fingerprints(asked: Arguments, console: Console) -> int:
     name = "(stdin)" if path == "-" else path
     try:
         if path == "-":
-            data, status = console.input(MAX_AUTHORIZED_KEYS_FILE), None
+            data, status = console.input(_LIMIT), None
         else:
-            data, status = read_any(path, MAX_AUTHORIZED_KEYS_FILE)
+            data, status = read_any(path, _LIMIT)
     except IsADirectoryError:
         raise Fatal(f"{shown(name)} is not a public key file.") from None
     except (OSError, KeyFormatError) as error:
@@ -46,13 +48,13 @@ def _of_private(path: str, data: bytes, status: os.stat_result | None, console: 
     passphrase."""
     public, comment = None, ""
     with contextlib.suppress(KeyFormatError, OSError):
-        public, comment = (public_half(data), "") if status is None else load_public_key(path)
+        public, comment = (public_half(data), "") if status is None else public_key_of(data, path)
     if comment and public is not None:
         return public, comment
     with contextlib.suppress(KeyFormatError, PassphraseError):
         if status is not None:
             identity.check_open_to_others(path, status, console)
-        private = parse_private_key(data)
+        private = parse_private_key(data, security_keys=True)
         return public or private.public, private.comment
     if public is None:
         raise Fatal(f"{shown(path)} is not a key file.")
@@ -68,6 +70,6 @@ def _one(key: PublicKey, comment: str, asked: Arguments, console: Console) -> No
 
 def public(asked: Arguments, console: Console) -> int:
     """-y."""
-    key = identity.load(identity.existing_file(asked, console), asked, console).key
+    key = identity.load(identity.key_file(asked, console), asked, console).key
     console.data(f"{key.public.line(key.comment)}\n".encode("utf-8", "surrogateescape"))
     return 0
