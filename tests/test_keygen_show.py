@@ -5,10 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from fastssh.cli.keygen import arguments
+from fastssh.keys import fingerprint
+from fastssh.keys.public_file import all_keys
 from tests.support import keygen
 from tests.support.keygen import compare, ours, run
 
+KEY = "AAAAC3NzaC1lZDI1NTE5AAAAIAABAgMEBQYHCAkKCwwNDg8QERITFBUWFxgZGhscHR4f"
 PASSPHRASE = "correct horse"
 
 
@@ -72,6 +78,12 @@ def test_pictures_are_those_of_ssh_keygen(zoo: Path, name: str) -> None:
     assert ours("-lvf", zoo / name, home=zoo).stdout == theirs.stdout
 
 
+@pytest.mark.parametrize("hash", ["SHA1", "sha384", "sha512", "sha224"])
+def test_other_hashes_are_those_of_ssh_keygen(zoo: Path, hash: str) -> None:
+    theirs = run("-lv", "-E", hash, "-f", zoo / "ed25519.pub", home=zoo, check=False)
+    assert ours("-lv", "-E", hash, "-f", zoo / "ed25519.pub", home=zoo).stdout == theirs.stdout
+
+
 @pytest.mark.parametrize("name", ["ed25519.pub", "authorized_keys", "known_hosts", "nothing"])
 def test_keys_on_standard_input_are_shown(zoo: Path, name: str) -> None:
     compare("-l", "-f", "-", home=zoo, stdin=(zoo / name).read_bytes())
@@ -103,3 +115,15 @@ def test_a_passphrase_opens_a_key_and_a_wrong_one_is_told(zoo: Path, name: str) 
     compare("-y", "-P", PASSPHRASE, "-f", zoo / name, home=zoo)
     said = compare("-y", "-P", "wrong", "-f", zoo / name, home=zoo)
     assert b"incorrect passphrase supplied to decrypt private key" in said.stderr
+
+
+def test_the_hashes_of_the_command_line_are_those_of_keys() -> None:
+    assert arguments._HASHES == fingerprint.HASHES
+
+
+@given(st.binary(max_size=300) | st.text("s -rha=A\"\\#@,1\n\t\r").map(str.encode), st.binary(max_size=20))
+def test_whatever_stands_in_a_list_its_keys_are_found(junk: bytes, comment: bytes) -> None:
+    """Lines are each on their own, and none is too odd to be read over."""
+    line = f"ssh-ed25519 {KEY} ".encode() + comment.replace(b"\n", b"")
+    found = [shown.key.line() for shown in all_keys(junk + b"\n" + line + b"\n" + junk)]
+    assert found == [f"ssh-ed25519 {KEY}"]

@@ -7,6 +7,9 @@ import hashlib
 
 from fastssh.errors import KeyFormatError
 
+#: Two are what people use; OpenSSH knows the others as well.
+HASHES = ("sha256", "md5", "sha1", "sha384", "sha512")
+
 _WIDTH, _HEIGHT = 17, 9
 #: One sign for each number of visits; the last two mark where the walk began and ended.
 _VISITS = " .o+=*BOX@%&#/^"
@@ -14,19 +17,19 @@ _START, _END = "S", "E"
 
 
 def digest(blob: bytes, hash: str) -> bytes:
-    """The hash of a key's wire form; ``hash`` is ``sha256`` or ``md5`` in any letter case."""
+    """The hash of a key's wire form; ``hash`` is one of HASHES in any letter case."""
     name = hash.lower()
-    if name not in ("sha256", "md5"):
+    if name not in HASHES:
         raise KeyFormatError(f"{hash!r} is not a fingerprint hash: use sha256 or md5")
     return hashlib.new(name, blob, usedforsecurity=False).digest()
 
 
 def fingerprint(blob: bytes, hash: str = "sha256") -> str:
-    """``SHA256:`` with unpadded base64, or ``MD5:`` with colons, as ``ssh-keygen -l`` prints them."""
+    """``SHA256:`` (or another hash) with unpadded base64, or ``MD5:`` with colons, as ``ssh-keygen -l`` prints them."""
     value = digest(blob, hash)
     if hash.lower() == "md5":
         return "MD5:" + value.hex(":")
-    return "SHA256:" + base64.b64encode(value).decode("ascii").rstrip("=")
+    return f"{hash.upper()}:" + base64.b64encode(value).decode("ascii").rstrip("=")
 
 
 def randomart(blob: bytes, family: str, bits: int, hash: str = "sha256") -> str:
@@ -70,15 +73,9 @@ def bubblebabble(blob: bytes) -> str:
     """
     value = hashlib.sha1(blob, usedforsecurity=False).digest()
     words, checksum = "", 1
-    for index in range(0, len(value) + 1, 2):
-        first, second = value[index : index + 1], value[index + 1 : index + 2]
-        if not first:  # an even number of bytes ends with the checksum alone
-            words += _VOWELS[checksum % 6] + "x" + _VOWELS[checksum // 6]
-            break
-        byte = first[0]
-        words += _VOWELS[((byte >> 6) + checksum) % 6] + _CONSONANTS[byte >> 2 & 15]
-        words += _VOWELS[((byte & 3) + checksum // 6) % 6]
-        if second:
-            words += f"{_CONSONANTS[second[0] >> 4]}-{_CONSONANTS[second[0] & 15]}"
-            checksum = (checksum * 5 + byte * 7 + second[0]) % 36
-    return f"x{words}x"
+    for first, second in zip(value[::2], value[1::2], strict=True):
+        words += _VOWELS[((first >> 6) + checksum) % 6] + _CONSONANTS[first >> 2 & 15]
+        words += _VOWELS[((first & 3) + checksum // 6) % 6]
+        words += f"{_CONSONANTS[second >> 4]}-{_CONSONANTS[second & 15]}"
+        checksum = (checksum * 5 + first * 7 + second) % 36
+    return f"x{words}{_VOWELS[checksum % 6]}x{_VOWELS[checksum // 6]}x"

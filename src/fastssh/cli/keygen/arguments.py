@@ -127,6 +127,7 @@ one beside it in a file with `.pub` at its end.""",
 )  # fmt: skip
 
 FORMATS: Final = ("RFC4716", "PKCS8", "PEM")
+_HASHES: Final = ("sha256", "md5", "sha1", "sha384", "sha512")  # fingerprint.HASHES, without what it imports
 _BITS_MAX: Final = 2**32 - 1
 _ROUNDS_MAX: Final = 2**31 - 1
 
@@ -252,7 +253,7 @@ def _format(text: str) -> str:
 
 
 def _hash(text: str) -> str:
-    if text.lower() not in ("md5", "sha256"):
+    if text.lower() not in _HASHES:
         raise UsageError(f'Invalid hash algorithm "{text}"', status=255)
     return text.lower()
 

@@ -24,7 +24,7 @@ class Signer(NamedTuple):
 
 def in_file(path: str, asked: Arguments, console: Console) -> Signer:
     """The private key in ``path``, opened as -P and the person allow. Raises Fatal."""
-    key = identity.load(os.path.expanduser(path), asked, console).key
+    key = identity.load(identity.KeyFile(os.path.expanduser(path)), asked, console).key
     return Signer(key.public.plain, key.sign)
 
 
