@@ -22,7 +22,7 @@ from fastssh.auth.interactive import Conversation, Questions
 from fastssh.auth.server import Attempt, AuthRules, Verdict
 from fastssh.daemon.login import pam
 from fastssh.daemon.login.accounts import SystemAccounts
-from fastssh.daemon.login.passwords import NOBODY, PamPasswords
+from fastssh.daemon.login.passwords import PamPasswords
 from fastssh.errors import AuthenticationError, ProtocolError
 from fastssh.wire.messages import (
     Message,
@@ -35,6 +35,7 @@ from fastssh.wire.messages import (
 from fastssh.wire.requests import KeyboardInteractive
 from tests.support import openssh, peers
 from tests.support.fastsshd import Start, logged
+from tests.support.pam_service import service
 from tests.support.peers import HOST, PASSWORD, Keys
 from tests.test_auth_server import USER_KEY, Server, password, signed
 
@@ -237,24 +238,6 @@ def test_users_of_a_file_are_asked_for_their_password(start_fastsshd: Start, tmp
 
 
 # --- PAM --------------------------------------------------------------------------------------------------------------
-
-
-def service(directory: Path) -> Path:
-    """A PAM configuration: PASSWORD is right, unless the account is closed."""
-    directory.mkdir()
-    check, account = directory / "check", directory / "account"
-    check.write_text(
-        f'#!/bin/sh\nread -r given\necho "$PAM_USER $PAM_RHOST $PAM_TTY" >> {directory}/seen\n'
-        f'[ "$PAM_USER" != "{NOBODY}" ] && [ "$given" = "{PASSWORD}" ]\n'
-    )
-    account.write_text(f"#!/bin/sh\n[ ! -e {directory}/closed ]\n")
-    for script in (check, account):
-        script.chmod(0o755)
-    (directory / pam.SERVICE).write_text(
-        f"auth optional pam_echo.so Speak, friend.\nauth required pam_exec.so expose_authtok quiet {check}\n"
-        f"account required pam_exec.so quiet {account}\n"
-    )
-    return directory
 
 
 def test_pam_asks_its_own_questions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -63,7 +63,9 @@ class CopyIdJob:
     async def run(self) -> int:
         """The exit status."""
         file = self._asked.config_file
-        settings = load(self._asked.host, overrides=self._asked.overrides, file=file)
+        user, at, host = self._asked.host.rpartition("@")
+        overrides = [*self._asked.overrides, *([("User", user)] if at else [])]
+        settings = load(host, overrides=overrides, file=file)
         log = connecting.Log(self._messages, verbosity(settings))
         options = connecting.options(settings, self._messages, log, config_file=file)
         try:
