@@ -331,6 +331,14 @@ def test_row20_host_names_that_a_shell_could_act_upon_are_refused(host: str, loc
         _ = load("host", overrides=[("HostName", host)], file="none", local=local).host
 
 
+def test_row20_a_user_of_the_command_line_is_taken_as_it_stands(local: Local) -> None:
+    assert load("h", overrides=[("User", "a%u%%b$X")], file="none", local=local).user == "a%u%%b$X"
+    assert load("h", overrides=["User=a%u%%b"], file="none", local=local).user == "ame%b"
+    for user in ("${X}", "x\ay", "-l"):
+        with pytest.raises(ConfigError, match="user name"):
+            load("h", overrides=[("User", user)], file="none", local=local)
+
+
 @pytest.mark.parametrize("user", BAD_USERS)
 def test_row20_user_names_that_a_shell_could_act_upon_are_refused(user: str, local: Local) -> None:
     with pytest.raises(ConfigError):

@@ -12,7 +12,7 @@ from fastssh.config.lexer import Line
 from fastssh.config.match import matches, read_criteria, wants_final
 from fastssh.config.reading import SYSTEM_FOLDER, Reading, included, override
 from fastssh.config.settings import Settings
-from fastssh.config.tokens import Local, check_host, expand, expand_home
+from fastssh.config.tokens import Local, check_host, check_user, expand, expand_home
 from fastssh.errors import ConfigError
 from fastssh.keys.patterns import match_pattern_list
 
@@ -51,7 +51,7 @@ def load(
     check_host(host)
     evaluation = _Evaluation(settings)
     for setting in overrides:
-        evaluation.setting(override(setting, _FILES_ONLY), active=True)
+        evaluation.setting(override(_literal(setting), _FILES_ONLY), active=True)
     evaluation.files(file, system_file)
     settings.settle(canonical_host(settings, resolve))
     if evaluation.final_wanted or settings.value("CanonicalizeHostname") != "no":
@@ -60,6 +60,13 @@ def load(
     for setting in defaults:
         evaluation.setting(override(setting, _FILES_ONLY), active=True)
     return settings
+
+
+def _literal(setting: Setting) -> Setting:
+    """A user's name of the command line (not of its -o) is one as it stands: no token or variable is expanded in it."""
+    if isinstance(setting, str) or setting[0].lower() != "user":
+        return setting
+    return setting[0], check_user(setting[1]).replace("%", "%%")
 
 
 class _Evaluation:

@@ -130,7 +130,10 @@ def _endpoint(text: str) -> Endpoint:
 
 def _with_tokens(forward: Forward, settings: Settings) -> Forward:
     def expanded(path: str) -> str:
-        return _path(expand(path, settings.tokens(ALL_TOKENS) | {"%": lambda: "%"}))
+        found = expand(path, settings.tokens(ALL_TOKENS))
+        if not found or "\0" in found:
+            raise ValueError("a path is empty or holds a NUL")
+        return found  # one that is too long now fails when it is used, as with ssh
 
     listen, target = forward.listen, forward.target
     try:

@@ -155,6 +155,7 @@ class Arguments:
     jump: str | None = None
     forwards: list[tuple[str, str]] = field(default_factory=list)  # kind, as config/forwards.py names it, and what
     overrides: list[str | tuple[str, str]] = field(default_factory=list)
+    defaults: list[tuple[str, str]] = field(default_factory=list)  # what holds where nothing else says otherwise
     identities: list[str] = field(default_factory=list)
 
 
@@ -232,7 +233,7 @@ class _Reader:
             raise UsageError("stdio forward already specified")
         self.asked.forward_stdio = value
         self.asked.overrides[:0] = [("SessionType", "none"), ("RequestTTY", "no")]
-        self.asked.overrides += [("ClearAllForwardings", "yes"), ("ExitOnForwardFailure", "yes")]
+        self.asked.defaults += [("ClearAllForwardings", "yes"), ("ExitOnForwardFailure", "yes")]
 
     def jump(self, value: str) -> None:
         if self.asked.jump is not None:

@@ -50,7 +50,10 @@ def run(asked: Arguments, messages: Messages) -> int:
 def _settings(asked: Arguments, messages: Messages) -> Settings:
     overrides = asked.overrides + identity_overrides(asked.identities, messages, quiet=asked.quiet)
     kind = "subsystem" if asked.subsystem else "exec" if asked.command else "shell"
-    return load(asked.host, overrides=overrides, file=asked.config_file, session_type=kind, command=asked.command)
+    return load(
+        asked.host, overrides=overrides, defaults=asked.defaults, file=asked.config_file, session_type=kind,
+        command=asked.command,
+    )  # fmt: skip
 
 
 def _forwards(asked: Arguments, settings: Settings) -> tuple[Forward, ...]:
