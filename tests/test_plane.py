@@ -7,6 +7,7 @@ import random
 import struct
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -281,6 +282,40 @@ def test_put_of_a_source_that_shrank_says_how_much_there_was(file) -> None:
     result = finished(client, run(client, server), transfer)
     assert (result.status, result.bytes, result.end_of_file) == (0, 100_000, 100_000)
     assert len(server.content) == 100_000
+
+
+@pytest.mark.parametrize("limit", [1, 3, 64])
+@pytest.mark.parametrize("kind", ["get", "put"])
+def test_no_more_requests_are_under_way_than_was_allowed(file, kind: str, limit: int) -> None:
+    content = random.Random(8).randbytes(100_000)
+    client, plane = joined()
+    client.sftp_attach(0)
+    client.sftp_limit(0, limit)
+    server = SFTPServer(plane, content if kind == "get" else b"")
+    waiting: list[tuple[int, int, int, bytes]] = []
+
+    def hold(*request: Any) -> list[bytes]:
+        waiting.append(request)
+        return []
+
+    server.answer = hold
+    fd = file(b"" if kind == "get" else content)
+    if kind == "get":
+        transfer = client.sftp_get(0, b"handle", fd, offset=0, size=len(content), chunk=1000, to_end=True)
+    else:
+        transfer = client.sftp_put(0, b"handle", fd, offset=0, size=-1, chunk=1000)
+    events = run(client, server)
+    with pytest.raises(ValueError):
+        client.sftp_limit(0, 5)  # not in the midst of it
+    while waiting:
+        assert len(waiting) <= limit
+        for reply in server.serve(*waiting.pop(0)):
+            plane.channel_write(7, reply)
+        events += run(client, server)
+    result = finished(client, events, transfer)
+    assert (result.status, result.bytes) == (0, len(content))
+    assert (os.pread(fd, len(content) + 1, 0) if kind == "get" else bytes(server.content)) == content
+    assert all(length <= 1000 for _, _, _, length in server.requests)
 
 
 def test_row10_offsets_past_4_gib_are_exact_both_ways(file, tmp_path: Path) -> None:

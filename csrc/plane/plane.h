@@ -165,6 +165,7 @@ typedef struct fs_transfer_spec {
 #define FS_SFTP_MAX_HANDLE 256
 
 int fs_plane_sftp_attach(fs_plane *p, uint32_t channel);
+int fs_plane_sftp_limit(fs_plane *p, uint32_t channel, uint32_t requests); /* at once; before the first of them */
 int fs_plane_sftp_start(fs_plane *p, uint32_t channel, const fs_transfer_spec *spec, uint32_t *transfer);
 uint64_t fs_plane_transfer_progress(const fs_plane *p, uint32_t transfer);
 void fs_plane_transfer_cancel(fs_plane *p, uint32_t transfer);

@@ -14,7 +14,7 @@ static void forget_requests(fs_sftp *s)
         s->requests[i].transfer = NULL;
         s->free_slots[i] = (uint16_t)(FS_SFTP_REQUESTS - 1 - i);
     }
-    s->free_count = FS_SFTP_REQUESTS;
+    s->free_count = s->most; /* others are never handed out */
     s->again_count = 0;
     s->in_flight = 0;
     s->data_request = NULL;
@@ -28,11 +28,24 @@ int fs_plane_sftp_attach(fs_plane *p, uint32_t id)
     fs_sftp *s = calloc(1, sizeof *s);
     if (s == NULL)
         return FS_E_NO_MEMORY;
+    s->most = FS_SFTP_REQUESTS;
     forget_requests(s);
     s->depth = FS_DEPTH_START;
     s->starting = 1;
     s->min_rtt = UINT64_MAX;
     c->sftp = s;
+    return FS_OK;
+}
+
+int fs_plane_sftp_limit(fs_plane *p, uint32_t id, uint32_t requests)
+{
+    fs_channel *c = fs_channel_find(p, id);
+    if (c == NULL || c->sftp == NULL)
+        return FS_E_CHANNEL;
+    if (requests == 0 || c->sftp->free_count != c->sftp->most)
+        return FS_E_ARGUMENT;
+    c->sftp->most = requests < FS_SFTP_REQUESTS ? requests : FS_SFTP_REQUESTS;
+    forget_requests(c->sftp);
     return FS_OK;
 }
 

@@ -55,6 +55,7 @@ struct fs_sftp {
     fs_request requests[FS_SFTP_REQUESTS];
     uint16_t free_slots[FS_SFTP_REQUESTS];
     uint32_t free_count, again_count;
+    uint32_t most;      /* requests at once */
     uint64_t in_flight; /* bytes */
     fs_transfer *first, *last;
     /* adaptive depth: 2 x delivered rate x minimum round trip */

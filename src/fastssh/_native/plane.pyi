@@ -136,6 +136,8 @@ class Plane:
     def sftp_attach(self, channel: int) -> None:
         """From now on what arrives on this channel is SFTP messages (first VERSION, as an event), and stderr as it
         was."""
+    def sftp_limit(self, channel: int, requests: int) -> None:
+        """How many of its requests the plane has unanswered at once, 1024 at most. Before the first transfer."""
     def sftp_get(
         self, channel: int, handle: bytes, fd: int, *, offset: int, size: int, chunk: int, to_end: bool
     ) -> int:

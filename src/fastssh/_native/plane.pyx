@@ -86,6 +86,7 @@ cdef extern from "plane.h":
     int fs_plane_channel_widen(fs_plane *p, uint32_t channel, uint32_t window) nogil
     void fs_plane_channel_remove(fs_plane *p, uint32_t channel) nogil
     int fs_plane_sftp_attach(fs_plane *p, uint32_t channel) nogil
+    int fs_plane_sftp_limit(fs_plane *p, uint32_t channel, uint32_t requests) nogil
     int fs_plane_sftp_start(fs_plane *p, uint32_t channel, const fs_transfer_spec *spec, uint32_t *transfer) nogil
     uint64_t fs_plane_transfer_progress(const fs_plane *p, uint32_t transfer) nogil
     void fs_plane_transfer_cancel(fs_plane *p, uint32_t transfer) nogil
@@ -349,6 +350,10 @@ cdef class Plane:
     def sftp_attach(self, uint32_t channel):
         self.enter()
         check(fs_plane_sftp_attach(self.plane, channel))
+
+    def sftp_limit(self, uint32_t channel, uint32_t requests):
+        self.enter()
+        check(fs_plane_sftp_limit(self.plane, channel, requests))
 
     def sftp_get(self, uint32_t channel, bytes handle, int fd, *, uint64_t offset, int64_t size, uint32_t chunk,
                  bint to_end):

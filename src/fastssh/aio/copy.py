@@ -16,10 +16,21 @@ from fastssh.errors import SFTPError, SFTPFileNotFoundError
 from fastssh.sftp import glob, paths
 from fastssh.sftp.attributes import SFTPAttributes
 from fastssh.sftp.download_tree import DownloadTree
-from fastssh.sftp.tree import CopyFailure, CopyObserver, CopyOptions, CopyReport, Tree
+from fastssh.sftp.tree import CopyFailure, CopyObserver, CopyOptions, CopyReport, Note, Tree
 from fastssh.sftp.upload_tree import UploadTree
 
-__all__ = ["Copy", "CopyFailure", "CopyObserver", "CopyOptions", "CopyReport", "download", "fetch", "store", "upload"]
+__all__ = [
+    "Copy",
+    "CopyFailure",
+    "CopyObserver",
+    "CopyOptions",
+    "CopyReport",
+    "Note",
+    "download",
+    "fetch",
+    "store",
+    "upload",
+]
 
 Local = str | os.PathLike[str]
 Match = tuple[bytes, SFTPAttributes | None, bytes]  # remote path, what is known of it, the name that a copy of it gets

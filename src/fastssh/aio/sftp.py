@@ -8,7 +8,7 @@ import random
 import stat as _stat
 import time
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from functools import partial
@@ -66,21 +66,26 @@ async def open_sftp(
     max_packet: int = MAX_PACKET,
     channels: int = 1,
     subsystem: str = "sftp",
+    request_length: int = 0,
+    requests: int = 0,
 ) -> SFTPClient:
     """Opens a session channel, starts the sftp subsystem and waits, at most ``timeout`` seconds, for its limits.
 
-    With a slash in it ``subsystem`` is a command of the remote host's that speaks SFTP.
+    With a slash in it ``subsystem`` is a command of the remote host's that speaks SFTP. ``request_length`` and
+    ``requests`` bound what files that are copied have under way: bytes of one READ or WRITE, and how many of them are
+    unanswered at once; 0: what the server and the way to it make good use of.
     With ``channels`` above 1, large files are copied over so many channels at once, see
     :meth:`SFTPClient.add_companion`.
 
     Raises SSHTimeoutError, ChannelOpenError, ChannelRequestError when there is no such subsystem, SFTPBadMessageError
     when what answers is not SFTP.
     """
-    options: dict[str, Any] = {"timeout": timeout, "window": window, "max_packet": max_packet}
-    client = SFTPClient(await SFTPChannel.open(connection, subsystem=subsystem, **options), subsystem)
+    options: dict[str, Any] = {"subsystem": subsystem, "request_length": request_length, "requests": requests}
+    way: dict[str, Any] = {"timeout": timeout, "window": window, "max_packet": max_packet}
+    client = SFTPClient(await SFTPChannel.open(connection, **options, **way), options)
     try:
         for _ in range(1, channels):
-            await client.add_companion(connection, **options)
+            await client.add_companion(connection, **way)
     except BaseException:
         client.close()
         raise
@@ -96,9 +101,11 @@ class SFTPClient:
     once; one that is cancelled leaves the session in order.
     """
 
-    def __init__(self, channel: SFTPChannel, subsystem: str = "sftp") -> None:
+    def __init__(self, channel: SFTPChannel, options: Mapping[str, Any]) -> None:
+        """``options``: of :func:`open_sftp`, for companions."""
         self.session = channel.session
-        self._subsystem = subsystem
+        self.patience = INTERRUPT_SECONDS  # seconds that a cancelled copy gives what is under way, then all is ended
+        self._options = options
         self._channel = channel
         self._submitted = 0  # requests of coroutines without reply
         self._waiters: deque[asyncio.Future[None]] = deque()
@@ -145,7 +152,7 @@ class SFTPClient:
         connection a process. ``options`` and errors as of :func:`open_sftp`. It is closed with this session, which
         does without it when it is lost, and does not end the connection.
         """
-        companion = await open_sftp(connection, subsystem=self._subsystem, **options)
+        companion = await open_sftp(connection, **{**self._options, **options})
         self._companions.append(companion)
         # Marks are within the last half year, so that they look strange to nobody, and before the time of any write.
         mark = int(time.time()) - MARK_SECONDS + random.SystemRandom().randrange(MARK_SECONDS // 2)
@@ -630,8 +637,8 @@ class SFTPClient:
     ) -> None:
         """Waits for ``done``, calling ``tick`` now and then.
 
-        When cancelled it calls ``cancel`` and gives what is under way two seconds to end in order; then the session is
-        closed, which ends it.
+        When cancelled it calls ``cancel`` and gives what is under way :attr:`patience` seconds to end in order; then
+        the session is closed, which ends it. Cancelled again it returns at once, and what is under way ends by itself.
         """
         try:
             while not done.done():
@@ -640,7 +647,7 @@ class SFTPClient:
                     tick()
         except BaseException:  # cancelled, or tick had enough
             cancel()
-            await asyncio.wait({done}, timeout=INTERRUPT_SECONDS)
+            await asyncio.wait({done}, timeout=self.patience)
             if not done.done():
                 self.session.abort(SSHError("interrupted"))
             raise

@@ -63,15 +63,25 @@ class SFTPChannel(ChannelHandler):
         self.room: Callable[[], None] = lambda: None
         self.ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._channel: Channel | None = None
+        self._length = self._requests = 0
         self._words = b""  # on stderr
         self._first = b""  # on stdout, before SFTP is known to be spoken
 
     @classmethod
     async def open(
-        cls, connection: ClientConnection, *, subsystem: str, timeout: float, window: int, max_packet: int
+        cls,
+        connection: ClientConnection,
+        *,
+        timeout: float,
+        window: int,
+        max_packet: int,
+        subsystem: str,
+        request_length: int,
+        requests: int,
     ) -> Self:
         """See :func:`fastssh.aio.sftp.open_sftp`."""
         self = cls()
+        self._length, self._requests = request_length, requests
         try:
             async with asyncio.timeout(timeout):
                 channel = await connection.open_session_channel(self, window=window, max_packet=max_packet)
@@ -87,7 +97,7 @@ class SFTPChannel(ChannelHandler):
     async def begin(self, channel: Channel, subsystem: str) -> None:
         """Requests the subsystem on a channel that is open, and exchanges versions and limits."""
         self._channel = channel
-        self.session = Session(_Link(channel))
+        self.session = Session(_Link(channel), self._length, bounded=bool(self._length or self._requests))
         loop = asyncio.get_running_loop()
         accepted: asyncio.Future[bool] = loop.create_future()
         ready: asyncio.Future[Failure | None] = loop.create_future()
@@ -132,7 +142,7 @@ class SFTPChannel(ChannelHandler):
         elif len(self._first) > end:
             self.session.abort(SFTPBadMessageError("SFTP: the server sent a reply to a request that was not made"))
         elif len(self._first) == end:
-            channel.sftp_attach()
+            channel.sftp_attach(self._requests)
             self.session.receive(self._first[4:])
 
     def _said(self) -> str:

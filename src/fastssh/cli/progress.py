@@ -13,9 +13,12 @@ import time
 import unicodedata
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Final, NamedTuple, Self, TextIO
+from typing import TYPE_CHECKING, Final, NamedTuple, Self, TextIO
 
 from fastssh.wire.text import printable
+
+if TYPE_CHECKING:
+    from fastssh.sftp.tree import Note
 
 INTERVAL: Final = 0.1  # seconds between drawings
 OWN_LINE: Final = 0.5  # seconds a file takes to get a line of its own
@@ -145,6 +148,7 @@ class Tally:
     on_started: Callable[[int], None] | None = None  # gets the size
     on_finished: Callable[[_File], None] | None = None
     on_failed: Callable[[str, BaseException], None] | None = None
+    on_noted: Callable[[str, Note], None] | None = None
 
     def started(self, name: str, size: int) -> None:
         self.active[name] = _File(name, size, self.now())
@@ -168,6 +172,10 @@ class Tally:
         self.active.pop(name, None)
         if self.on_failed is not None:
             self.on_failed(name, error)
+
+    def noted(self, name: str, what: Note) -> None:
+        if self.on_noted is not None:
+            self.on_noted(name, what)
 
     @property
     def bytes(self) -> int:

@@ -175,10 +175,13 @@ class Channel:
 
     # -- bulk SFTP: the plane's endpoints, see _native/plane.pyi ---------------------------------------------------
 
-    def sftp_attach(self) -> None:
-        """What arrives from now on is SFTP messages; call it before the subsystem request is answered."""
+    def sftp_attach(self, requests: int = 0) -> None:
+        """What arrives from now on is SFTP messages; call it before the subsystem request is answered. At most
+        ``requests`` of transfers are unanswered at once; 0: as many as are good."""
         self._check_open()
         self.plane.sftp_attach(self.id)
+        if requests:
+            self.plane.sftp_limit(self.id, requests)
 
     def sftp_get(self, handle: bytes, fd: int, *, offset: int, size: int, chunk: int, to_end: bool) -> int:
         """Starts reading a remote file into ``fd``; returns the transfer number of ``handler.transfer_done``."""

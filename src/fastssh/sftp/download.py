@@ -8,7 +8,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, Final
 
-from fastssh.errors import SFTPEOFError
+from fastssh.errors import SFTPEOFError, SFTPPermissionError, SFTPUnsupportedError
 from fastssh.sftp import messages, paths
 from fastssh.sftp.attributes import SFTPAttributes, wire_time
 from fastssh.sftp.constants import OpenFlags
@@ -26,6 +26,7 @@ from fastssh.sftp.transfer import (
     one_file,
     restore_times,
     too_large,
+    too_long,
 )
 
 MAX_SIZE: Final = 2**63 - 1  # bytes; what a file offset can be here, while the protocol has 64 bits
@@ -33,6 +34,8 @@ _READ: Final = int(OpenFlags.READ)
 # O_NONBLOCK: a FIFO without reader is an error, not a wait without end.
 _OPEN_LOCAL: Final = os.O_WRONLY | os.O_CREAT | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
 _WITHOUT_ATTRIBUTES: Final = SFTPAttributes()
+# What a server says that allows no FSTAT (sftp-server -P fstat): whether the file changes meanwhile cannot be known.
+_NOT_ALLOWED: Final = (SFTPPermissionError, SFTPUnsupportedError)
 
 
 class FileDownload(FileCopy):
@@ -108,10 +111,10 @@ class FileDownload(FileCopy):
             self._finish(named(error, self.remote) if error is not None else None)
             return
         self._handle = handle
-        most = 0 if self.session.rate_limited else self.session.read_length - 1
+        most = 0 if self.session.native_only else self.session.read_length - 1
         if self.cancelled:
             self._give_up(self._interrupted())
-        elif not self._careful and self.size <= most:
+        elif not self._careful and not self.options.resume and self.size <= most:
             self._handle = b""  # closed with the rest
             # One byte more than there should be, to see the end.
             self._batch(
@@ -129,6 +132,8 @@ class FileDownload(FileCopy):
     def _failed(self, request: Request, error: Failure) -> Failure | None:
         if request is messages.READ and isinstance(error, SFTPEOFError):
             self._data = b""
+            return None
+        if request is messages.FSTAT and isinstance(error, _NOT_ALLOWED):
             return None
         return error
 
@@ -167,6 +172,8 @@ class FileDownload(FileCopy):
     # -- a file of many: the native plane ------------------------------------------------------------------------------
 
     def _looked_again(self, attributes: SFTPAttributes | None, error: Failure | None) -> None:
+        if attributes is None and isinstance(error, _NOT_ALLOWED):
+            attributes = self._attributes
         if attributes is None:
             if error is not None:
                 self._give_up(named(error, self.remote))
@@ -183,11 +190,14 @@ class FileDownload(FileCopy):
         if self.cancelled:
             self._give_up(self._interrupted())
             return
-        spread = self.size >= STRIPED and not self._in_place and (self._regular or _is_null(self._fd))
+        if self._start > self.size:
+            self._give_up(too_long(paths.decode(self.remote), "local file is larger than remote"))
+            return
+        spread = self.size - self._start >= STRIPED and not self._in_place and (self._regular or _is_null(self._fd))
         names = self.remote, self.local
         self._stripes = DownloadStripes(
             self.session, self._handle, self._fd, self.size, names, self._received, spread=spread,
-            known=self._attributes,
+            known=self._attributes, start=self._start,
         )
         self._stripes.start()
 
@@ -274,6 +284,9 @@ class FileDownload(FileCopy):
             self._fd = os.open(self.local, _OPEN_LOCAL, mode)
             st = os.fstat(self._fd)
             self._regular = stat.S_ISREG(st.st_mode)
+            if self._regular and self.options.resume:
+                self._start = self.bytes = self._prefix = st.st_size  # no failure cuts these away
+                return st
             self._in_place = may_be_one(self._attributes, st)
             if self._regular and not self._in_place and st.st_size:
                 os.ftruncate(self._fd, 0)

@@ -17,7 +17,7 @@ from fastssh.sftp.download import FileDownload
 from fastssh.sftp.messages import SFTPName
 from fastssh.sftp.session import Failure, named
 from fastssh.sftp.transfer import FileCopy, local_error, not_regular
-from fastssh.sftp.tree import BUNDLE, Directory, Tree
+from fastssh.sftp.tree import BUNDLE, Directory, Note, Tree
 from fastssh.wire.codec import Reader
 from fastssh.wire.text import printable
 
@@ -222,6 +222,10 @@ class DownloadTree(Tree[DownloadDirectory]):
         directory.seen.add(name)
         local = os.path.join(directory.local, os.fsdecode(name))
         attributes = entry.attributes
+        special = attributes.permissions is not None and not (attributes.is_file() or attributes.is_dir())
+        if special and self.options.only_regular:
+            self.observer.noted(paths.decode(remote), Note.PASSED_OVER)
+            return
         directory.pending += 1
         if attributes.is_file():
             done = partial(self._file_done, directory)

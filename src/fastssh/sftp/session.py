@@ -78,8 +78,11 @@ class Session:
     :meth:`fail`; on a session that is over, at once from the call that asked.
     """
 
-    def __init__(self, link: Link) -> None:
+    def __init__(self, link: Link, length: int = 0, *, bounded: bool = False) -> None:
+        """``length``: bytes of one READ or WRITE of a file that is copied; 0: as the server says. ``bounded``: the
+        plane counts what is under way, so that all of it goes through the plane's own transfers."""
         self._link = link
+        self._length, self._bounded = length, bounded
         self._ready: Callable[[Failure | None], None] | None = None
         self._next_id = 0
         self._outstanding: dict[int, tuple[Request, Callback, int]] = {}
@@ -95,7 +98,7 @@ class Session:
         self.companions: list[Session] = []  # sessions to the same server that large files go over as well
         self.joining: list[Callable[[Session], None]] = []  # who wants to hear of more of them
         self._mark = 0
-        self.rate_limited = False
+        self.native_only = bounded  # small files are transfers of the plane as well
 
     # -- companions --------------------------------------------------------------------------------------------------
 
@@ -131,7 +134,7 @@ class Session:
         if self.supports(messages.LIMITS):
             self.request(messages.LIMITS, (), self._receive_limits)
         else:
-            self._become_ready(None)
+            self._receive_limits(None, None)
 
     def _receive_limits(self, limits: SFTPLimits | None, error: Failure | None) -> None:
         if self.error is not None:  # the session ended, and with it the waiting for it
@@ -143,6 +146,9 @@ class Session:
                 most = min(most, limits.max_packet_length - 1024)
             self.read_length = max(min(limits.max_read_length or DEFAULT_TRANSFER, most), MIN_TRANSFER)
             self.write_length = max(min(limits.max_write_length or DEFAULT_TRANSFER, most), MIN_TRANSFER)
+        if self._length:
+            self.read_length = min(self._length, self.read_length) if limits is not None else self._length
+            self.write_length = min(self._length, self.write_length) if limits is not None else self._length
         self._become_ready(None)
 
     def _become_ready(self, error: Failure | None) -> None:
@@ -264,7 +270,7 @@ class Session:
         The plane counts the bytes of its own transfers alone, so while there is a limit small files are such as well.
         """
         self._link.set_send_rate(bytes_per_second)
-        self.rate_limited = bytes_per_second > 0
+        self.native_only = self._bounded or bytes_per_second > 0
 
     def get(
         self,
@@ -283,7 +289,7 @@ class Session:
         processes work side by side, as sftp-server acts when a message's last byte has come; where several sessions
         keep all cores busy already, large messages cost everybody less.
         Returns a number for :meth:`progress` and :meth:`cancel`, -1 if the callback came already."""
-        chunk = min(self.read_length, PACKET - DATA_HEADER) if alone else self.read_length
+        chunk = min(self.read_length, PACKET - DATA_HEADER) if alone and not self._length else self.read_length
         start = partial(self._link.sftp_get, handle, offset=offset, size=size, chunk=chunk, to_end=to_end)
         return self._transfer(fd, callback, start)
 
@@ -291,7 +297,8 @@ class Session:
         self, handle: bytes, fd: int, size: int, callback: TransferCallback, *, offset: int = 0, alone: bool = True
     ) -> int:
         """Writes ``size`` bytes of ``fd`` from ``offset`` (-1: until its end) to a remote file; else as :meth:`get`."""
-        chunk = min(self.write_length, PACKET - WRITE_HEADER - len(handle)) if alone else self.write_length
+        one_packet = PACKET - WRITE_HEADER - len(handle)
+        chunk = min(self.write_length, one_packet) if alone and not self._length else self.write_length
         start = partial(self._link.sftp_put, handle, offset=offset, size=size, chunk=chunk)
         return self._transfer(fd, callback, start)
 

@@ -55,7 +55,8 @@ class Stripes:
     """Base of the two directions. ``done`` is called once, from :meth:`start` at the earliest, with what went wrong.
 
     ``handle`` is the first session's, and stays open; companions' handles are closed here. With ``spread``, companions
-    that the session has or gets are used. ``size`` -1: until the end of the source.
+    that the session has or gets are used. ``size`` -1: until the end of the source. The first ``start`` bytes are there
+    already.
     """
 
     FLAGS: ClassVar[OpenFlags]  # with which companions open the file
@@ -71,11 +72,13 @@ class Stripes:
         done: Callable[[Failure | None], None],
         *,
         spread: bool,
+        start: int = 0,
     ) -> None:
-        self._session, self._fd, self._size, self._done = session, fd, size, done
+        self._session, self._fd, self._done = session, fd, done
+        self._start, self._size = start, size - start if size >= 0 else -1  # what is left to be moved
         self._remote, self._local = names
         self._spread = spread
-        self._body = max(size - 1, 0) // LAST_PIECE * LAST_PIECE  # all but the last piece
+        self._body = max(self._size - 1, 0) // LAST_PIECE * LAST_PIECE  # all but the last piece
         # Whatever size a server tells, it costs no more memory than this many segments.
         self._segment = max(SEGMENT, -(-self._body // MAX_SEGMENTS // LAST_PIECE) * LAST_PIECE)
         self._states = bytearray(-(-self._body // self._segment))  # of the body's segments
@@ -86,7 +89,7 @@ class Stripes:
         self._lane_count = 1
         self._failure: Failure | None = None
         self._pumping = self._over = False
-        self.bytes = 0  # of segments that are finished
+        self.bytes = start  # and of segments that are finished
         self.end_of_file = -1  # where the source ended, if the last piece met its end
 
     def start(self) -> None:
@@ -111,7 +114,7 @@ class Stripes:
     def prefix(self) -> int:
         """Bytes from the beginning of the file that are known to be there; never the last piece."""
         whole = (n for n, state in enumerate(self._states) if state in (_FREE, _UNDER_WAY))
-        return min(next(whole, self._last) * self._segment, self._body)
+        return self._start + min(next(whole, self._last) * self._segment, self._body)
 
     # -- the two directions ------------------------------------------------------------------------------------------
 
@@ -211,7 +214,7 @@ class Stripes:
     def _begin(self, lane: _Lane, segment: int) -> None:
         lane.running[segment] = -1
         last = segment == self._last
-        offset = self._body if last else segment * self._segment
+        offset = self._start + (self._body if last else segment * self._segment)
         number = self._move(lane, offset, self._length(segment), last, partial(self._moved, lane, segment))
         if segment in lane.running:
             lane.running[segment] = number
@@ -299,8 +302,8 @@ class UploadStripes(Stripes):
     FLAGS = OpenFlags.WRITE
     REDO = True
 
-    def __init__(self, *positional: Any, spread: bool, marked: bool = True) -> None:
-        super().__init__(*positional, spread=spread)
+    def __init__(self, *positional: Any, spread: bool, start: int = 0, marked: bool = True) -> None:
+        super().__init__(*positional, spread=spread, start=start)
         self._mark: int | None = None
         self._marked = not marked
         self._waiting: list[_Lane] = []
@@ -342,8 +345,8 @@ class DownloadStripes(Stripes):
     FLAGS = OpenFlags.READ
     REDO = False
 
-    def __init__(self, *positional: Any, spread: bool, known: SFTPAttributes) -> None:
-        super().__init__(*positional, spread=spread)
+    def __init__(self, *positional: Any, spread: bool, known: SFTPAttributes, start: int = 0) -> None:
+        super().__init__(*positional, spread=spread, start=start)
         self._known = known
 
     def _is_same(self, attributes: SFTPAttributes) -> bool:

@@ -39,6 +39,7 @@ class FileOptions:
     preserve: bool = False  # times and mode, exactly
     preserve_set_id: bool = False  # with preserve: set-user-ID, set-group-ID and sticky bits as well
     fsync: bool = False  # done only when the data are on the disk
+    resume: bool = False  # what is there of the target is taken for the beginning of the source, and kept
 
     def mode(self, permissions: int) -> int:
         """The bits of st_mode that a copy gets. OpenSSH never copies set-id bits over SFTP, as the owner changes."""
@@ -52,6 +53,7 @@ class FileCopy:
         "_fd",
         "_handle",
         "_pending",
+        "_start",
         "_stripes",
         "bytes",
         "cancelled",
@@ -72,6 +74,7 @@ class FileCopy:
         self.started: Callable[[FileCopy], None] | None = None  # the size is known
         self.error: Failure | None = None
         self.size = self.bytes = 0
+        self._start = 0  # bytes that were there before
         self.cancelled = False
         self._fd = -1
         self._stripes: Stripes | None = None
@@ -89,8 +92,13 @@ class FileCopy:
             started(self)
 
     @property
+    def unchanged(self) -> bool:
+        """Whether there was nothing to be added to what was there."""
+        return self.options.resume and 0 < self._start == self.bytes
+
+    @property
     def progress(self) -> int:
-        """Bytes so far."""
+        """Bytes so far, with those that were there before."""
         return self._stripes.progress if self._stripes is not None else self.bytes
 
     def cancel(self) -> None:
@@ -168,6 +176,11 @@ def too_large(name: str) -> OSError:
 
 def one_file(name: str) -> TransferError:
     return TransferError(f"{printable(name)}: source and target are the same file")
+
+
+def too_long(name: str, what: str) -> TransferError:
+    """The target cannot be the beginning of the source."""
+    return TransferError(f"{printable(name)}: unable to resume: {what}")
 
 
 def restore_times(fd: int, st: os.stat_result) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from enum import Enum
 from functools import partial
 from typing import Any, Final, Generic, NamedTuple, Protocol, TypeVar
 
@@ -34,8 +35,17 @@ class CopyOptions(FileOptions):
     """How files and trees are copied."""
 
     recurse: bool = False  # -r
+    only_regular: bool = False  # in directories, links and special files are passed over, as by sftp(1)
     target_directory: bool = False  # the target must be a directory even for one source
     max_files: int = MAX_FILES  # small files under way at once
+
+
+class Note(Enum):
+    """What else there is to say of a source."""
+
+    ENTERED = 1  # a directory
+    PASSED_OVER = 2  # with CopyOptions.only_regular
+    UNCHANGED = 3  # with CopyOptions.resume: there was nothing to add
 
 
 class CopyObserver(Protocol):
@@ -53,6 +63,9 @@ class CopyObserver(Protocol):
 
     def finished(self, name: str, size: int) -> None:
         """All of the file, its attributes and its close were acknowledged."""
+
+    def noted(self, name: str, what: Note) -> None:
+        """Nothing is wrong."""
 
     def failed(self, name: str, error: Failure) -> None:
         """This file or directory was not copied, or not all of it; the rest goes on."""
@@ -154,14 +167,16 @@ class Tree(Generic[D]):
 
     def under_way(self) -> list[tuple[str, int]]:
         """(name, bytes so far) of the files that are being copied and take a while: large ones, under a limit all."""
-        large = [copy for copy, weight in self.active.items() if weight > 1 or self.session.rate_limited]
+        large = [copy for copy, weight in self.active.items() if weight > 1 or self.session.native_only]
         return [(self._name(copy), copy.progress) for copy in large]
 
     def _advance(self) -> bool:
         """The next piece of work; False when there is none at the moment."""
         if self._postponed and self._open < self._max_open:
             self._open += 1
-            self._enter(self._postponed.pop())
+            directory = self._postponed.pop()
+            self.observer.noted(self._directory_name(directory), Note.ENTERED)
+            self._enter(directory)
             return True
         if any(map(self._take, reversed(self._reading))):
             return True
@@ -206,6 +221,8 @@ class Tree(Generic[D]):
         if copy.error is None:
             self.report.files += 1
             self.report.bytes += copy.bytes
+            if copy.unchanged:
+                self.observer.noted(name, Note.UNCHANGED)
             self.observer.finished(name, copy.bytes)
         else:
             self._fail(name, copy.error)
@@ -222,8 +239,10 @@ class Tree(Generic[D]):
     # -- bundles of small files, see PROTOCOL.md -----------------------------------------------------------------------
 
     def _bundled(self, request: Request) -> bool:
-        """Whether small files travel in bundles. A rate limit counts single transfers, fsync is for single files."""
-        return self.session.supports(request) and not self.session.rate_limited and not self.options.fsync
+        """Whether small files travel in bundles. A rate limit counts single transfers; fsync and resuming are for
+        single files."""
+        single = self.session.native_only or self.options.fsync or self.options.resume
+        return self.session.supports(request) and not single
 
     def _bundle_options(self) -> int:
         set_id = bundles.SET_ID if self.options.preserve_set_id else 0

@@ -26,6 +26,7 @@ from fastssh.sftp.transfer import (
     not_regular,
     one_file,
     restore_times,
+    too_long,
 )
 
 # A FIFO without writer must not stop us before we know that it is one.
@@ -80,10 +81,15 @@ class FileUpload(FileCopy):
             self._open(attributes)
 
     def _open(self, target: SFTPAttributes | None) -> None:
-        self._in_place = may_be_one(target, self._stat)
+        if self.options.resume and target is not None and target.is_file() and target.size:
+            self._start = self.bytes = target.size  # no failure cuts these away
+            if self._start >= self.size:
+                self._finish(too_long(self.local, "destination file same size or larger"))
+                return
+        self._in_place = not self._start and may_be_one(target, self._stat)
         self._regular = target is None or target.permissions is None or target.is_file()
         attributes = SFTPAttributes(permissions=self.options.mode(self._stat.st_mode) & 0o777)
-        flags = _IN_PLACE if self._in_place else _TRUNCATE
+        flags = _IN_PLACE if self._in_place or self._start else _TRUNCATE
         self.session.request(messages.OPEN, (self.remote, flags, attributes), self._opened)
 
     def _opened(self, handle: bytes | None, error: Failure | None) -> None:
@@ -122,7 +128,7 @@ class FileUpload(FileCopy):
             self._send()
 
     def _send(self) -> None:
-        if self.size <= (0 if self.session.rate_limited else self.session.write_length):
+        if not self._start and self.size <= (0 if self.session.native_only else self.session.write_length):
             self.session.schedule(self._send_small)
         else:
             self._send_large(self.size)
@@ -139,7 +145,7 @@ class FileUpload(FileCopy):
         except OSError as error:
             self._give_up(local_error(error, self.local))
             return
-        if not whole or (data and self.session.rate_limited):  # a size of 0 where there is more: /proc
+        if not whole or (data and self.session.native_only):  # a size of 0 where there is more: /proc
             self._send_large(-1)
         elif not same or self.size not in (0, len(data)):
             self._give_up(changed(self.local))
@@ -163,10 +169,11 @@ class FileUpload(FileCopy):
             self._give_up(self._interrupted())
             return
         null = not self._regular and self.remote == os.fsencode(os.devnull)  # which takes bytes in any order
-        spread = size >= STRIPED and not self._in_place and (self._regular or null)
+        spread = size - self._start >= STRIPED and not self._in_place and (self._regular or null)
         names = self.remote, self.local
         self._stripes = UploadStripes(
-            self.session, self._handle, self._fd, size, names, self._sent, spread=spread, marked=not null
+            self.session, self._handle, self._fd, size, names, self._sent, spread=spread, start=self._start,
+            marked=not null,
         )
         self._stripes.start()
 

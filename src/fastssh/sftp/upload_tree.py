@@ -16,7 +16,7 @@ from fastssh.sftp import messages, paths
 from fastssh.sftp.attributes import SFTPAttributes, wire_time
 from fastssh.sftp.session import Failure, named
 from fastssh.sftp.transfer import FileCopy, local_error, not_regular
-from fastssh.sftp.tree import BUNDLE, BUNDLE_WEIGHT, Directory, Tree
+from fastssh.sftp.tree import BUNDLE, BUNDLE_WEIGHT, Directory, Note, Tree
 from fastssh.sftp.upload import FileUpload
 
 _WRITABLE = stat.S_IWUSR | stat.S_IXUSR  # what a directory needs while we fill it
@@ -41,6 +41,9 @@ class _Named:
 
     def __init__(self, directory: str, name: str) -> None:
         self.name, self.path = name, os.path.join(directory, name)
+
+    def is_symlink(self) -> bool:
+        return os.path.islink(self.path)
 
     def is_file(self) -> bool:
         return os.path.isfile(self.path)
@@ -175,7 +178,9 @@ class UploadTree(Tree[UploadDirectory]):
         path = entry.path
         remote = paths.join(directory.remote, os.fsencode(entry.name))
         try:
-            if entry.is_file():
+            if self.options.only_regular and (entry.is_symlink() or not (entry.is_file() or entry.is_dir())):
+                self.observer.noted(path, Note.PASSED_OVER)
+            elif entry.is_file():
                 directory.pending += 1
                 done = partial(self._file_done, directory)
                 target = None if directory.created else ...

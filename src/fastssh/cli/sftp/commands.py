@@ -89,7 +89,7 @@ VERBS: Final = (
     Verb("rmdir", "rmdir", Takes.PATH, "", "rmdir path", "Remove remote directory", (R, None)),
     Verb("symlink", "symlink", Takes.TWO_PATHS, "", "symlink oldpath newpath", "Symlink remote file", (R, R)),
     Verb("version", "version", Takes.NOTHING, "", "version", "Show SFTP version"),
-    Verb("!", "shell", Takes.REST, "", "![command]", "Execute 'command' in local shell, or escape to it"),
+    Verb("!", "shell", Takes.REST, "", "![command]", "Execute 'command', or a local shell"),
     Verb("?", "help", Takes.NOTHING, "", "?", "Synonym for help"),
 )  # fmt: skip
 BY_NAME: Final = {verb.name: verb for verb in VERBS}

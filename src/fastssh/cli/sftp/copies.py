@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import AsyncIterator, Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from fastssh.aio import copy
 from fastssh.cli.messages import reason as without_name
@@ -18,6 +18,9 @@ from fastssh.sftp import paths
 
 if TYPE_CHECKING:
     from fastssh.cli.sftp.shell import Shell
+
+
+_ENTERING: Final = {"download": "Retrieving", "upload": "Entering"}
 
 
 class Copies:
@@ -86,6 +89,8 @@ class Copies:
             preserve=settings.preserve or "p" in flags,
             recurse=settings.recurse or "r" in flags,
             fsync=settings.fsync or "f" in flags,
+            resume=self._resumes(shell, command),
+            only_regular=True,
         )
 
     @staticmethod
@@ -114,7 +119,17 @@ class Copies:
             text = reason(error) if isinstance(error, SFTPError) else without_name(error, name)
             shell.output.error(f'{doing} "{name}": {text}')
 
-        tally = Tally(on_failed=failed, on_started=self._large)
+        def noted(name: str, what: copy.Note) -> None:
+            if shell.settings.quiet:
+                return
+            if what is copy.Note.ENTERED:
+                shell.output.line(f"{_ENTERING[doing]} {name}")
+            elif what is copy.Note.PASSED_OVER:
+                shell.output.error(f'{doing} "{name}": not a regular file')
+            else:
+                shell.output.error(f'File "{name}" was not modified')
+
+        tally = Tally(on_failed=failed, on_started=self._large, on_noted=noted)
         progress = stdout_progress(tally) if shell.settings.progress else None
         if progress is None:
             yield tally

@@ -9,13 +9,12 @@ from collections.abc import AsyncIterator, Iterator
 from typing import TYPE_CHECKING, Any
 
 from fastssh.aio.bridge import Bridge
-from fastssh.cli.companions import LARGE, Companions
-from fastssh.cli.connecting import connect, identity_overrides
 from fastssh.cli.messages import Messages
 from fastssh.cli.sftp.arguments import Arguments
 
 if TYPE_CHECKING:
     from fastssh.aio.sftp import SFTPClient
+    from fastssh.cli.companions import Companions
     from fastssh.cli.location import Remote
 
 
@@ -25,12 +24,14 @@ class Opened:
     def __init__(self, sftp: SFTPClient) -> None:
         self.sftp = sftp
         self._companions: Companions | None = None
+        self._least = 0
 
-    def use(self, companions: Companions) -> None:
-        self._companions = companions
+    def use(self, companions: Companions, least: int) -> None:
+        """More sessions for files of ``least`` bytes or more."""
+        self._companions, self._least = companions, least
 
     def large(self, size: int) -> None:
-        if size >= LARGE and self._companions is not None:
+        if self._companions is not None and size >= self._least:
             self._companions.begin()
 
 
@@ -46,6 +47,9 @@ async def opened(asked: Arguments, messages: Messages) -> AsyncIterator[Opened]:
             sftp = await stack.enter_async_context(await bridge.sftp(**_options(asked)))
             found = Opened(sftp)
         else:
+            from fastssh.cli.companions import LARGE, Companions
+            from fastssh.cli.connecting import connect
+
             assert asked.destination is not None
             connection = await connect(
                 asked.destination.host, messages, overrides=_overrides(asked, asked.destination, messages),
@@ -55,17 +59,20 @@ async def opened(asked: Arguments, messages: Messages) -> AsyncIterator[Opened]:
             sftp = await stack.enter_async_context(await connection.sftp(**_options(asked)))
             found = Opened(sftp)
             if not (asked.limit or asked.buffer or asked.requests or asked.connections == 1):
-                found.use(await stack.enter_async_context(Companions(connection, sftp, asked.connections)))
+                companions = Companions(connection, sftp, asked.connections)
+                found.use(await stack.enter_async_context(companions), LARGE)
         sftp.session.set_send_rate(asked.limit)
         yield found
 
 
 def _options(asked: Arguments) -> dict[str, Any]:
-    return {"subsystem": asked.subsystem}
+    return {"subsystem": asked.subsystem, "request_length": asked.buffer, "requests": asked.requests}
 
 
 def _overrides(asked: Arguments, remote: Remote, messages: Messages) -> list[str | tuple[str, str]]:
     """The command line as settings, in the order in which sftp hands them to ssh."""
+    from fastssh.cli.connecting import identity_overrides
+
     found = asked.overrides + identity_overrides(asked.identities, messages, quiet=asked.quiet)
     port = remote.port if remote.port is not None else asked.port
     if port is not None:

@@ -38,9 +38,10 @@ class Output:
             sys.stdout.flush()
 
     def error(self, text: str) -> None:
-        """A line on standard error, without the program's name, as sftp has it."""
+        """A line on standard error, without the program's name, as sftp has it: a backslash is shown as two, so that
+        what is escaped can be told from it."""
         self.flush()
-        self._messages.write(printable(text))
+        self._messages.write(printable(text.replace("\\", "\\\\")))
 
 
 def reason(error: BaseException) -> str:
