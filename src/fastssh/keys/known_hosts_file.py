@@ -24,6 +24,7 @@ from fastssh.keys.known_hosts import (
     unhash,
 )
 from fastssh.keys.patterns import lower
+from fastssh.keys.public import PUBLIC_KINDS, decode_key_fields
 
 _BLANKS: Final = re.compile(r"[ \t]+")
 _PATTERN: Final = frozenset("*?!")
@@ -41,6 +42,14 @@ class Line(NamedTuple):
     invalid: bool = False
 
     @property
+    def is_malformed_hash(self) -> bool:
+        """Whether the names are hashed, and nobody could tell which they are."""
+        try:
+            return self.names.startswith("|") and not unhash(self.names)
+        except KeyFormatError:
+            return True
+
+    @property
     def is_pattern(self) -> bool:
         return not _PATTERN.isdisjoint(self.names)
 
@@ -55,8 +64,8 @@ class Line(NamedTuple):
         """
         if not self.names or self.names.startswith("|") or self.is_pattern or self.marker is not Marker.NONE:
             return [self.text]
-        names = lower(self.names).split(",")
-        return [f"{hash_name(name, random(SALT_SIZE))} {self.key}" for name in names if name]
+        names = [name for name in lower(self.names).split(",") if name]
+        return [f"{hash_name(name, random(SALT_SIZE))} {self.key}" for name in names] or [self.text]
 
 
 def read_lines(path: Path) -> list[Line]:
@@ -74,8 +83,8 @@ def parse_lines(data: bytes) -> Iterator[Line]:
 
 
 def _parse(number: int, text: str) -> Line:
-    rest = text.strip(" \t\r")
-    if not rest or rest.startswith("#"):
+    rest = text.lstrip(" \t")
+    if not rest.strip() or rest.startswith("#"):
         return Line(number, text)
     try:
         marker = Marker.NONE
@@ -83,11 +92,11 @@ def _parse(number: int, text: str) -> Line:
             word, rest = _BLANKS.split(rest, 1)
             marker = Marker(word)
         names, key = _BLANKS.split(rest, 1)
-        type, *base64_text = _BLANKS.split(key, 2)
-        if not base64_text or "#" in (type[0], base64_text[0][0]):
+        type, base64_text, *_ = _BLANKS.split(key.rstrip(), 2)
+        if base64_text.startswith("#"):
             raise KeyFormatError("key type and key are wanted")
-        if names.startswith("|"):
-            unhash(names)
+        if type not in PUBLIC_KINDS:  # one of another program, or of a time to come
+            decode_key_fields(type, base64_text)
     except ValueError:  # also of KeyFormatError, too few words and a marker that does not exist
         return Line(number, text, invalid=True)
     return Line(number, text, marker, names, key)

@@ -72,7 +72,10 @@ def _remove(file: _File, host: str, asked: Arguments, console: Console) -> int:
     if not asked.quiet:
         for line in removed:
             console.say(f"# Host {host} found: line {line.number}")
-    _refuse_invalid(file, console)
+    invalid = [line for line in file.lines if line.invalid or line.is_malformed_hash]
+    for line in invalid:
+        _tell_invalid(file, line, console)
+    _refuse(file, invalid)
     if not removed:
         console.tell(f"Host {host} not found in {shown(file.path)}")
         return 0
@@ -83,9 +86,11 @@ def _remove(file: _File, host: str, asked: Arguments, console: Console) -> int:
 
 def _hash(file: _File, console: Console) -> int:
     for line in file.lines:
-        if line.is_pattern:
+        if line.invalid:
+            _tell_invalid(file, line, console)
+        elif line.is_pattern:
             console.tell(f"{shown(file.path)}:{line.number}: ignoring host name with wildcard: {line.names[:64]}")
-    _refuse_invalid(file, console)
+    _refuse(file, [line for line in file.lines if line.invalid])
     lines = [line.hashed(os.urandom) for line in file.lines]
     old = _replace(file, _joined(lines), console)
     if any(after != [line.text] for line, after in zip(file.lines, lines, strict=True)):
@@ -98,11 +103,12 @@ def _joined(lines: Iterable[list[str]]) -> Iterator[str]:
         yield from each
 
 
-def _refuse_invalid(file: _File, console: Console) -> None:
-    """A file that is not understood is not rewritten. Raises Fatal."""
-    invalid = [line for line in file.lines if line.invalid]
-    for line in invalid:
-        console.tell(f"{shown(file.path)}:{line.number}: invalid line")
+def _tell_invalid(file: _File, line: Line, console: Console) -> None:
+    console.tell(f"{shown(file.path)}:{line.number}: invalid line")
+
+
+def _refuse(file: _File, invalid: list[Line]) -> None:
+    """A file with lines that are not understood is not rewritten. Raises Fatal."""
     if invalid:
         raise Fatal(
             f"{shown(file.path)} is not a valid known_hosts file.\n"
