@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import stat
+import subprocess
 from pathlib import Path
 
+import asyncssh
+import paramiko
 import pytest
 
 import fastssh
+from fastssh import files
 from fastssh.cli.keygen import actions
 from fastssh.keys import openssh_format
 from fastssh.keys.private import load_private_key
-from tests.support import keygen
+from tests.support import keygen, peers
 from tests.support.keygen import compare, ours, run
 
 PASSPHRASE = "correct horse"
@@ -299,6 +304,58 @@ def test_the_library_makes_and_saves_keys(tmp_path: Path) -> None:
     with pytest.raises(fastssh.KeyFormatError):
         key.save(tmp_path / "key", format="pem")
     assert fastssh.load_private_key(tmp_path / "key", b"secret").comment == "mine"
+
+
+def test_row24_a_key_is_private_from_its_first_byte_and_whole_or_not_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = keygen.make_key(tmp_path / "key", "ed25519")
+    before = path.read_bytes()
+    seen = []
+
+    def full(descriptor: int, data: bytes) -> None:
+        seen.append(stat.S_IMODE(os.fstat(descriptor).st_mode))
+        os.write(descriptor, data[:10])
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(files, "write_all", full)
+    umask = os.umask(0)
+    try:
+        for arguments in (("-p", "-N", "other"), ("-c", "-C", "other")):
+            failed = ours(*arguments, "-f", path, home=tmp_path)
+            said = f'Saving key "{path}" failed: No space left on device\n'
+            assert (failed.returncode, failed.stderr.decode()) == (1, said)
+        assert ours("-q", "-N", "", "-f", tmp_path / "new", home=tmp_path).returncode == 1
+    finally:
+        os.umask(umask)
+    assert seen == [0o600] * 3
+    assert path.read_bytes() == before
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["key", "key.pub"]
+
+
+def test_row19_a_comment_cannot_drive_the_terminal(tmp_path: Path) -> None:
+    path = tmp_path / "key"
+    fastssh.generate_private_key("ed25519", comment="\x1b]0;x\x07\u202e").save(path)
+    for arguments in (("-l",), ("-p", "-N", ""), ("-c", "-C", "\x1b[2J")):
+        said = ours(*arguments, "-f", path, home=tmp_path)
+        assert said.returncode == 0 and b"\\033" in said.stdout
+        assert said.stdout.decode().replace("\n", "").isprintable()
+
+
+def test_other_programs_read_what_is_made(tmp_path: Path) -> None:
+    (tmp_path / "passphrase").write_text(PASSPHRASE)
+    for kind in ("ed25519", "ecdsa", "rsa"):
+        path = tmp_path / kind
+        made = ours("-q", "-t", kind, "-N", PASSPHRASE, "-a", "2", "-f", path, home=tmp_path)
+        assert made.returncode == 0
+        blob = Path(f"{path}.pub").read_text().split()[1]
+        assert asyncssh.read_private_key(path, PASSPHRASE).export_public_key().split()[1].decode() == blob
+        assert paramiko.PKey.from_path(path, PASSPHRASE.encode()).get_base64() == blob
+        puttygen = [peers.program("puttygen", "putty-tools"), path, "-O", "public-openssh"]
+        read = subprocess.run(
+            [*puttygen, "--old-passphrase", tmp_path / "passphrase"], capture_output=True, check=True, timeout=60
+        )
+        assert read.stdout.decode().split()[1] == blob
 
 
 # -- security keys -----------------------------------------------------------------------------------------------------
