@@ -25,7 +25,11 @@ class Messages:
         """Lines as they are; already safe for a terminal."""
         if self.elsewhere is not None:
             self.elsewhere(text)
-            return
+        else:
+            self.show(text)
+
+    def show(self, text: str) -> None:
+        """The same, on standard error in any case: what is for the person there, and not about what happens."""
         if self.before is not None:
             self.before()
         if self.newline != "\n":

@@ -72,7 +72,7 @@ class Terminal:
 
     def banner(self, text: str) -> None:
         if self._banners:
-            self._messages.write(text.removesuffix("\n"))
+            self._messages.show(text.removesuffix("\n"))
 
     async def _ask_terminal(self, tty: int, prompt: str, *, echo: bool) -> str:
         if self._messages.before is not None:

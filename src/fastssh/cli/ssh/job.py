@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import time
 from typing import TYPE_CHECKING, Final
 
+from fastssh.aio.options import LOG_DEBUG1
 from fastssh.cli.connecting import Log, identity_overrides, log_in
 from fastssh.cli.messages import Messages
 from fastssh.cli.ssh import words
@@ -28,6 +30,10 @@ FAILED: Final = 255  # ssh's own status
 def run(asked: Arguments, messages: Messages) -> int:
     """The exit status."""
     try:
+        if asked.log_file is not None:
+            from fastssh.cli.ssh.logs import to_file
+
+            messages.elsewhere = to_file(asked.log_file)
         settings = _settings(asked, messages)
         log = Log(messages, verbosity(settings))
         wanted = _forwards(asked, settings)
@@ -39,6 +45,10 @@ def run(asked: Arguments, messages: Messages) -> int:
         if not asked.quiet:
             words.tell(error, messages)
         return FAILED
+    if asked.syslog:
+        from fastssh.cli.ssh.logs import to_syslog
+
+        messages.elsewhere = to_syslog(settings.text("SyslogFacility") or "USER")
     job = Job(asked, settings, wanted, messages, log)
     if not settings.flag("ForkAfterAuthentication"):
         return job.start(None)
@@ -82,6 +92,7 @@ class Job:
         self._asked, self._settings, self._wanted = asked, settings, wanted
         self._messages, self._log = messages, log
         self._background: Background | None = None
+        self._began = time.monotonic()
 
     def start(self, background: Background | None) -> int:
         """Does it all; the exit status. ``background`` for one that detaches itself when it is logged in."""
@@ -110,24 +121,17 @@ class Job:
         settings = self._settings
         forwards = Forwards(connection, settings)
         strict = settings.flag("ExitOnForwardFailure")
-        opening = asyncio.ensure_future(
-            forwards.open_all(self._wanted, self._warn, exit_on_failure=strict)
-        )
-        try:
-            if self._wanted and (strict or self._background is not None) and not await opening and strict:
-                return FAILED
-            await self._local_command()
-            if self._asked.forward_stdio is not None:
-                return await self._forward_stdio(connection, self._asked.forward_stdio)
-            if settings.value("SessionType") == "none":
-                self._detach()
-                await connection.wait_closed()
-                assert connection.error is not None
-                raise connection.error
-            return await self._session(connection, forwards)
-        finally:
-            opening.cancel()
-            await asyncio.wait((opening,))
+        if not await forwards.open_all(self._wanted, self._warn, exit_on_failure=strict) and strict:
+            return FAILED
+        await self._local_command()
+        if self._asked.forward_stdio is not None:
+            return await self._forward_stdio(connection, self._asked.forward_stdio)
+        if settings.value("SessionType") == "none":
+            self._detach()
+            await connection.wait_closed()
+            assert connection.error is not None
+            raise connection.error
+        return await self._session(connection, forwards)
 
     def _warn(self, text: str) -> None:
         if self._log.level >= 0:
@@ -180,6 +184,10 @@ class Job:
             return FAILED
         if not runner.terminated:
             await connection.idle()
+        plane, seconds = connection.plane, time.monotonic() - self._began
+        self._log(LOG_DEBUG1, f"Transferred: sent {plane.bytes_sent}, received {plane.bytes_received} bytes, "
+                              f"in {seconds:.1f} seconds")
+        self._log(LOG_DEBUG1, f"Exit status {-1 if session.exit_status is None else status}")
         return status
 
 

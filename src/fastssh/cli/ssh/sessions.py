@@ -138,7 +138,7 @@ class SessionRunner:
             commands = EscapeCommands(
                 Situation(
                     session=session, connection=session.connection, forwards=forwards, settings=self._settings,
-                    log=self._log, escape=shown(chr(escape)) if escape >= 0 else "", say=self._messages.write, end=end,
+                    log=self._log, escape=shown(chr(escape)) if escape >= 0 else "", say=self._messages.show, end=end,
                     suspend=local.suspend, background=background, ask=local.ask, shell=shell,
                 )
             )  # fmt: skip
