@@ -147,7 +147,9 @@ class Login:
         self._questions.put_nowait(question)
 
     def banner(self, text: str) -> None:
-        if self._options.prompter is not None:
+        if self._options.banner is not None:
+            self._options.banner(text)
+        elif self._options.prompter is not None:
             self._options.prompter.banner(text)
         else:
             self.tell(LOG_DEBUG1, text.rstrip("\n"))

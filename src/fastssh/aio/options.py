@@ -125,6 +125,7 @@ class ClientOptions:
     rekey_bytes: int = 0  # 0: the cipher's own limit
     rekey_seconds: float = 0
     log: Callable[[int, str], None] = _no_log
+    banner: Callable[[str], None] | None = None  # shows the server's banner in the prompter's place
 
     def __post_init__(self) -> None:
         for each in fields(self):

@@ -63,8 +63,9 @@ class ProxyProcess:
 
     async def _end(self) -> None:
         for number in (signal.SIGHUP, signal.SIGKILL):
-            with contextlib.suppress(ProcessLookupError):
-                self._process.send_signal(number)
+            if self._process.returncode is None:  # send_signal() would take its status away from whoever waits for it
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(self._process.pid, number)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(HANGUP_SECONDS):
                     await self._process.wait()

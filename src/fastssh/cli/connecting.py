@@ -58,8 +58,15 @@ def options(
 ) -> ClientOptions:
     """What :func:`log_in` connects with."""
     evaluate = functools.partial(load, file=config_file)
-    prompter = Terminal(messages, banners=log.level >= 0) if Terminal.available() else None
-    return client_options(settings, prompter=prompter, log=log, evaluate=evaluate)
+    prompter = Terminal(messages) if Terminal.available() else None
+    found = client_options(settings, prompter=prompter, log=log, evaluate=evaluate)
+    found.banner = functools.partial(_show_banner, messages, log)  # there need not be anybody to ask
+    return found
+
+
+def _show_banner(messages: Messages, log: Log, text: str) -> None:
+    if log.level >= 0:
+        messages.show(text.removesuffix("\n"))
 
 
 def identity_overrides(paths: Iterable[str], messages: Messages, *, quiet: bool) -> list[Override]:

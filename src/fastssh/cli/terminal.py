@@ -27,9 +27,8 @@ class Terminal:
     $SSH_ASKPASS_REQUIRE is read as by ssh(1): ``never``, ``prefer`` or ``force``.
     """
 
-    def __init__(self, messages: Messages, *, banners: bool = True) -> None:
+    def __init__(self, messages: Messages) -> None:
         self._messages = messages
-        self._banners = banners
 
     @staticmethod
     def available() -> bool:
@@ -71,8 +70,7 @@ class Terminal:
             answer = await self.ask(_AGAIN, echo=True)
 
     def banner(self, text: str) -> None:
-        if self._banners:
-            self._messages.show(text.removesuffix("\n"))
+        self._messages.show(text.removesuffix("\n"))
 
     async def _ask_terminal(self, tty: int, prompt: str, *, echo: bool) -> str:
         if self._messages.before is not None:
