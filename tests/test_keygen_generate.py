@@ -333,6 +333,22 @@ def test_row24_a_key_is_private_from_its_first_byte_and_whole_or_not_there(
     assert sorted(each.name for each in tmp_path.iterdir()) == ["key", "key.pub"]
 
 
+def test_a_file_stays_its_owners(tmp_path: Path) -> None:
+    """Root may change a user's key, and the user goes on to use it."""
+    path = keygen.make_key(tmp_path / "key", "ed25519")
+    owner = 65534 if os.geteuid() == 0 else os.getuid()
+    os.chown(path, owner, -1)
+    assert ours("-p", "-N", "", "-f", path, home=tmp_path).returncode == 0
+    assert ours("-c", "-C", "new", "-f", path, home=tmp_path).returncode == 0
+    assert (path.stat().st_uid, modes(path)) == (owner, [0o600])
+
+
+def test_row24_what_has_no_end_is_not_read_to_it(tmp_path: Path) -> None:
+    for arguments in (("-y",), ("-l",), ("-e",), ("-i",), ("-p", "-N", ""), ("-c", "-C", "")):
+        refused = ours(*arguments, "-f", "/dev/zero", home=tmp_path)
+        assert refused.returncode == 255 and b"larger than" in refused.stderr
+
+
 def test_row19_a_comment_cannot_drive_the_terminal(tmp_path: Path) -> None:
     path = tmp_path / "key"
     fastssh.generate_private_key("ed25519", comment="\x1b]0;x\x07\u202e").save(path)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import functools
+import os
 import stat
 from pathlib import Path
 
@@ -134,6 +136,17 @@ def test_a_link_to_the_file_stays_one(folder: Path, tmp_path: Path) -> None:
     assert ours("-R", "host", "-f", tmp_path / "link", home=folder).returncode == 0
     assert (tmp_path / "link").is_symlink()
     assert not ours("-R", "host", "-f", tmp_path / "real", home=folder).stdout
+
+
+def test_what_was_there_is_kept_where_files_have_one_name(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.EXDEV, os.strerror(errno.EXDEV))
+
+    monkeypatch.setattr(os, "link", refuse)
+    _, mine = both(folder, tmp_path, "good", "-R", "host")
+    assert mine.with_name("hosts.old").read_bytes() == (folder / "good").read_bytes()
 
 
 def test_a_missing_file_is_told(folder: Path) -> None:

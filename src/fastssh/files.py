@@ -119,8 +119,9 @@ def create_file(path: Path, data: bytes, mode: int = 0o600) -> None:
 def replace_file(path: Path, data: bytes, mode: int | None = None) -> None:
     """Writes a file whole or not at all: what reads it sees the old contents or the new, whatever happens.
 
-    ``mode`` is the new file's, whatever the umask; None keeps that of the old one (0600 without one). Of a symbolic
-    link the file that it leads to is replaced. Raises OSError; :class:`UnfitFileError` for what is not a regular file.
+    ``mode`` is the new file's, whatever the umask; None keeps that of the old one (0600 without one). Its owner stays
+    as well, as far as this process may say so. Of a symbolic link the file that it leads to is replaced. Raises
+    OSError; :class:`UnfitFileError` for what is not a regular file.
     """
     real = os.path.realpath(path)
     try:
@@ -133,6 +134,9 @@ def replace_file(path: Path, data: bytes, mode: int | None = None) -> None:
         mode = 0o600 if status is None else stat.S_IMODE(status.st_mode)
     fresh = _create_beside(real, data, mode)
     try:
+        if status is not None:
+            with contextlib.suppress(PermissionError):  # only root gives files away
+                os.chown(fresh, status.st_uid, status.st_gid)
         os.rename(fresh, real)
     except BaseException:
         with contextlib.suppress(OSError):  # the first error is the one to tell

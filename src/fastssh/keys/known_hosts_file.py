@@ -112,6 +112,9 @@ def rewrite(path: Path, lines: Iterable[str]) -> str:
     old = f"{os.fspath(path)}.old"
     with contextlib.suppress(FileNotFoundError):
         os.unlink(old)
-    create_file(old, data, stat.S_IMODE(status.st_mode))
+    try:
+        os.link(os.path.realpath(path), old)
+    except OSError:  # where the file is elsewhere, or nothing can have two names
+        create_file(old, data, stat.S_IMODE(status.st_mode))
     replace_file(path, "".join(f"{line}\n" for line in lines).encode("utf-8", "surrogateescape"))
     return old
