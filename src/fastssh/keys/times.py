@@ -87,3 +87,20 @@ def _bound(text: str, now: float, which: str, word: str, meaning: int) -> int:
     if value < 0:
         raise KeyFormatError(f'Invalid {which} time "{text}"')
     return value
+
+
+_CYCLE_YEARS: Final = 400
+_CYCLE_SECONDS: Final = 146097 * 86400  # after which the calendar and its weekdays begin again
+_LAST_YEAR: Final = 2**31 - 1 + 1900
+
+
+def moment_text(seconds: int) -> str | None:
+    """``YYYY-MM-DDTHH:MM:SS`` in local time, whatever the year; None for what no calendar of a system reaches."""
+    cycles = max(0, seconds // _CYCLE_SECONDS - 1)
+    year = _CYCLE_YEARS * cycles
+    try:
+        found = datetime.fromtimestamp(seconds - cycles * _CYCLE_SECONDS)  # local time is meant
+    except (ValueError, OverflowError, OSError):
+        return None
+    year += found.year
+    return None if year > _LAST_YEAR else f"{year:04}{found:-%m-%dT%H:%M:%S}"

@@ -21,7 +21,7 @@ class Action(NamedTuple):
 
 #: In order: the first that is asked for is done, as in ssh-keygen.
 ACTIONS: Final = (
-    Action("refusals.signature", lambda a: a.signature is not None),
+    Action("signatures.run", lambda a: a.signature is not None),
     Action("revoke.make", lambda a: a.make_krl),
     Action("revoke.query", lambda a: a.check_krl),
     Action("certify.run", lambda a: a.ca_key is not None),

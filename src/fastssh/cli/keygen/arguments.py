@@ -36,6 +36,12 @@ one beside it in a file with `.pub` at its end.""",
         "-L [-E fingerprint_hash] [-f input_keyfile]",
         "-k -f krl_file [-qu] [-C comment] [-s ca_public] [-z version_number] file ...",
         "-Q [-l] -f krl_file [file ...]",
+        "-Y sign [-qU] [-O option] -f key_file -n namespace [file ...]",
+        ("-Y verify [-q] [-O option] -f allowed_signers_file -I signer_identity -n namespace -s signature_file "
+         "[-r revocation_file]"),
+        "-Y check-novalidate [-q] [-O option] -n namespace -s signature_file",
+        "-Y find-principals [-O option] -f allowed_signers_file -s signature_file",
+        "-Y match-principals -f allowed_signers_file -I signer_identity",
     ),
     options=(
         Option("-t", "type of the key to make: `ed25519` (the default), `ecdsa` or `rsa`", "type",
@@ -100,14 +106,22 @@ one beside it in a file with `.pub` at its end.""",
         Option("-u", "with -k: add to the list that is there"),
         Option("-Q", "tell whether keys are revoked by the list of -f; with -l what it has", "",
                "The exit status is 1 when one of them is."),
+        Option("-Y", "sign files and verify their signatures", "work",
+               "`sign` writes a signature of each operand beside it in a file with `.sig` at its end, or one of "
+               "standard input to standard output; with `-U` the key has to be in the agent. `verify` says whether "
+               "`-s` is a signature of standard input that the signer of `-I` may make, by the allowed signers of "
+               "`-f` and what `-r` revokes. `check-novalidate` does not ask whose it is. `find-principals` prints "
+               "whom the key of a signature may sign for, and `match-principals` the patterns that a signer matches.",
+               completes="sign verify check-novalidate find-principals match-principals"),
         Option("-O", "a further option of what is done", "option",
                "With `-s`: `clear` takes all permissions away; `no-agent-forwarding`, `no-port-forwarding`, `no-pty`, "
                "`no-user-rc`, `no-x11-forwarding` take one, and with `permit-` give it; `force-command=command`; "
                "`source-address=networks`; `no-touch-required` and `verify-required` for security keys; "
-               "`critical:name[=contents]` and `extension:name[=contents]` for others."),
+               "`critical:name[=contents]` and `extension:name[=contents]` for others. With `-Y`: `hashalg=sha256` or "
+               "`hashalg=sha512` for `sign`, `verify-time=time` and `print-pubkey` for the others."),
         *(Option(flag, "", value) for flag, value in (
             ("-D", "library"), ("-K", ""), ("-M", "work"),
-            ("-X", ""), ("-Y", "work"), ("-o", ""),
+            ("-X", ""), ("-o", ""),
             ("-w", "provider"))),
     ),
     sections=(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from typing import Final
 
@@ -10,11 +9,11 @@ from fastssh.cli.keygen import identity
 from fastssh.cli.keygen.arguments import Arguments
 from fastssh.cli.keygen.console import Console, Fatal
 from fastssh.errors import KeyFormatError, ProtocolError
-from fastssh.files import read_any, read_descriptor, shown
+from fastssh.files import read_any, shown
 from fastssh.keys.certificate import Certificate
 from fastssh.keys.files import MAX_KEY_FILE
 from fastssh.keys.public import decode_key, decode_key_fields
-from fastssh.keys.times import Validity
+from fastssh.keys.times import Validity, moment_text
 from fastssh.wire.codec import UINT64_MAX, Reader
 
 #: Options whose values are known: whether there is one, a string.
@@ -31,7 +30,7 @@ def run(asked: Arguments, console: Console) -> int:
     path = identity.file_of(asked, console)
     name = "(stdin)" if path == "-" else path
     try:
-        data = read_descriptor(0, MAX_KEY_FILE, name) if path == "-" else read_any(path, MAX_KEY_FILE)[0]
+        data = console.input(MAX_KEY_FILE) if path == "-" else read_any(path, MAX_KEY_FILE)[0]
     except (OSError, KeyFormatError) as error:
         raise Fatal(f"{console.name}: {shown(path)}: {identity.reason(error)}") from None
     found = False
@@ -91,18 +90,12 @@ def _option(name: str, value: bytes, known: dict[str, bool]) -> str:
 
 def validity_text(validity: Validity) -> str:
     """``forever``, ``before ...``, ``after ...`` or ``from ... to ...``, in local time."""
+    after, before = (moment_text(bound) or "UNKNOWN-TIME" for bound in validity)
     match (validity.after, validity.before):
-        case (0, before) if before == UINT64_MAX:
+        case (0, last) if last == UINT64_MAX:
             return "forever"
-        case (0, before):
-            return f"before {_moment_text(before)}"
-        case (after, before) if before == UINT64_MAX:
-            return f"after {_moment_text(after)}"
-    return f"from {_moment_text(validity.after)} to {_moment_text(validity.before)}"
-
-
-def _moment_text(seconds: int) -> str:
-    try:
-        return time.strftime("%Y-%m-%dT%H:%M:%S", time.localtime(seconds))
-    except (OverflowError, OSError, ValueError):
-        return "UNKNOWN-TIME"
+        case (0, _):
+            return f"before {before}"
+        case (_, last) if last == UINT64_MAX:
+            return f"after {after}"
+    return f"from {after} to {before}"

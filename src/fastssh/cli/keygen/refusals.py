@@ -6,10 +6,6 @@ from fastssh.cli.keygen.arguments import Arguments
 from fastssh.cli.keygen.console import Console, Fatal
 
 
-def signature(asked: Arguments, console: Console) -> int:
-    raise Fatal("-Y: signatures are not supported yet")
-
-
 def pkcs11(asked: Arguments, console: Console) -> int:
     raise Fatal("-D: keys in PKCS#11 tokens are not supported")
 

@@ -11,10 +11,11 @@ from fastssh.cli.keygen.arguments import Arguments
 from fastssh.cli.keygen.certify import read_serial
 from fastssh.cli.keygen.console import Console, Fatal
 from fastssh.errors import KeyFormatError, ProtocolError
-from fastssh.files import read_any, read_descriptor, replace_file, shown
+from fastssh.files import read_any, replace_file, shown
 from fastssh.keys.fingerprint import fingerprint
 from fastssh.keys.krl import revoke, serialize_krl
 from fastssh.keys.revocation import MAX_REVOCATIONS_FILE, Revocations, parse_krl
+from fastssh.keys.times import moment_text
 from fastssh.wire.codec import Reader
 from fastssh.wire.text import printable
 
@@ -59,7 +60,7 @@ def _revoke_from(
     name = _STDIN if path == "-" else path
     try:
         if path == "-":
-            data = read_descriptor(0, MAX_REVOCATIONS_FILE, name)
+            data = console.input(MAX_REVOCATIONS_FILE)
         else:
             data, _ = read_any(path, MAX_REVOCATIONS_FILE)
     except (OSError, KeyFormatError) as error:
@@ -123,10 +124,7 @@ def _show(revoked: Revocations, console: Console) -> None:
 
 
 def _timestamp(seconds: int) -> str:
-    try:
-        return time.strftime("%Y%m%dT%H%M%S", time.localtime(seconds))
-    except (OverflowError, OSError, ValueError):
-        return "<INVALID>"
+    return (moment_text(seconds) or "<INVALID>").replace("-", "").replace(":", "")
 
 
 def _type(blob: bytes) -> str:
