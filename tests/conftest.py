@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 import hypothesis
 import pytest
 
+from fastssh.config.evaluate import load
 from tests.support import peers
 from tests.support.agents import running_agent
 from tests.support.peers import Keys, Peer
@@ -112,6 +113,8 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     directory = tmp_path_factory.mktemp("home")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("HOME", str(directory))
+        # Of this process's own connections the machine's ssh_config is no part either.
+        patch.setitem(load.__kwdefaults__, "system_file", str(directory / "ssh_config"))
         for name in ("SSH_AUTH_SOCK", "SSH_ASKPASS", "SSH_ASKPASS_REQUIRE", "DISPLAY"):
             patch.delenv(name, raising=False)
         yield directory

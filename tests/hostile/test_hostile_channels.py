@@ -335,7 +335,7 @@ def flood(payload: Any, count: int, **options: Any) -> Any:
         (lambda peer: peer.data(b""), 200_000),
         (lambda peer: peer.extended(b""), 200_000),
         (lambda peer: peer.extended(b"", 99), 200_000),
-        (GlobalRequest("hostkeys-00@openssh.com", False, bytes(30_000)), 1500),
+        (GlobalRequest("x@y", False, bytes(30_000)), 1500),
         (GlobalRequest("x", False), 50_000),
         (lambda peer: ChannelRequest(peer.channel, "x", False, bytes(1000)), 20_000),
         (lambda peer: ChannelRequest(peer.channel, "exit-status", False, bytes(4)), 50_000),

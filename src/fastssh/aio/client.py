@@ -31,6 +31,7 @@ from fastssh.errors import (
     SSHError,
     SSHTimeoutError,
 )
+from fastssh.keys.host_announcement import HOST_KEYS, decode_strings
 from fastssh.transport.transport import Phase, Role, Transport, TransportOptions
 from fastssh.version import __version__
 from fastssh.wire.messages import FIRST_CONNECTION, ServiceAccept
@@ -79,6 +80,8 @@ class ClientConnection:
             peer=peer,
         )
         self._connection = Connection(self._transport, self.plane, wake=self._driver.wake, turn=self._driver.turn)
+        self._connection.global_handlers[HOST_KEYS] = self._host_keys_announced
+        self._announced = False
         if route.carrier is not None:
             route.carrier.on_lost(self._driver.fail)  # its end, before a login: see connect
         self._login: Login | None = None
@@ -168,6 +171,25 @@ class ClientConnection:
             failure = HostKeyError(f"Host key verification failed: {type(error).__name__}")
             failure.__cause__ = error
             self._driver.fail(failure)
+
+    def _host_keys_announced(self, data: bytes) -> bytes:
+        """What we make of it is not the server's business: the answer is always yes."""
+        if self._announced:
+            raise ProtocolError("server announced its host keys twice")
+        self._announced = True
+        blobs = decode_strings(data)
+        if self._policy.update_wanted(blobs):
+            from fastssh.aio.host_update import HostKeyUpdate
+
+            update = HostKeyUpdate(
+                self._options,
+                self._policy.host,
+                session_id=self._transport.session_id,
+                algorithm=self.negotiated.host_key,
+                request=lambda name, data, reply: self._connection.global_request(name, data, on_reply=reply),
+            )
+            self._start(update.run(blobs))
+        return b""
 
     def transport_ready(self) -> None:
         if not self._ready.done():

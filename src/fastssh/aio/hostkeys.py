@@ -6,6 +6,7 @@ Everything that cannot be decided is refused: an unreadable file, a question nob
 from __future__ import annotations
 
 import time
+from collections.abc import Collection
 from typing import TYPE_CHECKING, NamedTuple, cast
 
 from fastssh import algorithms
@@ -15,12 +16,16 @@ from fastssh.errors import (
     HostKeyError,
     HostKeyRevokedError,
     HostKeyUnknownError,
+    ProtocolError,
 )
+from fastssh.files import shown
 from fastssh.keys.known_hosts import HostEntry, HostStatus, KnownHosts, add_known_host, host_name
+from fastssh.wire.codec import Reader
 from fastssh.wire.text import printable
 
 if TYPE_CHECKING:
     from fastssh.keys.certificate import Certificate
+    from fastssh.keys.host_update import Host
     from fastssh.keys.public import PublicKey
 
 _FRAME = "@" * 59
@@ -52,6 +57,8 @@ class HostKeyPolicy:
         self._port = options.port if options.host_key_alias is None else 22
         self.name = printable(host_name(self._host, self._port))
         self._address = _NO_ADDRESS if address is None else printable(host_name(address, options.port))
+        self._user_files = frozenset(map(shown, user_paths))
+        self._may_update = False  # the key was known by the user's files, or went there
         self.changed_key_accepted = False  # only with "no": passwords must not go to this server
 
     def algorithms(self, default: tuple[str, ...]) -> tuple[str, ...]:
@@ -79,6 +86,9 @@ class HostKeyPolicy:
             self._log(LOG_DEBUG1, f"Host '{self.name}' is known and matches the {key.family} host key.")
             for entry in match.entries[:1]:
                 self._log(LOG_DEBUG1, f"Found key in {entry.where}")
+                self._may_update = entry.file in self._user_files
+            if not self._may_update:
+                self._log(LOG_DEBUG1, "host key found in GlobalKnownHostsFile; disabling UpdateHostkeys")
             return None
         if match.status is HostStatus.REVOKED:
             raise self._revoked(key)
@@ -184,7 +194,25 @@ class HostKeyPolicy:
             fingerprint,
         )
 
+    def update_wanted(self, announced: Collection[bytes]) -> bool:
+        """Whether the user's files should follow what the server says its host keys are (UpdateHostKeys)."""
+        if not self._may_update or self._options.updating == "no":
+            return False
+        types = set(map(algorithms.key_type, self._options.host_key_algorithms or algorithms.HOST_KEYS))
+        known = self._known.lookup(self._host, self._port).keys
+        ours = {entry.blob for entry in known if entry.file in self._user_files}
+        theirs = {blob for blob in announced if _type(blob) in types}
+        return bool(theirs - ours or ours - set(announced))
+
+    @property
+    def host(self) -> Host:
+        """The names that lines of known_hosts have for this host."""
+        from fastssh.keys.host_update import Host
+
+        return Host(host_name(self._host, self._port))
+
     def _add(self, key: PublicKey) -> None:
+        self._may_update = True
         if self._add_to is None:
             return
         try:
@@ -193,3 +221,11 @@ class HostKeyPolicy:
             self._warn(f"Failed to add the host to the list of known hosts ({error}).")
             return
         self._warn(f"Warning: Permanently added '{self.name}' ({key.family}) to the list of known hosts.")
+
+
+def _type(blob: bytes) -> str:
+    """The name that a key's wire form begins with."""
+    try:
+        return Reader(blob).ascii()
+    except ProtocolError:
+        return ""

@@ -99,6 +99,9 @@ class ClientOptions:
     global_known_hosts: Sequence[Path] = GLOBAL_KNOWN_HOSTS
     strict_host_key_checking: StrictHostKeyChecking | None = None  # None: "ask" with a prompter, "yes" without
     hash_known_hosts: bool = False
+    # Whether other keys that the server proves to have are learnt, and old ones forgotten; None: "yes", but "no" where
+    # user_known_hosts is not the default.
+    update_host_keys: Literal["yes", "ask", "no"] | None = None
     pinned_host_key: PublicKey | None = None  # the only one that is accepted; known_hosts is neither read nor written
     required_rsa_size: int = 1024  # bits; smaller host keys are refused, smaller user keys not offered
     # -- authentication
@@ -145,6 +148,8 @@ class ClientOptions:
         if self.strict_host_key_checking not in checking:
             raise ConfigError(f"strict_host_key_checking is not one of yes, ask, accept-new, no: "
                               f"{self.strict_host_key_checking!r}")
+        if self.update_host_keys not in (None, "yes", "ask", "no"):
+            raise ConfigError(f"update_host_keys is not one of yes, ask, no: {self.update_host_keys!r}")
         if not self.user:
             import getpass
 
@@ -162,6 +167,13 @@ class ClientOptions:
     def checking(self) -> StrictHostKeyChecking:
         """strict_host_key_checking with its default filled in: without anybody to ask, unknown hosts are refused."""
         return self.strict_host_key_checking or ("ask" if self.prompter is not None else "yes")
+
+    @property
+    def updating(self) -> Literal["yes", "ask", "no"]:
+        """update_host_keys with its default filled in; nobody to ask is a no."""
+        if self.pinned_host_key is not None or (self.update_host_keys == "ask" and self.prompter is None):
+            return "no"
+        return self.update_host_keys or ("yes" if tuple(self.user_known_hosts) == USER_KNOWN_HOSTS else "no")
 
     def identity_paths(self) -> list[str]:
         """The private key files to try, ``~`` expanded; of the default ones those that exist."""

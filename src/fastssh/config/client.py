@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final, NamedTuple
+from typing import Final, Literal, NamedTuple
 
 from fastssh.aio.options import AUTHENTICATIONS, ClientOptions, Prompter
 from fastssh.config.algorithm_lists import LISTS
@@ -87,6 +87,7 @@ def _options(
         user_known_hosts=_paths(settings, "UserKnownHostsFile") or (),
         global_known_hosts=settings.words("GlobalKnownHostsFile") or (),
         required_rsa_size=max(1024, settings.number("RequiredRSASize")),
+        update_host_keys=_update_host_keys(settings),
         hash_known_hosts=settings.flag("HashKnownHosts"),
         identity_files=_paths(settings, "IdentityFile"),
         certificate_files=_paths(settings, "CertificateFile") or (),
@@ -149,6 +150,14 @@ def _agent_socket(settings: Settings) -> str | None:
     if settings.text("IdentityAgent") in (None, "SSH_AUTH_SOCK"):
         return None
     return agent_socket(settings) or "none"
+
+
+def _update_host_keys(settings: Settings) -> Literal["yes", "ask", "no"]:
+    match settings.update_host_keys:
+        case ("yes" | "ask") as chosen:
+            return chosen
+        case _:
+            return "no"
 
 
 def _authentications(settings: Settings) -> tuple[str, ...]:

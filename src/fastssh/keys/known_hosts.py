@@ -314,6 +314,11 @@ def _read(path: Path) -> bytes:
         raise HostKeyError(f"known hosts cannot be read: {error}") from None
 
 
+def writable_name(name: str) -> bool:
+    """Whether a line of known_hosts may begin with this name and mean it."""
+    return bool(name) and name.isprintable() and " " not in name and not _UNSAFE_IN_NAME & set(name)
+
+
 def add_known_host(
     path: Path,
     host: str,
@@ -330,7 +335,7 @@ def add_known_host(
     :class:`HostKeyError`, with a path and a reason, when the line could not be written whole.
     """
     name = host_name(host, port)
-    if not host or not name.isprintable() or " " in name or _UNSAFE_IN_NAME & set(name):
+    if not host or not writable_name(name):
         raise HostKeyError(f"{shown(path)}: {host.encode('unicode_escape').decode('ascii')!r} cannot be a known host")
     if _is_null_device(path):
         return

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 from fastssh import algorithms
 from fastssh._native.plane import Plane
 from fastssh.aio.driver import Driver
+from fastssh.aio.server.host_keys import announce
 from fastssh.aio.server.options import ServerOptions
 from fastssh.auth.server import Attempt, AuthRules, AuthServer, Verdict
 from fastssh.connection.connection import Connection, IncomingOpen
@@ -148,6 +149,11 @@ class ServerConnection:
         options = self.options
         options.authenticated(self, attempt)  # first: it may choose what this user is offered
         self._transport.set_rekey_limits(options.rekey_bytes, options.rekey_seconds)
+        assert self._transport.negotiated is not None
+        announce(
+            self.connection, options.host_keys, session_id=self._transport.session_id,
+            algorithm=self._transport.negotiated.host_key,
+        )  # fmt: skip
         if options.forwarding is not None:
             from fastssh.aio.forwarding.server import Forwarding
 
