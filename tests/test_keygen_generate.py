@@ -12,10 +12,14 @@ from pathlib import Path
 import asyncssh
 import paramiko
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 import fastssh
 from fastssh import files
 from fastssh.cli.keygen import actions
+from fastssh.cli.keygen.arguments import TOOL, Arguments, read, read_number
+from fastssh.cli.tool import Asked, UsageError
 from fastssh.keys import openssh_format
 from fastssh.keys.private import load_private_key
 from tests.support import keygen, peers
@@ -153,6 +157,28 @@ def test_what_is_not_supported_is_refused_in_one_line(tmp_path: Path, arguments:
 def test_the_usage_has_the_forms_that_scripts_look_for(tmp_path: Path) -> None:
     said = ours("-?", home=tmp_path)
     assert said.returncode == 1 and b"ssh-keygen -e" in said.stderr
+
+
+_FLAGS = [option.flag for option in TOOL.options]
+
+
+@given(st.lists(st.sampled_from(_FLAGS) | st.sampled_from(["1", "-1", "9" * 30, "x", "PEM", "md5", "", "--", "-\0"])))
+def test_every_command_line_is_understood_or_refused(argv: list[str]) -> None:
+    try:
+        assert isinstance(read(argv), Arguments)
+    except UsageError as error:
+        assert str(error)
+    except Asked:
+        assert not argv  # none of them asks for it
+
+
+@given(st.integers() | st.text(), st.integers(0, 100), st.integers(0, 100))
+def test_numbers_are_in_their_range(number: int | str, low: int, more: int) -> None:
+    try:
+        assert low <= read_number(str(number), low, low + more) <= low + more
+    except ValueError as error:
+        assert str(error) in ("invalid", "too small", "too large")
+        assert not (isinstance(number, int) and low <= number <= low + more)
 
 
 # -- questions on standard input ---------------------------------------------------------------------------------------

@@ -148,3 +148,22 @@ def test_keys_come_from_pipes_as_well(tmp_path: Path) -> None:
     for arguments in (("-y",), ("-l",), ("-e",)):
         piped = without_terminal(tmp_path, *arguments, "-f", "/dev/stdin", stdin=path.read_bytes())
         assert piped == without_terminal(tmp_path, *arguments, "-f", path)
+
+
+def test_nobody_is_told_that_nobody_reads(tmp_path: Path) -> None:
+    path = keygen.make_key(tmp_path / "key", "ed25519")
+    for arguments in (("-l",), ("-y",)):
+        reading, writing = os.pipe()
+        os.close(reading)
+        done = subprocess.run(
+            [PROGRAM, *arguments, "-f", path], stdout=writing, stderr=subprocess.PIPE, timeout=SECONDS,
+            env=clean_environment(tmp_path),
+        )  # fmt: skip
+        os.close(writing)
+        assert (done.returncode, done.stderr) == (1, b"")
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run(
+            [PROGRAM, "-y", "-f", path], stdout=full, stderr=subprocess.PIPE, timeout=SECONDS,
+            env=clean_environment(tmp_path),
+        )  # fmt: skip
+    assert (done.returncode, done.stderr) == (1, b"fastssh-keygen: standard output: No space left on device\n")

@@ -32,15 +32,21 @@ def leave(status: int) -> NoReturn:
     os._exit(status)
 
 
-def print_text(text: str, messages: Messages) -> int:
-    """Writes to standard output; returns the exit status. Without a standard output there is nothing to do."""
+def print_text(text: str | bytes, messages: Messages) -> int:
+    """Writes to standard output, bytes as they are; returns the exit status. Without a standard output there is nothing
+    to do."""
     if sys.stdout is None:
         return 0
     try:
-        sys.stdout.write(text)
+        if isinstance(text, str):
+            sys.stdout.write(text)
+        else:
+            sys.stdout.flush()  # what waits there comes first
+            sys.stdout.buffer.write(text)
         sys.stdout.flush()
     except OSError as error:
-        messages.line(f"standard output: {error.strerror}")
+        if not isinstance(error, BrokenPipeError):  # whoever reads no further wants no complaint
+            messages.line(f"standard output: {error.strerror}")
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # or the interpreter would try again at its end, and complain
         return 1
     return 0

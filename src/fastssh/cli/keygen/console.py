@@ -36,17 +36,12 @@ class Console:
 
     def data(self, data: bytes) -> None:
         """Bytes of a file on standard output: as they are, unless somebody sees them on a terminal."""
-        if sys.stdout is None or sys.stdout.isatty():
+        if sys.stdout is not None and sys.stdout.isatty():
             self._print(printable(data.decode("utf-8", "surrogateescape"), newlines=True))
-            return
-        self._print("")  # what waits there comes first
-        try:
-            sys.stdout.buffer.write(data)
-            sys.stdout.buffer.flush()
-        except OSError as error:
-            raise Fatal(f"standard output: {error.strerror}", 1) from None
+        else:
+            self._print(data)
 
-    def _print(self, text: str) -> None:
+    def _print(self, text: str | bytes) -> None:
         if status := print_text(text, self._messages):
             raise Fatal("", status)
 
