@@ -36,7 +36,7 @@ FLOORS = (
     Floor(2, ("fastssh.wire", "fastssh.files"), "wire types; each message described once; small files, read with care"),
     Floor(3, ("fastssh.algorithms", "fastssh.keys"), "names of algorithms; keys, signatures, known_hosts, agent"),
     Floor(4, ("fastssh.transport", "fastssh.auth", "fastssh.connection"), "the protocol, sans-IO, both roles"),
-    Floor(5, ("fastssh.sftp",), "SFTP: requests, replies, attributes, names"),
+    Floor(5, ("fastssh.sftp", "fastssh.scp"), "SFTP: requests, replies, attributes, names; the legacy SCP protocol"),
     Floor(6, ("fastssh.aio",), "asyncio: sockets, timers, processes; the client API, the server API"),
     Floor(
         7,

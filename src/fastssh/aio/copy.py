@@ -36,7 +36,7 @@ Local = str | os.PathLike[str]
 Match = tuple[bytes, SFTPAttributes | None, bytes]  # remote path, what is known of it, the name that a copy of it gets
 Copy = Callable[..., Awaitable[CopyReport]]  # upload or download
 
-_NOBODY: Final = type("_Nobody", (CopyObserver,), {"__doc__": "An observer who does not look."})()
+NOBODY: Final = type("_Nobody", (CopyObserver,), {"__doc__": "An observer who does not look."})()
 
 
 async def upload(
@@ -55,7 +55,7 @@ async def upload(
     """
     options = options or CopyOptions()
     destination = await sftp.expand_user(target)
-    known = await _remote_target(sftp, destination, len(sources) > 1 or options.target_directory)
+    known = await remote_target(sftp, destination, len(sources) > 1 or options.target_directory)
     into = known is not None and known.is_dir()
 
     def fill(tree: UploadTree) -> None:
@@ -66,8 +66,8 @@ async def upload(
     return await _copy(sftp, UploadTree, fill, options, observer)
 
 
-async def _remote_target(sftp: SFTPClient, path: bytes, must_be_directory: bool) -> SFTPAttributes | None:
-    """What is at the target; None: nothing."""
+async def remote_target(sftp: SFTPClient, path: bytes, must_be_directory: bool) -> SFTPAttributes | None:
+    """What is at the target; None: nothing. A directory that has to be there is made."""
     name = paths.decode(path)
     try:
         known: SFTPAttributes | None = await sftp.stat(path)
@@ -100,16 +100,7 @@ async def download(
     if len(sources) > 1 or options.target_directory:
         _check_directory(destination)
     report = CopyReport()
-    matches: list[Match] = []
-    for source in sources:
-        try:
-            matches += await _expand(sftp, source)
-        except SFTPError as error:
-            if sftp.session.error is not None:
-                raise
-            name = paths.decode(paths.encode(source))
-            report.add_failure(name, error)
-            (observer or _NOBODY).failed(name, error)
+    matches = await matching(sftp, sources, report, observer or NOBODY)
     into = _is_directory(destination, make=len(matches) > 1)
 
     def fill(tree: DownloadTree) -> None:
@@ -164,6 +155,23 @@ def _is_directory(path: str, *, make: bool) -> bool:
     return os.path.isdir(path)
 
 
+async def matching(
+    sftp: SFTPClient, sources: Sequence[paths.Path], report: CopyReport, observer: CopyObserver
+) -> list[Match]:
+    """What all ``sources`` stand for; one that cannot be looked up has failed."""
+    matches: list[Match] = []
+    for source in sources:
+        try:
+            matches += await _expand(sftp, source)
+        except SFTPError as error:
+            if sftp.session.error is not None:
+                raise
+            name = paths.decode(paths.encode(source))
+            report.add_failure(name, error)
+            observer.failed(name, error)
+    return matches
+
+
 async def _expand(sftp: SFTPClient, source: paths.Path) -> list[Match]:
     """The paths that a source stands for, never none: what matches nothing is a plain name, as copying it will tell.
 
@@ -191,7 +199,7 @@ async def _copy(
     report: CopyReport | None = None,
 ) -> CopyReport:
     done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-    watcher = observer or _NOBODY
+    watcher = observer or NOBODY
     report = report or CopyReport()
     tree: Tree[Any] = kind(sftp.session, options, watcher, report, partial(resolve, done, None))
     fill(tree)

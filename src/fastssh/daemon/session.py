@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import os
+import re
+import shlex
+import shutil
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
-from fastssh.aio.server.process import ProcessStarter
+from fastssh.aio.server.process import PATH, ROOT_PATH, ProcessStarter
 from fastssh.aio.server.program import Launch, Program, RequestHook, SessionPolicy, Starter
 from fastssh.aio.server.session import ServerSession
 from fastssh.config.server.settings import ServerSettings
@@ -19,12 +23,14 @@ from fastssh.daemon.log import Log
 from fastssh.daemon.login.accounts import User
 from fastssh.daemon.login.user_tokens import user_tokens
 from fastssh.daemon.privileges import PrivilegeError, become
-from fastssh.errors import SSHError
 from fastssh.keys.key_options import KeyOptions
 from fastssh.keys.patterns import match_pattern_list
+from fastssh.sftp.rooted import RootedFileSystem
 
 if TYPE_CHECKING:
     from fastssh.aio.server.connection import ServerConnection
+
+_SCP: Final = re.compile(r"scp(?= (?:-[a-z]+ )*-[tf] )")  # as clients ask for it
 
 
 def take_over(user: User, settings: ServerSettings) -> int:
@@ -80,21 +86,41 @@ def sessions(
         # As sshd: the session that began last says what the connection is for.
         set_class(settings.ip_qos.bulk if launch.terminal is None else settings.ip_qos.interactive)
 
-    starter: Starter = ProcessStarter(user, files=files) if user.root is None else _nothing
+    starter: Starter = _with_scp(ProcessStarter(user, files=files)) if user.root is None else _rooted_scp(user)
     policy = _rooted_policy(user) if user.root is not None else _policy(user, settings, options, hooks)
     policy = replace(policy, started=started)
     return lambda connection: ServerSession(connection, policy, starter)
 
 
-def _nothing(session: ServerSession, launch: Launch) -> Program:
-    raise SSHError("only SFTP is offered to this user")
+def _rooted_scp(user: User) -> Starter:
+    """A user of a users file has no shell: scp's legacy protocol is served as SFTP is, and nothing else."""
+
+    def start(session: ServerSession, launch: Launch) -> Program:
+        from fastssh.aio.server.scp import scp_starter
+
+        return scp_starter(lambda session: RootedFileSystem("."), read_only=user.read_only)(session, launch)
+
+    return start
+
+
+def _with_scp(starter: ProcessStarter) -> Starter:
+    """Where the account finds no scp, fastssh's own takes its place on the far side of `scp -O`."""
+
+    def start(session: ServerSession, launch: Launch) -> Program:
+        if launch.command is not None and (found := _SCP.match(launch.command)):
+            path = ROOT_PATH if starter.account.uid == 0 else PATH
+            ours = shutil.which("fastssh-scp", path=os.path.dirname(sys.executable))
+            if ours is not None and shutil.which("scp", path=path) is None:
+                launch = replace(launch, command=shlex.quote(ours) + launch.command[found.end() :])
+        return starter(session, launch)
+
+    return start
 
 
 def _rooted_policy(user: User) -> SessionPolicy:
     return SessionPolicy(
         permit_pty=False,
         permit_shell=False,
-        permit_exec=False,
         subsystems={"sftp": SFTPStarter(InternalSFTP(), user, home="/")},
     )
 

@@ -174,8 +174,12 @@ def too_large(name: str) -> OSError:
     return OSError(errno.EFBIG, os.strerror(errno.EFBIG), name)
 
 
-def one_file(name: str) -> TransferError:
-    return TransferError(f"{printable(name)}: source and target are the same file")
+class SameFileError(TransferError):
+    """Source and target are one file, which was left as it is. A copy of a tree takes that for done, as scp does."""
+
+
+def one_file(name: str) -> SameFileError:
+    return SameFileError(f"{printable(name)}: source and target are the same file")
 
 
 def too_long(name: str, what: str) -> TransferError:

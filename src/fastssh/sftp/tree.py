@@ -18,7 +18,7 @@ from fastssh.errors import TransferError
 from fastssh.sftp import paths
 from fastssh.sftp.messages import Request
 from fastssh.sftp.session import Failure, Session
-from fastssh.sftp.transfer import FileCopy, FileOptions
+from fastssh.sftp.transfer import FileCopy, FileOptions, SameFileError
 from fastssh.wire.text import printable
 
 MAX_FILES: Final = 128  # small files under way: their requests fill a long link, and stay few for the server
@@ -218,12 +218,13 @@ class Tree(Generic[D]):
     def _file_done(self, parent: D | None, copy: FileCopy) -> None:
         self._load -= self.active.pop(copy)
         name = self._name(copy)
-        if copy.error is None:
+        if copy.error is None or isinstance(copy.error, SameFileError):
+            done = copy.bytes if copy.error is None else copy.size
             self.report.files += 1
-            self.report.bytes += copy.bytes
+            self.report.bytes += done
             if copy.unchanged:
                 self.observer.noted(name, Note.UNCHANGED)
-            self.observer.finished(name, copy.bytes)
+            self.observer.finished(name, done)
         else:
             self._fail(name, copy.error)
         self._leave(parent)

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING
 
 from fastssh.aio.process import ProcessReader, ProcessWriter
-from fastssh.aio.server.program import Launch, Program, SessionPolicy, Starter
+from fastssh.aio.server.program import Launch, Program, SessionPolicy
 from fastssh.aio.server.session import ServerSession
 from fastssh.aio.server.sftp import sftp_starter
 from fastssh.aio.tty import Terminal
@@ -83,35 +83,33 @@ class ServerProcess(Program):
 def offered(options: ServerOptions) -> Callable[[ServerConnection], ServerSession]:
     """What ``process``, ``sftp`` and ``sftp_root`` of the options make of a session channel.
 
-    A client's shell, commands and subsystems are the coroutine's, but for sftp where that is offered or nothing else.
+    A client's shell, commands and subsystems are the coroutine's, but for sftp where that is offered. Without a
+    coroutine the commands of scp's legacy protocol are served with the files that SFTP is.
     """
-    function, sftp = options.process, _sftp(options)
-
-    def nothing(session: ServerSession, launch: Launch) -> Program:
-        raise SSHError("nothing is offered")
+    function, files = options.process, _files(options)
 
     def start(session: ServerSession, launch: Launch) -> Program:
-        assert function is not None
-        return ServerProcess(session, launch, function)
+        if function is not None:
+            return ServerProcess(session, launch, function)
+        if files is None:
+            raise SSHError("nothing is offered")
+        from fastssh.aio.server.scp import scp_starter
 
-    starter: Starter = nothing if function is None else start
+        return scp_starter(files)(session, launch)
+
     policy = SessionPolicy(
         permit_pty=function is not None,
         permit_shell=function is not None,
-        permit_exec=function is not None,
         accept_env=EVERYTHING,
-        subsystems={} if sftp is None else {"sftp": sftp},
-        other_subsystems=None if function is None else starter,
+        subsystems={} if files is None else {"sftp": sftp_starter(files)},
+        other_subsystems=None if function is None else start,
     )
-    return lambda connection: ServerSession(connection, policy, starter)
+    return lambda connection: ServerSession(connection, policy, start)
 
 
-def _sftp(options: ServerOptions) -> Starter | None:
-    make: Callable[[ServerConnection], FileSystem] | None = options.sftp
-    root = options.sftp_root
+def _files(options: ServerOptions) -> Callable[[ServerSession], FileSystem] | None:
+    """Makes the file system of a session; None: none is offered."""
+    make, root = options.sftp, options.sftp_root
     if root is not None:
-        make = lambda connection: RootedFileSystem(root)  # noqa: E731
-    if make is None:
-        return None
-    made = make
-    return sftp_starter(lambda session: made(session.connection))
+        return lambda session: RootedFileSystem(root)
+    return None if make is None else lambda session: make(session.connection)

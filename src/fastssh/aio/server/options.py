@@ -68,7 +68,8 @@ class ServerOptions:
     #: Without ``session``: serves shells, commands and subsystems; returns the exit status (None: 0).
     process: Callable[[ServerProcess], Awaitable[int | None]] | None = None
     #: Without ``session``: offers SFTP, of what is below a directory, or of a file system made for each SFTP session
-    #: (whose ``close``, if it has one, is called at the session's end).
+    #: (whose ``close``, if it has one, is called at the session's end). Without ``process``, scp's legacy protocol
+    #: (``scp -O``) as well.
     sftp_root: str | os.PathLike[str] | None = None
     sftp: Callable[[ServerConnection], FileSystem] | None = None
     #: What may be forwarded, both ways; None: nothing. The agent is for sessions that run programs of the machine.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -15,9 +16,9 @@ TOOL: Final = Tool(
     summary="copy files over SSH, fast",
     about="""Copies files between this machine and another over SSH, with SFTP.
 
-source and target are local paths, [user@]host:[path] or scp://[user@]host[:port][/path]. Either the sources or the \
-target are remote. Relative remote paths start at the home folder; wildcards in remote sources are expanded on the \
-remote side. A local name with a colon is written `./na:me`.""",
+source and target are local paths, [user@]host:[path] or scp://[user@]host[:port][/path]. Any of them may be remote. \
+Relative remote paths start at the home folder; wildcards in remote sources are expanded on the remote side. A local \
+name with a colon is written `./na:me`.""",
     operands="source ... target",
     completes="remote",
     options=(
@@ -35,37 +36,50 @@ remote side. A local name with a colon is written `./na:me`.""",
         Option("-B", "batch mode: never ask for anything"),
         Option("-4", "IPv4 only"),
         Option("-6", "IPv6 only"),
-        Option("-T", "as in scp; names are always checked"),
-        Option("-s", "as in scp; SFTP is always used"),
-        Option("-X", "`nrequests=N` or `buffer=N`; taken, but both adapt anyway", "sftp_option"),
+        Option("-J", "hosts to go through on the way, comma-separated", "destination", completes="host"),
+        Option("-A", "let the remote side use the agent here; see -R"),
+        Option("-3", "between two remote hosts: over this machine (default)",
+               more="This machine logs in to both, and the bytes of files pass through its memory."),
+        Option("-R", "between two remote hosts: with scp on the first one",
+               more="The first host has to reach the second, and to be let in there without a password, with -A by the "
+                    "agent here."),
+        Option("-O", "the legacy SCP protocol in place of SFTP",
+               more="For servers without SFTP: a shell there runs scp, and expands wildcards and a leading `~`. "
+                    "Everything else in a remote name is quoted for it, so that names mean the same without -O."),
+        Option("-T", "with -O, take names that were not asked for",
+               more="Names of files that a server sends have to match what was asked for. Where its shell expands "
+                    "wildcards in another way than this program, -T gives that check up. A name never leads out of the "
+                    "target, with -T either."),
+        Option("-s", "SFTP (default); the last one of -O and -s counts"),
+        Option("-S", "program in place of a connection of our own, which takes the options of ssh(1)", "program",
+               completes="file"),
+        Option("-D", "SFTP with a server program on this machine in place of a connection", "sftp_server_path",
+               completes="file"),
+        Option("-X", "`nrequests=N`: so many requests of file data under way at most; `buffer=N`: bytes of a request "
+                     "at most (with K or M)", "sftp_option",
+               more="By default both adapt to link and server. With either there is one connection."),
         Option("--connections", "connections for large files, 1 to 8; by default up to 3 if nobody has to be asked for "
                "them; always 1 with -l", "number"),
         Option("--json", "print one summary of the copy on standard output"),
-        *(Option(flag, "", value) for flag, value in (("-3", ""), ("-A", ""), ("-D", "path"), ("-J", "destination"),
-                                                     ("-O", ""), ("-R", ""), ("-S", "program"))),
+        *(Option(flag, "") for flag in ("-t", "-f", "-d")),  # the far side of -O
     ),
     more=manual.MORE,
     sections=manual.SECTIONS,
     see_also=("scp(1)", "sftp(1)", "ssh(1)", "ssh_config(5)", "fastsshd(8)"),
 )
 
-# scp's options that fastssh-scp does not have, and what they ask for.
-_NOT_YET: Final = {
-    "-3": "copying between two remote hosts",
-    "-A": "agent forwarding",
-    "-D": "a local sftp server",
-    "-J": "a jump host",
-    "-O": "the legacy SCP protocol",
-    "-R": "copying between two remote hosts",
-    "-S": "another ssh program",
-}
 _CONNECTIONS_MAX: Final = 8  # below what MaxStartups and MaxSessions of a stock server allow
 _LIMIT_MAX: Final = 100 * 1024 * 1024  # Kbit/s, as scp
 
 
+_BUFFER_MAX: Final = 255 * 1024  # bytes; what a message holds
+_REQUESTS_MAX: Final = 1024
+
+
 @dataclass
 class Arguments:
-    """A command line that makes sense. ``overrides`` is for :func:`fastssh.config.evaluate.load`."""
+    """A command line that makes sense. ``overrides`` is for :func:`fastssh.config.evaluate.load`, ``ssh_options`` says
+    the same to a program like ssh(1)."""
 
     sources: list[Local | Remote] = field(default_factory=list)
     target: Local | Remote = field(default_factory=lambda: Local(""))
@@ -77,62 +91,94 @@ class Arguments:
     port: int | None = None
     limit: int = 0  # bytes a second; 0: none
     connections: int | None = None  # None: as many as are good
+    legacy: bool = False  # -O
+    strict: bool = True  # not -T
+    at_origin: bool = False  # -R
+    forward_agent: bool = False  # -A
+    program: str | None = None  # -S
+    server: str | None = None  # -D
+    requests: int = 0  # -X nrequests; 0: as many as are good
+    buffer: int = 0  # -X buffer, in bytes; 0: what is good
+    verbosity: int = 0
     overrides: list[str | tuple[str, str]] = field(default_factory=list)
     identities: list[str] = field(default_factory=list)
+    ssh_options: list[str] = field(default_factory=list)
+    far: tuple[str, ...] = ()  # -t, -f and what goes with them: this is the far side of somebody's -O
+
+    @property
+    def alone(self) -> bool:
+        """Whether one session does it all."""
+        return bool(self.limit or self.requests or self.buffer or self.connections == 1)
 
 
 def read(argv: list[str]) -> Arguments:
     """The arguments in ``argv`` (without the program's name). Raises UsageError, Asked."""
     options, names = TOOL.parse(argv)
     found = Arguments()
-    verbosity = 0
+    if any(flag in ("-t", "-f") for flag, _ in options):
+        found.far = tuple(argv)
+        return found
     for option, value in options:
-        match option:
-            case "--json":
-                found.json = True
-            case "--connections":
-                found.connections = _read_connections(value)
-            case "-r":
-                found.recurse = True
-            case "-p":
-                found.preserve = True
-            case "-q":
-                found.quiet = True
-            case "-v":
-                verbosity += 1
-            case "-P":
-                found.port = _read_port(value)
-            case "-l":
-                found.limit = _read_limit(value)
-            case "-F":
-                found.config_file = value
-            case "-i":
-                found.identities.append(value)
-            case "-o":
-                found.overrides.append(value)
-            case "-X":
-                _check_sftp_option(value)
-            case "-T" | "-s":
-                pass  # names are always checked, and SFTP is the only protocol
-            case "-B":
-                found.overrides.append(("BatchMode", "yes"))
-            case "-C" | "-c" | "-4" | "-6":  # these win over -o, and the last over earlier ones, as in ssh(1)
-                found.overrides.insert(0, _WINNING.get(option, ("Ciphers", value)))
-            case _:
-                raise UsageError(f"{option}: {_NOT_YET[option]} is not supported yet")
+        switch = _SWITCHES.get(option)
+        if switch is not None:
+            setattr(found, *switch)
+        elif option in _READERS:
+            name, reader = _READERS[option]
+            setattr(found, name, reader(value))
+        _for_ssh(found, option, value)
     if found.quiet:
         found.overrides.insert(0, ("LogLevel", "QUIET"))
-    elif verbosity:
-        found.overrides.insert(0, ("LogLevel", f"DEBUG{min(verbosity, 3)}"))
+    elif found.verbosity:
+        found.overrides.insert(0, ("LogLevel", f"DEBUG{min(found.verbosity, 3)}"))
     _read_names(found, names)
     return found
 
 
+_SWITCHES: Final[dict[str, tuple[str, bool]]] = {
+    "--json": ("json", True),
+    "-r": ("recurse", True),
+    "-p": ("preserve", True),
+    "-q": ("quiet", True),
+    "-O": ("legacy", True),
+    "-s": ("legacy", False),
+    "-T": ("strict", False),
+    "-3": ("at_origin", False),
+    "-R": ("at_origin", True),
+    "-A": ("forward_agent", True),
+}
+
+# Settings that win over -o, the last one over earlier ones, as in ssh(1).
 _WINNING: Final = {
     "-4": ("AddressFamily", "inet"),
     "-6": ("AddressFamily", "inet6"),
     "-C": ("Compression", "yes"),
 }
+_AS_IT_IS: Final = ("-4", "-6", "-C", "-q", "-v")  # to a program like ssh(1)
+_WITH_VALUE: Final = ("-c", "-F", "-i", "-o")
+
+
+def _for_ssh(found: Arguments, option: str, value: str) -> None:
+    """What concerns the connection: as settings, and as ssh(1) takes it."""
+    if option == "-v":
+        found.verbosity += 1
+    elif option == "-X":
+        _read_sftp_option(found, value)
+    elif option == "-i":
+        found.identities.append(value)
+    elif option == "-o":
+        found.overrides.append(value)
+    elif option == "-B":
+        found.overrides.append(("BatchMode", "yes"))
+        found.ssh_options.append("-oBatchMode=yes")
+    elif option == "-J":
+        found.overrides.append(("ProxyJump", value))
+        found.ssh_options.append(f"-oProxyJump={value}")
+    elif option in _WINNING or option == "-c":
+        found.overrides.insert(0, _WINNING.get(option, ("Ciphers", value)))
+    if option in _AS_IT_IS:
+        found.ssh_options.append(option)
+    elif option in _WITH_VALUE:
+        found.ssh_options += [option, value]
 
 
 def _read_names(found: Arguments, names: list[str]) -> None:
@@ -142,8 +188,8 @@ def _read_names(found: Arguments, names: list[str]) -> None:
         *found.sources, found.target = [parse(name) for name in names]
     except ValueError as error:
         raise UsageError(str(error)) from None
-    if isinstance(found.target, Remote) and any(isinstance(source, Remote) for source in found.sources):
-        raise UsageError("copying between two remote hosts is not supported yet")
+    if found.at_origin and isinstance(found.target, Remote) and found.target.port is not None:
+        raise UsageError("target port not supported with two remote hosts and the -R option")
 
 
 def _read_port(text: str) -> int:
@@ -168,14 +214,30 @@ def _read_connections(text: str) -> int:
     return number
 
 
-def _check_sftp_option(text: str) -> None:
+def _read_sftp_option(found: Arguments, text: str) -> None:
     name, _, value = text.partition("=")
     if name not in ("nrequests", "buffer"):
         raise UsageError(f"invalid SFTP option {text!r}")
-    if not _read_number(value[:-1] if value[-1:] in tuple("kKmM") else value):
+    unit = {"k": 1024, "m": 1024 * 1024}.get(value[-1:].lower(), 1)
+    number = _read_number(value[:-1] if unit > 1 else value) * unit
+    if not number:
         raise UsageError(f"invalid value in SFTP option {text!r}")
+    if name == "nrequests":
+        found.requests = min(number, _REQUESTS_MAX)
+    else:
+        found.buffer = min(number, _BUFFER_MAX)
 
 
 def _read_number(text: str) -> int:
     """A number of at most 12 digits; 0 for anything else."""
     return int(text) if text.isascii() and text.isdigit() and len(text) <= 12 else 0
+
+
+_READERS: Final[dict[str, tuple[str, Callable[[str], object]]]] = {
+    "--connections": ("connections", _read_connections),
+    "-D": ("server", str),
+    "-F": ("config_file", str),
+    "-l": ("limit", _read_limit),
+    "-P": ("port", _read_port),
+    "-S": ("program", str),
+}

@@ -25,6 +25,10 @@ def main(argv: list[str] | None = None) -> int:
 
 def _run(argv: list[str], messages: Messages) -> int:
     asked = arguments.read(argv)
+    if asked.far:
+        from fastssh.cli.scp.far import serve
+
+        return serve(asked.far, messages)
     from fastssh.cli.scp.job import CopyJob
     from fastssh.cli.supervision import Supervisor
 

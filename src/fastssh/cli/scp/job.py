@@ -1,4 +1,4 @@
-"""The work of one fastssh-scp call: which names go over which connection, and what came of it."""
+"""The work of one fastssh-scp call: which names go from where to where, and what came of it."""
 
 from __future__ import annotations
 
@@ -7,157 +7,148 @@ import contextlib
 import errno
 import itertools
 import os
-import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import TYPE_CHECKING, Final
 
 from fastssh.cli.location import Local, Remote
 from fastssh.cli.messages import Messages, describe
 from fastssh.cli.progress import Tally, stdout_progress
 from fastssh.cli.scp.arguments import Arguments
+from fastssh.cli.scp.reach import Far, reach
 from fastssh.cli.scp.summary import Stopwatch, Summary
 from fastssh.errors import ConfigError, SSHError
 
 if TYPE_CHECKING:
-    from fastssh.aio.client import ClientConnection
     from fastssh.aio.sftp import SFTPClient
+    from fastssh.sftp.tree import CopyOptions
 
 EXIT_FAILED: Final = 1
 EXIT_NO_CONNECTION: Final = 255  # what scp ends with when ssh could not connect, or its configuration is broken
+
+Turn = Callable[[contextlib.AsyncExitStack], Awaitable[None]]
 
 
 class CopyJob:
     """One call's copies, in the order of the command line. ``summary`` and ``tally`` tell what happened so far."""
 
     def __init__(self, arguments: Arguments, messages: Messages) -> None:
-        self._arguments = arguments
-        self._messages = messages
+        self.asked = arguments
+        self.messages = messages
         self.summary = Summary()
         self.tally = Tally(on_failed=self._failed)
 
     async def run(self) -> int:
         """Copies everything that can be copied; returns the exit status."""
-        target = self._arguments.target
-        if isinstance(target, Remote):
-            paths = [source.path for source in self._arguments.sources if isinstance(source, Local)]
-            await self._transfer(target, paths, upload=True)
-        elif self._target_is_right(target.path):
-            for _, group in itertools.groupby(self._arguments.sources, key=_account):
-                sources = list(group)
-                paths = [source.path for source in sources]
-                if isinstance(sources[0], Remote):
-                    await self._transfer(sources[0], paths, upload=False)
-                else:
-                    await self._copy_locally(paths, target.path)
+        target = self.asked.target
+        if isinstance(target, Remote) or self._target_is_right(target.path):
+            for _, group in itertools.groupby(self.asked.sources, key=_account):
+                await self._copy(list(group))
         return self.summary.status
 
-    # -- over a connection -------------------------------------------------------------------------------------------
+    async def _copy(self, sources: list[Local | Remote]) -> None:
+        """Sources of one account, or local ones."""
+        target, first, names = self.asked.target, sources[0], [source.path for source in sources]
+        if isinstance(first, Local) and isinstance(target, Local):
+            await self._copy_locally(names, target.path)
+        elif isinstance(first, Local) or isinstance(target, Local):
+            remote = target if isinstance(target, Remote) else first
+            assert isinstance(remote, Remote)
+            await self.turn(remote.host, lambda stack: self._one_way(stack, remote, names))
+        elif self.asked.at_origin:
+            from fastssh.cli.scp.between import at_origin
 
-    async def _transfer(self, remote: Remote, paths: list[str], *, upload: bool) -> None:
-        """Copies ``paths`` over a connection of their own. Whatever ends it is reported, and the job goes on."""
-        try:
-            with Stopwatch(self.summary, "connect_seconds"):
-                connection = await self._connect(remote)
-        except (SSHError, OSError) as error:
-            self._error(remote.host, error, EXIT_NO_CONNECTION)
+            await self.turn(first.host, lambda stack: at_origin(self, stack, first, names, target))
+        else:
+            from fastssh.cli.scp.between import through_here
+
+            await self.turn(first.host, lambda stack: through_here(self, stack, first, names, target))
+
+    # -- one side is remote ----------------------------------------------------------------------------------------
+
+    async def _one_way(self, stack: contextlib.AsyncExitStack, remote: Remote, names: list[str]) -> None:
+        upload = self.asked.target is remote
+        far = await self.reached(stack, remote, sends=upload)
+        if self.asked.legacy:
+            from fastssh.cli.scp.legacy import one_way
+
+            async with self.copying(remote.host, lambda: far.error):
+                await one_way(self, far, names, self.asked.target.path, upload=upload)
             return
-        async with connection:
-            chosen = connection.negotiated
-            self.summary.algorithms = {
-                "cipher": chosen.cipher_c2s if upload else chosen.cipher_s2c,
-                "mac": chosen.mac_c2s if upload else chosen.mac_s2c,
-                "kex": chosen.kex,
-                "host_key_algorithm": chosen.host_key,
-            }
-            self.summary.connections = max(self.summary.connections, 1)
-            try:
-                async with await connection.sftp() as sftp, self._companions(connection, sftp):
-                    sftp.session.set_send_rate(self._arguments.limit)
-                    await self._copy(sftp, remote, paths, upload=upload)
-                    if sftp.session.error is not None:
-                        raise sftp.session.error
-            except (SSHError, OSError) as error:  # no session, or one that was lost: scp's status for both is ssh's
-                self._error(remote.host, error, EXIT_NO_CONNECTION)
-
-    @contextlib.asynccontextmanager
-    async def _companions(self, connection: ClientConnection, sftp: SFTPClient) -> AsyncIterator[None]:
-        """More sessions as soon as a file is large enough for them to pay. A rate limit holds for one connection."""
-        from fastssh.cli.companions import LARGE, Companions
-
-        if self._arguments.limit or self._arguments.connections == 1:
-            yield
-            return
-        async with Companions(connection, sftp, self._arguments.connections) as companions:
-            self.tally.on_started = lambda size: companions.begin() if size >= LARGE else None
-            try:
-                yield
-            finally:
-                self.tally.on_started = None
-                self.summary.connections = max(self.summary.connections, 1 + companions.connections)
-
-    async def _connect(self, remote: Remote) -> ClientConnection:
-        from fastssh.cli.connecting import connect
-
-        threading.Thread(target=_import_the_rest, name="imports", daemon=True).start()
-        return await connect(
-            remote.host, self._messages, overrides=self._overrides(remote), config_file=self._arguments.config_file
-        )
-
-    def _overrides(self, remote: Remote) -> list[str | tuple[str, str]]:
-        """The command line as settings, in the order in which scp hands them to ssh: -o comes before -P and user@."""
-        from fastssh.cli.connecting import identity_overrides
-
-        asked = self._arguments
-        found = asked.overrides + identity_overrides(asked.identities, self._messages, quiet=asked.quiet)
-        port = remote.port if remote.port is not None else asked.port
-        if port is not None:
-            found.append(("Port", str(port)))
-        if remote.user is not None:
-            found.append(("User", remote.user))
-        return found
-
-    async def _copy(self, sftp: SFTPClient, remote: Remote, paths: list[str], *, upload: bool) -> None:
-        """Copies ``paths`` and reports what failed, but for a lost session, which is left to the caller."""
         from fastssh.aio import copy
 
-        options = copy.CopyOptions(
-            recurse=self._arguments.recurse,
-            preserve=self._arguments.preserve,
-            target_directory=len(self._arguments.sources) > 1,
+        sftp = await self.sftp(stack, far)
+        work = copy.upload if upload else copy.download
+        async with far.companions(sftp, self.tally), self.copying(remote.host, lambda: sftp.session.error):
+            await work(sftp, names, self.asked.target.path, self.options(), self.tally)
+        if sftp.session.error is not None:
+            raise sftp.session.error
+
+    # -- what all of them need -----------------------------------------------------------------------------------------
+
+    async def turn(self, name: str, turn: Turn) -> None:
+        """Copies that share their fate. Whatever ends them is reported, and the job goes on."""
+        try:
+            async with contextlib.AsyncExitStack() as stack:
+                await turn(stack)
+        except (SSHError, OSError) as error:  # no session, or one that was lost: scp's status for both is ssh's
+            self.error(name, error, EXIT_NO_CONNECTION)
+
+    async def reached(self, stack: contextlib.AsyncExitStack, remote: Remote, *, sends: bool) -> Far:
+        return await stack.enter_async_context(reach(self.asked, self.messages, remote, self.summary, sends=sends))
+
+    async def sftp(self, stack: contextlib.AsyncExitStack, far: Far) -> SFTPClient:
+        """A session with the bounds that were asked for."""
+        bounds = {"requests": self.asked.requests, "request_length": self.asked.buffer}
+        sftp = await stack.enter_async_context(await far.sftp(**bounds))
+        sftp.session.set_send_rate(self.asked.limit)
+        return sftp
+
+    def options(self) -> CopyOptions:
+        from fastssh.sftp.tree import CopyOptions
+
+        return CopyOptions(
+            recurse=self.asked.recurse,
+            preserve=self.asked.preserve,
+            target_directory=len(self.asked.sources) > 1,
         )
-        progress = None if self._arguments.quiet else stdout_progress(self.tally)
+
+    @contextlib.asynccontextmanager
+    async def copying(self, name: str, lost: Callable[[], BaseException | None]) -> AsyncIterator[None]:
+        """Shows and counts what is copied meanwhile, and reports what ends it; but a session that was ``lost`` is left
+        to the caller."""
+        progress = None if self.asked.quiet else stdout_progress(self.tally)
         async with contextlib.AsyncExitStack() as stack:
             if progress is not None:
-                self._messages.before = progress.clear
-                stack.callback(setattr, self._messages, "before", None)
+                self.messages.before = progress.clear
+                stack.callback(setattr, self.messages, "before", None)
                 await stack.enter_async_context(progress)
             stack.enter_context(Stopwatch(self.summary, "seconds"))
-            work = copy.upload if upload else copy.download
             try:
-                await work(sftp, paths, self._arguments.target.path, options, self.tally)
+                yield
             except (SSHError, OSError) as error:
-                if sftp.session.error is None:
-                    self._error(remote.host, error, EXIT_FAILED)
+                if lost() is not None:
+                    raise
+                self.error(name, error, EXIT_FAILED)
             finally:  # what was done counts, whatever ended it
                 self.summary.files, self.summary.bytes = self.tally.finished_files, self.tally.finished_bytes
 
-    # -- without one ---------------------------------------------------------------------------------------------------
+    # -- no side is remote ---------------------------------------------------------------------------------------------
 
     def _target_is_right(self, target: str) -> bool:
         """Several sources need a folder to go to."""
-        if len(self._arguments.sources) == 1 or os.path.isdir(target):
+        if len(self.asked.sources) == 1 or os.path.isdir(target):
             return True
         code = errno.ENOTDIR if os.path.lexists(target) else errno.ENOENT
-        self._error(target, OSError(code, os.strerror(code), target), EXIT_FAILED)
+        self.error(target, OSError(code, os.strerror(code), target), EXIT_FAILED)
         return False
 
     async def _copy_locally(self, paths: list[str], target: str) -> None:
         """As scp does: with cp, which tells by itself what it could not copy. No shell sees the names."""
-        flags = [flag for flag, wanted in (("-r", self._arguments.recurse), ("-p", self._arguments.preserve)) if wanted]
+        flags = [flag for flag, wanted in (("-r", self.asked.recurse), ("-p", self.asked.preserve)) if wanted]
         try:
             process = await asyncio.create_subprocess_exec("cp", *flags, "--", *paths, target)
         except OSError as error:
-            self._error("cp", error, EXIT_FAILED)
+            self.error("cp", error, EXIT_FAILED)
             return
         try:
             status = await process.wait()
@@ -173,24 +164,20 @@ class CopyJob:
     # -- what went wrong -----------------------------------------------------------------------------------------------
 
     def _failed(self, name: str, error: BaseException) -> None:
-        """One file or folder that was not copied."""
-        self._messages.failure(name, error)
+        """One file or folder that was not copied; without a name the other side's words say which."""
+        if name:
+            self.messages.failure(name, error)
+        else:
+            self.messages.line(describe(error))
         self.summary.error(name, error)
         self.summary.status = self.summary.status or EXIT_FAILED
 
-    def _error(self, name: str, error: SSHError | OSError, status: int) -> None:
+    def error(self, name: str, error: SSHError | OSError, status: int) -> None:
         """What ended a whole connection's turn, or kept it from beginning."""
         text = describe(error)
-        self._messages.line(text if isinstance(error, ConfigError) or name in text else f"{name}: {text}")
+        self.messages.line(text if isinstance(error, ConfigError) or name in text else f"{name}: {text}")
         self.summary.error(name, error)
         self.summary.status = max(self.summary.status, status)
-
-
-def _import_the_rest() -> None:
-    """What is needed after the login, while the server is waited for: a twelfth of a short copy's time."""
-    with contextlib.suppress(ImportError):  # whoever needs it tells
-        import fastssh.aio.copy
-        import fastssh.cli.companions  # noqa: F401
 
 
 def _account(source: Local | Remote) -> tuple[str, str | None, int | None] | None:

@@ -11,6 +11,21 @@ IPv6 addresses stand in brackets: `[::1]:path`. In a URI an absolute path has tw
 leading `~` or `~user` is expanded where the server can do so. With several sources the target is a folder; a remote one
 is made if it is missing. Copies between two local names are left to cp(1)."""
 
+_TWO_HOSTS: Final = """\
+With both sides remote this machine logs in to both, the first one first, and a large file passes through its memory in
+segments: 24 MiB of them at most. With -R scp on the first host does the work; the target's host is looked up there, and
+its port can only be set there.
+
+A file that turns out to be source and target in one is left as it is."""
+
+_LEGACY: Final = """\
+With -O a shell on the other side runs `scp -t` or `scp -f`. Wildcards and a leading `~` in a remote name are the
+shell's to expand; a backslash makes the next character mean itself; everything else is quoted, so that names need no
+second quoting. Names that the server sends have to match the last part of what was asked for, see -T.
+
+`fastssh-scp -t` and `-f` are that other side, for any client; fastsshd runs them where an account has no scp. For users
+without a shell, as those of a users file, fastsshd serves the protocol by itself."""
+
 _LARGE_FILES: Final = """\
 A server gives each connection processes of its own, so that a large file (64 MiB and more) is copied faster over
 several. The copy begins on the first connection, and others join it when they are there. By default there are up to
@@ -113,6 +128,8 @@ A folder from there, with times and modes, over port 2222:
 
 SECTIONS: Final = (
     Section("LARGE FILES", _LARGE_FILES),
+    Section("TWO REMOTE HOSTS", _TWO_HOSTS),
+    Section("THE LEGACY PROTOCOL", _LEGACY),
     Section("PROGRESS", _PROGRESS),
     Section("HOST KEYS", _HOST_KEYS),
     Section("SUMMARY", _SUMMARY),

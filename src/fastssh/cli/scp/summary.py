@@ -6,10 +6,13 @@ import resource
 import sys
 import time
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from fastssh.cli.messages import reason
 from fastssh.version import __version__
+
+if TYPE_CHECKING:
+    from fastssh.transport.negotiation import Negotiated
 
 MAX_ERRORS: Final = 1000  # listed; all are counted
 
@@ -28,6 +31,16 @@ class Summary:
     errors: list[dict[str, str]] = field(default_factory=list)  # the first MAX_ERRORS of them
     interrupted: bool = False
     status: int = 0
+
+    def connected(self, chosen: Negotiated, *, sends: bool) -> None:
+        """There is a connection, over which most of the bytes go one way."""
+        self.connections = max(self.connections, 1)
+        self.algorithms = {
+            "cipher": chosen.cipher_c2s if sends else chosen.cipher_s2c,
+            "mac": chosen.mac_c2s if sends else chosen.mac_s2c,
+            "kex": chosen.kex,
+            "host_key_algorithm": chosen.host_key,
+        }
 
     def error(self, name: str, error: BaseException) -> None:
         self.failed += 1

@@ -1,0 +1,303 @@
+"""Copies by the legacy SCP protocol, with `scp -t` or `scp -f` on the other side: :func:`upload`, :func:`download`, and
+:func:`relay` between two others."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager, closing, suppress
+from typing import TYPE_CHECKING, Final, Protocol, TypeVar
+
+from fastssh.errors import ProtocolError, SSHError, TransferError
+from fastssh.scp.command import Command
+from fastssh.scp.names import anything, requested
+from fastssh.scp.records import MAX_LINE, OK, Directory, End, File, Problem, decode
+from fastssh.scp.records import problem as problem_of
+from fastssh.scp.sink import Sink
+from fastssh.scp.source import Source
+from fastssh.scp.steps import CHUNK, Line, Steps
+from fastssh.sftp import paths
+from fastssh.sftp.filesystem import LocalFileSystem
+from fastssh.sftp.tree import CopyObserver, CopyOptions, CopyReport
+from fastssh.wire.text import printable
+
+if TYPE_CHECKING:
+    from fastssh.aio.process import Process, ProcessReader, ProcessWriter
+
+T = TypeVar("T")
+
+END_SECONDS: Final = 10.0  # for the other side's scp to end when all is said
+LONGEST_WORDS: Final = 64 * 1024  # bytes of what the other side says on standard error that are passed on
+_LINE: Final = 4096
+
+Start = Callable[[str], Awaitable["Process"]]  # runs a command on the other side
+Say = Callable[[str], None]  # one line, fit for a terminal
+
+
+class Reader(Protocol):
+    async def read(self, n: int = -1) -> bytes: ...
+    async def readline(self, limit: int = ...) -> bytes: ...
+
+
+class Pace:
+    """Holds bytes back to ``rate`` bytes a second, counted from the first; 0: none are."""
+
+    def __init__(self, rate: int = 0) -> None:
+        self._rate = rate
+        self._began = 0.0
+        self._bytes = 0
+
+    async def passed(self, count: int) -> None:
+        """``count`` bytes more went through: returns when they may have."""
+        if not self._rate:
+            return
+        now = asyncio.get_running_loop().time()
+        if not self._bytes:
+            self._began = now
+        self._bytes += count
+        ahead = self._bytes / self._rate - (now - self._began)
+        if ahead > 0:
+            await asyncio.sleep(ahead)
+
+
+async def drive(steps: Steps[T], reader: Reader, writer: ProcessWriter, pace: Pace | None = None) -> T:
+    """Runs ``steps`` to their end, over streams. Cancelled, it closes them. Raises what they and the streams raise."""
+    pace = pace or Pace()
+    with closing(steps):
+        try:
+            want = next(steps)
+            while True:
+                got = b""
+                if isinstance(want, bytes):
+                    writer.write(want)
+                    await writer.drain()
+                    await pace.passed(len(want))
+                elif isinstance(want, Line):
+                    got = await reader.readline(want.limit)
+                else:
+                    got = await reader.read(want.limit)
+                    await pace.passed(len(got))
+                want = steps.send(got)
+        except StopIteration as end:
+            result: T = end.value
+            return result
+
+
+async def upload(
+    start: Start,
+    sources: Sequence[str],
+    target: str,
+    options: CopyOptions,
+    observer: CopyObserver,
+    *,
+    pace: Pace | None = None,
+    say: Say,
+    verbose: bool = False,
+) -> CopyReport:
+    """Copies local files to ``target`` of the other side; else as :func:`fastssh.aio.copy.upload`.
+
+    What the other side says on standard error goes to ``say``. Raises SSHError where there is nothing to copy with.
+    """
+    command = Command(
+        True, (target or ".",), options.recurse, options.preserve, options.target_directory or len(sources) > 1, verbose
+    )
+    names = [paths.encode(source) for source in sources]
+    source = Source(LocalFileSystem("."), names, options, observer)
+    return await _converse(start, command, source.steps(), source.report, pace, say)
+
+
+async def download(
+    start: Start,
+    source: str,
+    target: str,
+    options: CopyOptions,
+    observer: CopyObserver,
+    *,
+    pace: Pace | None = None,
+    say: Say,
+    verbose: bool = False,
+    strict: bool = True,
+) -> CopyReport:
+    """Copies what the other side finds for ``source``, in which its shell expands wildcards, to the local ``target``.
+
+    Without ``strict`` the names that it sends need not be those that were asked for. Else as :func:`upload`.
+    """
+    command = Command(False, (source or ".",), options.recurse, options.preserve, verbose=verbose)
+    check = requested(paths.encode(source)) if strict else anything
+    sink = Sink(LocalFileSystem("."), paths.encode(target), options, observer, check=check)
+    return await _converse(start, command, sink.steps(), sink.report, pace, say)
+
+
+async def relay(
+    source_start: Start,
+    source: str,
+    target_start: Start,
+    target: str,
+    options: CopyOptions,
+    observer: CopyObserver,
+    *,
+    pace: Pace | None = None,
+    say: Say,
+    verbose: bool = False,
+) -> CopyReport:
+    """Copies from one other side to another, through this one: what passes is looked at, and not kept. Else as
+    :func:`upload`."""
+    sends = Command(False, (source or ".",), options.recurse, options.preserve, verbose=verbose)
+    takes = Command(True, (target or ".",), options.recurse, options.preserve, options.target_directory, verbose)
+    async with _far(source_start, sends, say) as one, _far(target_start, takes, say) as other:
+        passing = _Relay(one, other, options, observer, pace or Pace())
+        await passing.run()
+    for process in (one, other):
+        _check_status(process, passing.report)
+    return passing.report
+
+
+async def _converse(
+    start: Start, command: Command, steps: Steps[CopyReport], report: CopyReport, pace: Pace | None, say: Say
+) -> CopyReport:
+    async with _far(start, command, say) as process:
+        await drive(steps, process.stdout, process.stdin, pace)
+    _check_status(process, report)
+    return report
+
+
+@asynccontextmanager
+async def _far(start: Start, command: Command, say: Say) -> AsyncIterator[Process]:
+    """The other side's scp. It has ended when the block is left, unless that is by an error of another kind."""
+    async with await start(command.text()) as process:
+        words = asyncio.ensure_future(_pass_on(process.stderr, say))
+        try:
+            try:
+                yield process
+            except (ProtocolError, TransferError) as error:
+                with suppress(SSHError):  # the first error is the one that counts
+                    await _settle(process, words)
+                status = process.exit_status
+                if status is not None and status > 1 and isinstance(error, ProtocolError):  # 1 is scp's own
+                    raise TransferError(f"scp on the other side ended with status {status}") from error
+                raise
+            await _settle(process, words)
+        finally:
+            words.cancel()
+            await asyncio.wait({words})
+
+
+def _check_status(process: Process, report: CopyReport) -> None:
+    if not report.failed and process.exit_status != 0:
+        how = f"signal {process.exit_signal}" if process.exit_status is None else f"status {process.exit_status}"
+        raise TransferError(f"scp on the other side ended with {how}")
+
+
+class _Relay:
+    """What one scp says, passed on to another record by record, and the answers back."""
+
+    def __init__(
+        self, source: Process, target: Process, options: CopyOptions, observer: CopyObserver, pace: Pace
+    ) -> None:
+        self._source, self._target = source, target
+        self._recurse, self._observer, self._pace = options.recurse, observer, pace
+        self._inside: list[bytes] = []
+        self.report = CopyReport()
+
+    async def run(self) -> None:
+        greeting = await self._answer()
+        if greeting is not None:
+            raise TransferError(greeting.text)
+        while line := await self._source.stdout.readline(MAX_LINE):
+            record = decode(line)
+            if isinstance(record, Directory) and not (self._recurse and len(self._inside) < paths.MAX_DEPTH):
+                raise ProtocolError("error: received a directory that was not asked for")
+            await self._send(line)
+            if isinstance(record, Problem):
+                self._failed(b"", record)
+                continue
+            problem = await self._answer()
+            if problem is not None:
+                self._failed(getattr(record, "name", b""), problem)
+            elif isinstance(record, File):
+                await self._bytes(record)
+            elif isinstance(record, Directory):
+                self._inside.append(record.name)
+            elif isinstance(record, End):
+                if not self._inside:
+                    raise ProtocolError("protocol error: unexpected end of a directory")
+                self._inside.pop()
+                self.report.directories += 1
+
+    async def _bytes(self, record: File) -> None:
+        name = self._path(record.name)
+        self._observer.started(name, record.size)
+        left = record.size
+        while left:
+            data = await self._source.stdout.read(min(left, CHUNK))
+            if not data:
+                raise ProtocolError("the other side ended in the middle of a file")
+            await self._send(data)
+            await self._pace.passed(len(data))
+            left -= len(data)
+            self._observer.progress(name, record.size - left)
+        problem = await self._answer(self._source, self._target)
+        answer = await self._answer()
+        problem = problem or answer
+        if problem is not None:
+            self._failed(record.name, problem)
+        else:
+            self.report.files += 1
+            self.report.bytes += record.size
+            self._observer.finished(name, record.size)
+
+    async def _send(self, data: bytes) -> None:
+        self._target.stdin.write(data)
+        await self._target.stdin.drain()
+
+    async def _answer(self, by: Process | None = None, to: Process | None = None) -> Problem | None:
+        """One answer, of the target to the source unless said otherwise; None if all is well."""
+        by, to = by or self._target, to or self._source
+        said = await by.stdout.read(1)
+        if said not in (OK, b"", b"\n"):
+            said += await by.stdout.readline(MAX_LINE)
+        if not said:
+            raise ProtocolError("the other side ended without an answer")
+        to.stdin.write(said)
+        await to.stdin.drain()
+        return None if said == OK else problem_of(said)
+
+    def _path(self, name: bytes) -> str:
+        return paths.decode(b"/".join([*self._inside, name]))
+
+    def _failed(self, name: bytes, problem: Problem) -> None:
+        error = TransferError(problem.text)
+        if problem.fatal:
+            raise error
+        shown = self._path(name) if name else ""
+        self.report.add_failure(shown, error)
+        self._observer.failed(shown, error)
+
+
+async def _settle(process: Process, words: asyncio.Future[None]) -> None:
+    """Nothing more is said to the other side, and what it still says is heard to its end, if that is soon."""
+    try:
+        process.stdin.write_eof()
+    except SSHError:
+        pass  # it ended first
+    try:
+        async with asyncio.timeout(END_SECONDS):
+            while await process.stdout.read(_LINE):
+                pass
+            await process.wait()
+            await asyncio.wait({words})
+    except TimeoutError as error:
+        if isinstance(error, SSHError):  # the connection's
+            raise
+        raise TransferError("scp on the other side does not end") from None
+
+
+async def _pass_on(stderr: ProcessReader, say: Say) -> None:
+    left = LONGEST_WORDS
+    try:
+        while line := await stderr.readline(_LINE):
+            left -= len(line)
+            if left > 0:
+                say(printable(paths.decode(line.rstrip(b"\r\n"))))
+    except SSHError:
+        pass  # whoever reads the other stream hears of it

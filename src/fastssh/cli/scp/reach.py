@@ -1,0 +1,157 @@
+"""How the other side of a copy is reached: over a connection of ours, or through a program in its place (-S, -D)."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+from fastssh.cli.location import Remote
+from fastssh.cli.messages import Messages
+from fastssh.cli.progress import Tally
+from fastssh.cli.scp.arguments import Arguments
+from fastssh.cli.scp.summary import Stopwatch, Summary
+from fastssh.errors import SSHError
+
+if TYPE_CHECKING:
+    from fastssh.aio.client import ClientConnection
+    from fastssh.aio.process import Process
+    from fastssh.aio.sftp import SFTPClient
+
+# What scp asks of ssh for every copy: none of what a configuration wants of a login.
+_FOR_COPIES: Final = (
+    "-x", "-oPermitLocalCommand=no", "-oClearAllForwardings=yes", "-oRemoteCommand=none", "-oRequestTTY=no",
+)  # fmt: skip
+
+
+class Far(Protocol):
+    """The other side, for as long as its :func:`reach` block runs."""
+
+    async def sftp(self, **options: Any) -> SFTPClient:
+        """An SFTP session, the caller's to close; options as :func:`fastssh.aio.sftp.open_sftp` takes them."""
+        ...
+
+    async def start(self, command: str) -> Process:
+        """A command of its shell."""
+        ...
+
+    def companions(self, sftp: SFTPClient, tally: Tally) -> contextlib.AbstractAsyncContextManager[None]:
+        """More sessions beside ``sftp``, as soon as a file is large enough for them to pay."""
+        ...
+
+    @property
+    def error(self) -> SSHError | None:
+        """What ended it before its time."""
+        ...
+
+
+@contextlib.asynccontextmanager
+async def reach(
+    asked: Arguments, messages: Messages, remote: Remote, summary: Summary, *, sends: bool
+) -> AsyncIterator[Far]:
+    """``sends``: whether it is sent files, and not asked for them. Raises what connecting raises, from entering alone.
+    """
+    if asked.program is not None or (asked.server is not None and not asked.legacy):
+        async with contextlib.AsyncExitStack() as stack:
+            yield _Program(asked, remote, stack)
+        return
+    with Stopwatch(summary, "connect_seconds"):
+        connection = await _connect(asked, messages, remote)
+    async with connection:
+        summary.connected(connection.negotiated, sends=sends)
+        yield _Connection(asked, connection, summary)
+
+
+class _Connection:
+    """Over a connection of ours."""
+
+    def __init__(self, asked: Arguments, connection: ClientConnection, summary: Summary) -> None:
+        self._asked, self._connection, self._summary = asked, connection, summary
+        self.start = connection.create_process
+
+    @property
+    def error(self) -> SSHError | None:
+        return self._connection.error
+
+    async def sftp(self, **options: Any) -> SFTPClient:
+        return await self._connection.sftp(**options)
+
+    @contextlib.asynccontextmanager
+    async def companions(self, sftp: SFTPClient, tally: Tally) -> AsyncIterator[None]:
+        from fastssh.cli.companions import LARGE, Companions
+
+        if self._asked.alone:
+            yield
+            return
+        async with Companions(self._connection, sftp, self._asked.connections) as companions:
+            tally.on_started = lambda size: companions.begin() if size >= LARGE else None
+            try:
+                yield
+            finally:
+                tally.on_started = None
+                self._summary.connections = max(self._summary.connections, 1 + companions.connections)
+
+
+class _Program:
+    """Through a program: each session starts it anew."""
+
+    def __init__(self, asked: Arguments, remote: Remote, stack: contextlib.AsyncExitStack) -> None:
+        self._asked, self._remote, self._stack = asked, remote, stack
+
+    error: Final = None
+
+    async def sftp(self, **options: Any) -> SFTPClient:
+        from fastssh.aio.bridge import Bridge
+
+        server = self._asked.server
+        arguments = [server] if server is not None else self._ssh("-s", "--", self._remote.host, "sftp")
+        return await (await self._stack.enter_async_context(Bridge.run(arguments))).sftp(**options)
+
+    async def start(self, command: str) -> Process:
+        from fastssh.aio.bridge import Bridge
+
+        arguments = self._ssh("--", self._remote.host, command)
+        return await (await self._stack.enter_async_context(Bridge.run(arguments))).process()
+
+    def _ssh(self, *rest: str) -> list[str]:
+        asked, remote = self._asked, self._remote
+        assert asked.program is not None
+        port = remote.port if remote.port is not None else asked.port
+        words = [asked.program, *_FOR_COPIES, f"-oForwardAgent={'yes' if asked.forward_agent else 'no'}"]
+        words += asked.ssh_options
+        words += ["-p", str(port)] if port is not None else []
+        words += ["-l", remote.user] if remote.user is not None else []
+        return [*words, *rest]
+
+    def companions(self, sftp: SFTPClient, tally: Tally) -> contextlib.AbstractAsyncContextManager[None]:
+        return contextlib.nullcontext()
+
+
+async def _connect(asked: Arguments, messages: Messages, remote: Remote) -> ClientConnection:
+    from fastssh.cli.connecting import connect
+
+    threading.Thread(target=_import_the_rest, name="imports", daemon=True).start()
+    overrides = _overrides(asked, messages, remote)
+    return await connect(remote.host, messages, overrides=overrides, config_file=asked.config_file)
+
+
+def _overrides(asked: Arguments, messages: Messages, remote: Remote) -> list[str | tuple[str, str]]:
+    """The command line as settings, in the order in which scp hands them to ssh: -o comes before -P and user@."""
+    from fastssh.cli.connecting import identity_overrides
+
+    found = asked.overrides + identity_overrides(asked.identities, messages, quiet=asked.quiet)
+    found.append(("ForwardAgent", "yes" if asked.forward_agent else "no"))
+    port = remote.port if remote.port is not None else asked.port
+    if port is not None:
+        found.append(("Port", str(port)))
+    if remote.user is not None:
+        found.append(("User", remote.user))
+    return found
+
+
+def _import_the_rest() -> None:
+    """What is needed after the login, while the server is waited for: a twelfth of a short copy's time."""
+    with contextlib.suppress(ImportError):  # whoever needs it tells
+        import fastssh.aio.copy
+        import fastssh.cli.companions  # noqa: F401
