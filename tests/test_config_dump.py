@@ -13,7 +13,6 @@ Where the two differ on purpose:
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import pwd
 import shutil
@@ -206,7 +205,7 @@ def theirs(folder: Path) -> Iterator[dict[str, list[str]]]:
 @pytest.fixture(scope="module")
 def local() -> Local:
     """As ssh sees this machine: it asks the password database for the home folder, not $HOME."""
-    return dataclasses.replace(Local.here(), home=pwd.getpwuid(os.getuid()).pw_dir, environment={"X": "value"})
+    return Local.here()._replace(home=pwd.getpwuid(os.getuid()).pw_dir, environment={"X": "value"})
 
 
 @pytest.fixture(scope="module")

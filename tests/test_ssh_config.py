@@ -293,19 +293,6 @@ def test_no_line_brings_anything_but_a_line_or_a_config_error(text: str) -> None
         assert line is None or line.keyword
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(st.lists(st.sampled_from([*DIRECTIVES, "host", "match", "foo"]), max_size=4),
-       st.text(st.characters(blacklist_categories=["Cs"]), max_size=30))
-def test_no_file_brings_anything_but_settings_or_a_config_error(local: Local, keywords: list[str], rest: str) -> None:
-    rest = rest.replace("exec", "user")  # runs commands, as it should
-    path = Path(local.home) / "fuzzed"
-    path.write_text("".join(f"{keyword} {rest}\n" for keyword in keywords), newline="")
-    try:
-        client_options(load("host", file=str(path), local=local))
-    except ConfigError as error:
-        assert str(error)
-
-
 @given(st.text(max_size=30), st.dictionaries(st.sampled_from("hpr"), st.text(max_size=5)))
 def test_what_a_token_stands_for_is_not_expanded_again(text: str, values: dict[str, str]) -> None:
     tokens = {name: (lambda value=value: value) for name, value in values.items()}

@@ -13,7 +13,6 @@ from fastssh.config.evaluate import load
 from fastssh.config.session import agent_socket
 from fastssh.config.settings import Settings
 from fastssh.config.support import passed_over, refuse_unsupported
-from fastssh.config.tokens import expand_home
 from fastssh.errors import ConfigError
 
 MAX_HOPS: Final = 16
@@ -84,13 +83,13 @@ def _options(
         proxy_use_fdpass=settings.flag("ProxyUseFdpass"),
         connect_timeout=settings.number("ConnectTimeout"),
         tcp_keepalive=settings.flag("TCPKeepAlive"),
-        user_known_hosts=_paths(settings, "UserKnownHostsFile") or (),
+        user_known_hosts=settings.paths("UserKnownHostsFile") or (),
         global_known_hosts=settings.words("GlobalKnownHostsFile") or (),
         required_rsa_size=max(1024, settings.number("RequiredRSASize")),
         update_host_keys=_update_host_keys(settings),
         hash_known_hosts=settings.flag("HashKnownHosts"),
-        identity_files=_paths(settings, "IdentityFile"),
-        certificate_files=_paths(settings, "CertificateFile") or (),
+        identity_files=settings.paths("IdentityFile"),
+        certificate_files=settings.paths("CertificateFile") or (),
         identities_only=settings.flag("IdentitiesOnly"),
         agent_socket=_agent_socket(settings),
         prompter=prompter,
@@ -137,14 +136,6 @@ def _hop(settings: Settings, jump: Jump, evaluate: Callable[..., Settings]) -> S
     return evaluate(hop.host, overrides=overrides, local=settings.local, session_type="none", command="")
 
 
-def _paths(settings: Settings, name: str) -> tuple[str, ...] | None:
-    """File names with tokens, environment and ``~`` expanded, without ``none``; None when nothing was given."""
-    names = settings.words(name)
-    if names is None:
-        return None
-    return tuple(expand_home(path, settings.local.home) for path in names if path.lower() != "none")
-
-
 def _agent_socket(settings: Settings) -> str | None:
     """IdentityAgent as ClientOptions takes it: None for $SSH_AUTH_SOCK, "none" for no agent, else a path."""
     if settings.text("IdentityAgent") in (None, "SSH_AUTH_SOCK"):
@@ -169,7 +160,8 @@ def _authentications(settings: Settings) -> tuple[str, ...]:
         if method in _SWITCHES and settings.value(_SWITCHES[method]) not in (False, "no")
     )
     if not kept:
-        raise ConfigError("PreferredAuthentications and the methods switched off leave no authentication method")
+        reason = "PreferredAuthentications and the methods switched off leave no authentication method"
+        raise settings.where(settings.last("PreferredAuthentications", *_SWITCHES.values())).error(reason)
     return kept
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Container
-from dataclasses import dataclass
 from typing import NamedTuple
 
 from fastssh.config.lexer import Line, Where
@@ -15,8 +14,7 @@ class Criterion(NamedTuple):
     argument: str
 
 
-@dataclass(frozen=True, slots=True)
-class Criteria:
+class Criteria(NamedTuple):
     """The criteria of one Match line, in order."""
 
     where: Where

@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from fastssh.aio.forwarding.names import MAX_HOST, MAX_PORT, MAX_SOCKET_PATH
 from fastssh.config.directives import ALL_TOKENS
+from fastssh.config.lexer import Where
+from fastssh.config.reading import COMMAND_LINE
 from fastssh.config.settings import Settings
 from fastssh.config.tokens import expand
 from fastssh.errors import ConfigError
@@ -105,16 +107,16 @@ def forwards(settings: Settings, given: Iterable[tuple[Kind, str]] = ()) -> tupl
     """What the command line asks for (``given``, in its order), then what the configuration does; each once. Nothing
     with ClearAllForwardings. Raises ConfigError."""
     environment = settings.local.environment
-    found = [parse(kind, specification, environment) for kind, specification in given]
+    found = [(parse(kind, specification, environment), COMMAND_LINE) for kind, specification in given]
     for kind in Kind:
         for words, where in settings.entries(kind.directive):
             try:
-                found.append(parse(kind, ":".join(words), environment))
+                found.append((parse(kind, ":".join(words), environment), where))
             except ConfigError as error:
                 raise where.error(str(error)) from None
     if settings.flag("ClearAllForwardings"):
         return ()
-    return tuple(dict.fromkeys(_with_tokens(forward, settings) for forward in found))
+    return tuple(dict.fromkeys(_with_tokens(forward, settings, where) for forward, where in found))
 
 
 def permit_remote_open(settings: Settings) -> tuple[Endpoint, ...] | None:
@@ -128,7 +130,7 @@ def _endpoint(text: str) -> Endpoint:
     return Endpoint(host.removeprefix("[").removesuffix("]"), None if port == "*" else int(port))
 
 
-def _with_tokens(forward: Forward, settings: Settings) -> Forward:
+def _with_tokens(forward: Forward, settings: Settings, where: Where) -> Forward:
     def expanded(path: str) -> str:
         found = expand(path, settings.tokens(ALL_TOKENS))
         if not found or "\0" in found:
@@ -141,8 +143,8 @@ def _with_tokens(forward: Forward, settings: Settings) -> Forward:
             listen=expanded(listen) if isinstance(listen, str) else listen,
             target=expanded(target) if isinstance(target, str) else target,
         )
-    except ValueError as error:
-        raise ConfigError(f"{forward.kind.directive} {forward}: {error}") from None
+    except (ValueError, ConfigError) as error:
+        raise where.error(f"{forward.kind.directive} {forward}: {error}") from None
 
 
 # -- fields ------------------------------------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ from fastssh.errors import ConfigError
 from fastssh.files import UnfitFileError, read_regular
 
 FILE_LIMIT = 1 << 20  # bytes; far above any real file, so that a wrong path cannot fill the memory
+LINE_LIMIT = 1 << 16  # characters; what is done with one takes longer than its length says
 _BLANK = " \t\r\f"
 
 
@@ -112,6 +113,8 @@ def _quoted(argument: str) -> str:
 
 def read_line(text: str, where: Where) -> Line | None:
     """One line as a :class:`Line`; None when it holds no setting. ConfigError when it cannot be understood."""
+    if len(text) > LINE_LIMIT:
+        raise where.error(f"the line is longer than {LINE_LIMIT} characters")
     try:
         parts = split_keyword(text)
         if parts is None:
@@ -142,7 +145,7 @@ def read_text(path: str, *, check_owner: bool) -> str:
     if check_owner and not _only_ours(status):
         raise ConfigError(f"{path}: bad owner or permissions: others could write it")
     if b"\0" in data:
-        raise ConfigError(f"{path}: holds a NUL byte")
+        raise Where(path, data.count(b"\n", 0, data.index(b"\0")) + 1).error("holds a NUL byte")
     return data.decode("utf-8", "surrogateescape")
 
 

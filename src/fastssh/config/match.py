@@ -6,13 +6,12 @@ import os
 from collections.abc import Callable
 from typing import Final
 
-from fastssh.config.criteria import Criteria
+from fastssh.config.criteria import Criteria, Criterion
 from fastssh.config.directives import ALL_TOKENS
 from fastssh.config.lexer import Line, Where
 from fastssh.config.settings import Settings
 from fastssh.config.tokens import expand, plain_word
 from fastssh.errors import ConfigError
-from fastssh.keys.addresses import match_cidr_list
 from fastssh.keys.patterns import lower, match_pattern_list
 from fastssh.version import __version__
 
@@ -30,10 +29,7 @@ def read_criteria(line: Line) -> Criteria:
         raise line.where.error("'all' cannot be combined with other Match criteria")
     for item in criteria.items:
         if item.name == "localnetwork":
-            try:
-                match_cidr_list("127.0.0.1", item.argument.split(","))
-            except ValueError as error:
-                raise line.where.error(f"Match localnetwork: {error}") from None
+            _in_networks("127.0.0.1", item, line.where)
     return criteria
 
 
@@ -63,7 +59,7 @@ def matches(criteria: Criteria, settings: Settings, *, final: bool, active: bool
             case "exec":
                 holds = _run(item.argument, settings, criteria.where)
             case "localnetwork":
-                holds = _on_network(item.argument.split(","), criteria.where)
+                holds = _on_network(item, criteria.where)
             case "host" | "originalhost":  # in any letter case
                 holds = match_pattern_list(lower(subjects[item.name]()), lower(item.argument).split(","))
             case "command" | "tagged" if not item.argument:
@@ -75,12 +71,21 @@ def matches(criteria: Criteria, settings: Settings, *, final: bool, active: bool
     return active
 
 
-def _on_network(networks: list[str], where: Where) -> bool:
-    """True when an interface that is up has an address in one of them."""
+def _in_networks(address: str, item: Criterion, where: Where) -> bool:
+    from fastssh.keys.addresses import match_cidr_list  # not for configurations without such a criterion
+
+    try:
+        return match_cidr_list(address, item.argument.split(","))
+    except ValueError as error:
+        raise where.error(f"Match {item.name}: {error}") from None
+
+
+def _on_network(item: Criterion, where: Where) -> bool:
+    """True when an interface that is up has an address in one of the networks."""
     from fastssh.config.interfaces import interface_addresses
 
     try:
-        return any(match_cidr_list(each.address, networks) for each in interface_addresses())
+        return any(_in_networks(each.address, item, where) for each in interface_addresses())
     except OSError as error:
         raise where.error(f"Match localnetwork: {error.strerror or error}") from None
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import glob
 from collections.abc import Callable, Container, Iterator
 from typing import Final
 
@@ -12,6 +11,7 @@ from fastssh.errors import ConfigError
 SYSTEM_FOLDER: Final = "/etc/ssh"
 INCLUDE_DEPTH: Final = 16
 INCLUDE_FILES: Final = 4096  # files read in one evaluation, so that Includes that multiply end
+TOTAL_LIMIT: Final = 16 << 20  # characters of them all
 COMMAND_LINE: Final = Where("command line", 0)
 
 
@@ -19,14 +19,18 @@ class Reading:
     """The files of one evaluation, counted."""
 
     def __init__(self) -> None:
-        self._files = 0
+        self._files = self._characters = 0
 
     def lines(self, path: str, *, check_owner: bool) -> Iterator[Line]:
         """The settings in a file, each with an argument. ConfigError names the place; OSError when there is no file."""
         self._files += 1
         if self._files > INCLUDE_FILES:
             raise ConfigError(f"{path}: more than {INCLUDE_FILES} files to read")
-        for number, text in enumerate(read_text(path, check_owner=check_owner).split("\n"), 1):
+        contents = read_text(path, check_owner=check_owner)
+        self._characters += len(contents)
+        if self._characters > TOTAL_LIMIT:
+            raise ConfigError(f"{path}: more than {TOTAL_LIMIT} characters to read with what was read before")
+        for number, text in enumerate(contents.split("\n"), 1):
             line = read_line(text, Where(path, number))
             if line is None:
                 continue
@@ -41,6 +45,8 @@ def included(line: Line, depth: int, pattern: Callable[[str], str]) -> Iterator[
     ``pattern`` makes an absolute pattern of an argument, when what came before it has been read. ``depth`` is how
     deep the including file lies. ConfigError when that is too deep, or an argument is empty.
     """
+    import glob
+
     if depth + 1 >= INCLUDE_DEPTH:
         raise line.where.error("includes are nested too deeply")
     for argument in line.arguments:

@@ -9,7 +9,6 @@ from typing import Final, NamedTuple
 from fastssh.config.client_values import NO_ESCAPE, ControlPersist
 from fastssh.config.lexer import split_arguments
 from fastssh.config.settings import Settings
-from fastssh.config.tokens import expand_home
 from fastssh.config.values import Qos
 
 #: Of sessions with a terminal, and of others (RFC 4594): what OpenSSH 9.2 gives them.
@@ -71,14 +70,15 @@ def forwarded_agent(settings: Settings) -> str | None:
 def agent_socket(settings: Settings, directive: str = "IdentityAgent") -> str | None:
     """The path that IdentityAgent or ForwardAgent names, $SSH_AUTH_SOCK's without one; None when there is none."""
     environment = settings.local.environment
-    name = settings.text(directive)
+    name = settings.value(directive)
     if name is None or name == "SSH_AUTH_SOCK":
         return environment.get("SSH_AUTH_SOCK") or None
+    assert isinstance(name, str)
     if name.lower() == "none":
         return None
-    if name.startswith("$"):  # the older form: the name of a variable that holds the path
+    if name.startswith("$") and not name.startswith("${"):  # the older form: the variable that holds the path
         return environment.get(name[1:]) or None
-    return expand_home(name, settings.local.home)
+    return settings.path(directive)
 
 
 def class_of_service(settings: Settings, *, interactive: bool) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import TypeVar
+from typing import Final, TypeVar
 
 from fastssh.config.destination import NO_JUMP, Destination, Jump
 from fastssh.config.directives import DIRECTIVES
@@ -13,6 +13,8 @@ from fastssh.config.tokens import STRANGERS, Local, check_host, check_user, expa
 from fastssh.config.values import Qos, RekeyLimit, Value
 from fastssh.errors import ConfigError
 from fastssh.keys.patterns import match_pattern
+
+MOST_ENTRIES: Final = 1000  # of one directive that accumulates
 
 V = TypeVar("V", bound=Value)
 
@@ -38,6 +40,8 @@ class Settings:
             if directive.removes and isinstance(each, str) and each.startswith("-"):
                 entries[:] = [entry for entry in entries if not match_pattern(str(entry[0]), each[1:])]
             elif not entries or (directive.accumulate and each not in (entry for entry, _ in entries)):
+                if len(entries) == MOST_ENTRIES:
+                    raise where.error(f"{directive.name}: more than {MOST_ENTRIES} of them")
                 entries.append((each, where))
         if not entries:
             del self._values[directive.name]
@@ -59,6 +63,10 @@ class Settings:
     def where(self, name: str) -> Where:
         """Where the (first) value of a given directive came from."""
         return self._values[name][0][1]
+
+    def last(self, *names: str) -> str:
+        """Which of these directives, of which one was given at least, was given last."""
+        return next(name for name in reversed(self._values) if name in names)
 
     def value(self, name: str) -> Value:
         """The raw value, or the default; of an accumulating directive the first."""
@@ -137,7 +145,9 @@ class Settings:
         if self._host is not None:
             return self._host
         pattern = self.value("HostName")
-        return check_host(self.expanded("HostName", pattern) if isinstance(pattern, str) else self.original_host)
+        if not isinstance(pattern, str):
+            return check_host(self.original_host)
+        return self._placed("HostName", check_host, self.expanded("HostName", pattern))
 
     @property
     def port(self) -> int:
@@ -149,7 +159,7 @@ class Settings:
         pattern = self.value("User")
         if not isinstance(pattern, str):
             return self.local.user
-        return check_user(self.expanded("User", pattern))
+        return self._placed("User", check_user, self.expanded("User", pattern))
 
     @property
     def host_key_alias(self) -> str | None:
@@ -200,8 +210,10 @@ class Settings:
         return jump
 
     def _hop(self, hop: Destination) -> Destination:
-        user = None if hop.user is None else check_user(self.expanded("ProxyJump", hop.user))
-        return Destination(check_host(self.expanded("ProxyJump", hop.host)), user, hop.port)
+        host = self._placed("ProxyJump", check_host, self.expanded("ProxyJump", hop.host))
+        if hop.user is None:
+            return hop._replace(host=host)
+        return hop._replace(host=host, user=self._placed("ProxyJump", check_user, self.expanded("ProxyJump", hop.user)))
 
     def tokens(self, allowed: str) -> dict[str, Callable[[], str]]:
         """Those tokens that are allowed, with what gives their values; each name is checked on the way."""
@@ -224,8 +236,12 @@ class Settings:
         return {token: value for token, value in known.items() if token in allowed}
 
     def _home(self, name: str, path: str) -> str:
+        return self._placed(name, lambda path: expand_home(path, self.local.home), path)
+
+    def _placed(self, name: str, use: Callable[[str], str], text: str) -> str:
+        """What ``use`` makes of ``text``; its error names the place that the directive came from."""
         try:
-            return expand_home(path, self.local.home)
+            return use(text)
         except ConfigError as error:
             raise self.where(name).error(f"{name}: {error}") if name in self._values else error from None
 
@@ -242,10 +258,8 @@ class Settings:
         if directive.shell:
             tokens = {token: value if token not in STRANGERS else _plain(value) for token, value in tokens.items()}
         tokens |= {token: _constant(value) for token, value in (more or {}).items()}
-        try:
-            return expand(text, tokens, self.local.environment if directive.environment else None)
-        except ConfigError as error:
-            raise self.where(name).error(f"{name}: {error}") if name in self._values else error from None
+        environment = self.local.environment if directive.environment else None
+        return self._placed(name, lambda text: expand(text, tokens, environment), text)
 
 
 def _constant(value: str) -> Callable[[], str]:

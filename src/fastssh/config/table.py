@@ -12,7 +12,7 @@ T_co = TypeVar("T_co", covariant=True)
 D = TypeVar("D", bound="Directive[Any]")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)  # what is generated costs start-up
 class Directive(Generic[T_co]):
     """One directive. ``most`` is the most arguments it takes: 0 for any number, -1 for the whole rest of the line."""
 

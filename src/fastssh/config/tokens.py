@@ -10,8 +10,8 @@ import os
 import re
 import unicodedata
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from typing import Final
+from types import MappingProxyType
+from typing import Final, NamedTuple
 
 from fastssh.errors import ConfigError
 
@@ -23,15 +23,14 @@ _SHELL_HOST = frozenset("'`\"$\\;&<>|(){},")
 _SHELL_USER = frozenset("'`\";&<>|(){}")
 
 
-@dataclass(frozen=True, slots=True)
-class Local:
+class Local(NamedTuple):
     """What this machine contributes; made by :meth:`here`, by hand in tests."""
 
     user: str
     uid: int
     home: str
     hostname: str
-    environment: Mapping[str, str] = field(default_factory=dict)
+    environment: Mapping[str, str] = MappingProxyType({})
 
     @classmethod
     def here(cls) -> Local:

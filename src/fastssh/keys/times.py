@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from datetime import UTC, datetime
 from typing import Final, NamedTuple
 
 from fastssh.errors import KeyFormatError
@@ -18,6 +17,8 @@ _HEX: Final = re.compile(r"0x[0-9a-f]{1,16}", re.ASCII | re.IGNORECASE)
 
 def moment(text: str) -> float:
     """``YYYYMMDD[HHMM[SS]][Z]`` as a POSIX time: local time, or with ``Z`` or ``UTC`` behind it that. ValueError."""
+    from datetime import UTC, datetime  # lengths of time, which every configuration has, do without
+
     found = _MOMENT.fullmatch(text)
     try:
         if found is None:
@@ -96,6 +97,8 @@ _LAST_YEAR: Final = 2**31 - 1 + 1900
 
 def moment_text(seconds: int) -> str | None:
     """``YYYY-MM-DDTHH:MM:SS`` in local time, whatever the year; None for what no calendar of a system reaches."""
+    from datetime import datetime
+
     cycles = max(0, seconds // _CYCLE_SECONDS - 1)
     year = _CYCLE_YEARS * cycles
     try:
