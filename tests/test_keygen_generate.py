@@ -94,10 +94,9 @@ def test_every_cipher_is_read_by_the_other_side(tmp_path: Path, cipher: str) -> 
 
 
 @pytest.mark.parametrize("format", FORMATS)
-@pytest.mark.parametrize(("kind", "bits"), [("ecdsa", 384), ("rsa", 2048)])
-def test_every_format_is_read_by_the_other_side(tmp_path: Path, format: str, kind: str, bits: int) -> None:
+def test_every_format_is_read_by_the_other_side(tmp_path: Path, format: str) -> None:
     for passphrase in ("", PASSPHRASE):
-        options = ("-t", kind, "-b", str(bits), "-m", format, "-N", passphrase, "-C", "c", "-q", "-a", "2")
+        options = ("-t", "ecdsa", "-b", "384", "-m", format, "-N", passphrase, "-C", "c", "-q", "-a", "2")
         mine, theirs = tmp_path / f"mine{len(passphrase)}", tmp_path / f"theirs{len(passphrase)}"
         assert ours(*options, "-f", mine, home=tmp_path).returncode == 0
         run(*options, "-f", theirs, home=tmp_path)
@@ -384,12 +383,12 @@ def test_row19_a_comment_cannot_drive_the_terminal(tmp_path: Path) -> None:
         assert said.stdout.decode().replace("\n", "").isprintable()
 
 
-def test_other_programs_read_what_is_made(tmp_path: Path) -> None:
+def test_other_programs_read_what_is_made(made: Path, tmp_path: Path) -> None:
     (tmp_path / "passphrase").write_text(PASSPHRASE)
-    for kind in ("ed25519", "ecdsa", "rsa"):
-        path = tmp_path / kind
-        made = ours("-q", "-t", kind, "-N", PASSPHRASE, "-a", "2", "-f", path, home=tmp_path)
-        assert made.returncode == 0
+    paths = [tmp_path / "ed25519", tmp_path / "ecdsa", copied(made, "pkcs8", tmp_path)]
+    for path in paths:
+        how = ("-p",) if path.exists() else ("-q", "-t", path.name)
+        assert ours(*how, "-N", PASSPHRASE, "-a", "2", "-f", path, home=tmp_path).returncode == 0
         blob = Path(f"{path}.pub").read_text().split()[1]
         assert asyncssh.read_private_key(path, PASSPHRASE).export_public_key().split()[1].decode() == blob
         assert paramiko.PKey.from_path(path, PASSPHRASE.encode()).get_base64() == blob
