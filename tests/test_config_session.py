@@ -167,7 +167,8 @@ def test_host_keys_are_learnt_where_the_files_are_the_usual_ones(tmp_path: Path,
 PASSED_OVER = (
     "ForwardX11 yes", "GSSAPIAuthentication yes", "GSSAPIKeyExchange yes", "HostbasedAuthentication yes",
     "PKCS11Provider /x.so", "SecurityKeyProvider /x.so", "Tunnel point-to-point", "VerifyHostKeyDNS ask",
-    "CheckHostIP yes", "ChannelTimeout session=1h",
+    "CheckHostIP yes", "ChannelTimeout session=1h", "VersionAddendum x # y", "LogVerbose kex.c:*",
+    "ObscureKeystrokeTiming yes",
 )  # fmt: skip
 
 

@@ -208,7 +208,22 @@ REFUSED = {
     "forward": "LocalForward 80\n",
     "forward with more": "LocalForward 80 h:80 x\n",
     "in a block that does not match": "Host other\n Foo bar\n",
-}
+    **{text: f"{text}\n" for text in (
+        "EscapeChar ab", "EscapeChar ^?", "TunnelDevice x", "TunnelDevice 5:y", "TunnelDevice -1", "SetEnv A",
+        "SendEnv A=b", 'SendEnv ""', "ControlPersist YES", "ControlPersist 5x", "AddKeysToAgent confirm x",
+        "AddKeysToAgent yes 5m", "AddKeysToAgent maybe", "StreamLocalBindMask 8", "StreamLocalBindMask 01000",
+        "SyslogFacility kern", "FingerprintHash crc", "CanonicalDomains -a", "CanonicalDomains a none",
+        "CanonicalDomains a..b", "CanonicalizePermittedCNAMEs a", "CanonicalizePermittedCNAMEs a: b:c",
+        "CanonicalizePermittedCNAMEs a:b none", "PermitRemoteOpen a", "PermitRemoteOpen a:b",
+        "PermitRemoteOpen any a:1", "LogVerbose a none", "ForwardAgent $a-b", "IdentityAgent $a-b", "ProxyJump a,,b",
+        "ProxyJump @a", "ProxyJump a:0", "ProxyJump ssh://a/x", "ProxyJump :22", "IPQoS af99", "IPQoS 256",
+        "IPQoS", "RequestTTY perhaps", "SessionType shell", "ControlMaster maybe", "Tunnel 5",
+        "UpdateHostKeys never", "CanonicalizeHostname ask", "AddressFamily inet4", "RekeyLimit 1G 1x",
+        "Compression delayed x", "Match final all host x", "Match host x user y all", "Match all final",
+        "Match !host", "Match exec", 'Host a ""', 'Include ""', "LogLevel", "ConnectTimeout 1.5",
+        "ForwardX11Timeout x",
+    )},
+}  # fmt: skip
 
 
 @needs_ssh

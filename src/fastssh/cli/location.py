@@ -3,10 +3,9 @@
 
 from __future__ import annotations
 
-import re
 from typing import NamedTuple
 
-from fastssh.config.values import port as read_port
+from fastssh.config.destination import decode, read_authority
 
 
 class Local(NamedTuple):
@@ -93,32 +92,5 @@ def _without_brackets(host: str) -> str:
 def _parse_uri(rest: str) -> Remote:
     """What stands after ``scp://``; the path is relative to the home folder, an absolute one has two slashes."""
     authority, _, path = rest.partition("/")
-    user_text, at, host = authority.rpartition("@")
-    user = _decode(user_text.partition(";")[0]) if at else None
-    if user == "":
-        raise ValueError("the user name is empty")
-    port = None
-    if host.startswith("["):
-        host, bracket, tail = host[1:].partition("]")
-        if not bracket or (tail and not tail.startswith(":")):
-            raise ValueError("the address in brackets does not end")
-        port_text = tail[1:] if tail else None
-    else:
-        host, colon, tail = host.partition(":")
-        port_text = tail if colon else None
-    if port_text is not None:
-        port = read_port([port_text])
-    if not host:
-        raise ValueError("the host name is missing")
-    return Remote(_decode(host), _decode(path) or ".", user, port)
-
-
-def _decode(text: str) -> str:
-    """``text`` with %XX decoded; ValueError for a broken escape or a NUL byte."""
-    if re.search(r"%(?![0-9A-Fa-f]{2})", text):
-        raise ValueError("a % is not followed by two hexadecimal digits")
-    encoded = text.encode("utf-8", "surrogateescape")
-    decoded = re.sub(rb"%(..)", lambda found: bytes.fromhex(found[1].decode()), encoded)
-    if b"\0" in decoded:
-        raise ValueError("it holds a NUL byte")
-    return decoded.decode("utf-8", "surrogateescape")
+    host, user, port = read_authority(authority)
+    return Remote(host, decode(path) or ".", user, port)

@@ -169,6 +169,12 @@ def remote_opens(arguments: Sequence[str]) -> tuple[str, ...]:
     return tuple(arguments)
 
 
+def addendum(arguments: Sequence[str]) -> str:
+    """What is added to the version that is told to the server, up to a comment; nothing for ``none``."""
+    found = arguments[0].partition("#")[0].rstrip()
+    return "" if found.lower() == "none" else found
+
+
 def verbose_places(arguments: Sequence[str]) -> tuple[str, ...]:
     """Patterns of places in the source, or ``none`` alone for none."""
     return () if _alone(arguments, "none") else words(arguments)
@@ -202,7 +208,7 @@ def agent_path(arguments: Sequence[str]) -> str:
     path = arguments[0]
     if not path:
         raise ValueError("the argument is empty")
-    if re.match(r"\$(?!\{)", path) and not re.fullmatch(r"\$[A-Za-z_][A-Za-z0-9_]*", path, re.ASCII):
+    if re.match(r"\$(?!\{)", path) and not re.fullmatch(r"\$\w+", path, re.ASCII):
         raise ValueError(f"{path!r} does not name an environment variable")
     return path
 

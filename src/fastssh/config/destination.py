@@ -60,7 +60,12 @@ def read_uri(text: str) -> Destination:
     authority, _, path = text[len(_URI) :].partition("/")
     if path:
         raise ValueError(f"{text!r}: a path may not stand in it")
-    user_text, at, rest = authority.rpartition("@")
+    return read_authority(authority)
+
+
+def read_authority(text: str) -> Destination:
+    """What stands between ``//`` and ``/`` in URIs of ssh, scp and sftp. ValueError with the reason."""
+    user_text, at, rest = text.rpartition("@")
     user = decode(user_text.partition(";")[0]) if at else None  # connection parameters follow the ;
     if user == "":
         raise ValueError(f"{text!r}: the user name is empty")

@@ -286,7 +286,7 @@ _ROWS: Final[tuple[_Row, ...]] = (
     _text("XAuthLocation"),
     _as_written("KnownHostsCommand"),
     _text("Tag"),
-    _text("VersionAddendum"),
+    _if_given(_unless_none("VersionAddendum", lambda settings: settings.text("VersionAddendum") or None)),
     *(_row(name, lambda settings: ()) for name in _FORWARDS),
     _row("IdentityFile", _identity_files),
     _together("CanonicalDomains"),

@@ -102,6 +102,8 @@ class _Evaluation:
         block = active
         for line in self.reading.lines(path, check_owner=check_owner):
             if line.keyword == "host":
+                if not all(line.arguments):
+                    raise line.where.error("host has an empty argument")
                 block = active and match_pattern_list(self.host, line.arguments)
             elif line.keyword == "match":
                 block = self._match(line, active)
