@@ -166,7 +166,7 @@ def test_every_line_of_a_file_is_shown(desk: Desk) -> None:
     assert md5 == desk.theirs("-L", "-E", "md5", "-f", "key-cert.pub") and "MD5:" in md5[1]
 
 
-def test_what_a_stranger_wrote_does_not_drive_the_terminal(desk: Desk) -> None:
+def test_row19_a_strangers_certificate_does_not_drive_the_terminal(desk: Desk) -> None:
     terms = Terms(EC.public, "\x1b[2J", principals=("a\x07",), critical_options=(("force-command", utf8("\x1b")),))
     Path("c").write_text(issue(terms, ED).line() + "\n")
     status, out, _ = desk.ours("-L", "-f", "c")

@@ -126,7 +126,7 @@ def test_hosts_come_from_files_and_from_standard_input(sshd: Peer, tmp_path: Pat
     assert missing.returncode == 255 and missing.stderr.endswith("none: No such file or directory\n")
 
 
-def test_a_host_that_does_not_do_its_part_costs_its_own_line(sshd: Peer) -> None:
+def test_row19_a_host_that_does_not_do_its_part_costs_its_own_line(sshd: Peer) -> None:
     """Endless talk, silence, no SSH at all, an early end: each in time, and none keeps the others from their keys."""
 
     def talks(connection: socket.socket) -> None:
@@ -167,7 +167,7 @@ def test_a_hanging_host_keeps_nobody_waiting(sshd: Peer) -> None:
     assert done.stderr == f"127.0.0.2: identification of 127.0.0.2 port {sshd.port} timed out after 1 s\n"
 
 
-def test_a_key_whose_proof_is_wrong_is_not_printed() -> None:
+def test_row17_a_key_whose_proof_is_wrong_is_not_printed() -> None:
     """A server that signs with another key than the one it shows."""
     shown, other = generate_private_key("ed25519"), generate_private_key("ed25519")
     lying = PrivateKey(shown.public, "", other._kind, other._key)

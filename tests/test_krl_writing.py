@@ -162,7 +162,7 @@ def test_a_specification_comes_from_standard_input(desk: Desk) -> None:
     assert list(parse_krl(Path("krl").read_bytes()).of(b"").intervals()) == [(3, 3)]
 
 
-def test_a_stranger_s_list_does_not_drive_the_terminal(desk: Desk) -> None:
+def test_row19_a_strangers_list_does_not_drive_the_terminal(desk: Desk) -> None:
     revoked = Revocations(comment="a\x1b[2J\nb", generated=2**63)
     revoked.of(b"").key_ids.add("x\x1b\ny")
     revoked.keys.add(b"no key at all")

@@ -16,6 +16,8 @@ from pathlib import Path
 import hypothesis
 import hypothesis.strategies as st
 import pytest
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import padding
 
 from fastssh.errors import KeyFormatError, SignatureError
 from fastssh.keys.allowed_signers import AllowedSigners
@@ -30,6 +32,7 @@ from fastssh.wire.codec import string, uint32
 from tests.support import keygen
 from tests.support.desk import EC, ED, RSA, Desk, make_desk
 from tests.support.peers import PeerMissing, clean_environment, program
+from tests.test_security_keys import Device
 
 FASTSSH_KEYGEN = Path(sys.executable).parent / "fastssh-keygen"
 DATA = b"what is signed\n"
@@ -180,7 +183,7 @@ CERTIFIED = {
 
 
 @pytest.mark.parametrize(("lines", "who"), CERTIFIED, ids=lambda value: value)
-def test_certificates_sign_for_those_they_name(desk: Desk, lines: str, who: str) -> None:
+def test_row05_certificates_sign_for_those_they_name(desk: Desk, lines: str, who: str) -> None:
     allow(lines)
     assert desk.ours("-q", "-Y", "sign", "-f", "key-cert.pub", "-n", "file", "data") == (0, "", "")
     asked = ("verify", "-f", "allowed", "-I", who, "-n", "file", "-s", "data.sig")
@@ -192,7 +195,7 @@ def test_certificates_sign_for_those_they_name(desk: Desk, lines: str, who: str)
 
 
 @pytest.mark.parametrize("form", ["list", "krl"])
-def test_revoked_keys_and_authorities_sign_nothing(desk: Desk, form: str) -> None:
+def test_row05_revoked_keys_and_authorities_sign_nothing(desk: Desk, form: str) -> None:
     def revoked(name: str) -> None:
         text = Path(f"{name}.pub").read_text()
         Path("revoked").write_text(text)
@@ -367,7 +370,28 @@ def test_what_is_signed_is_told_apart() -> None:
         signed_data("file", "sha256", DIGEST)
 
 
-def test_a_certificate_s_signature_shows_the_certificate(desk: Desk) -> None:
+@pytest.mark.parametrize("inner", ["ssh-ed25519", "ecdsa-sha2-nistp256"])
+def test_security_keys_sign_files(desk: Desk, inner: str) -> None:
+    device = Device(inner)
+    blob = device.sign(signed_data("file", "sha512", DIGEST))
+    Path("data.sig").write_text(armor(Signature(device.public, "file", "sha512", blob).encode()))
+    Path("allowed").write_text(f"ann@x {device.public.line()}\n")
+    asked = ("verify", "-f", "allowed", "-I", "ann@x", "-n", "file", "-s", "data.sig")
+    assert verify(desk, *asked)[0] == 0
+    assert verify(desk, *asked, data="other")[0] == 255
+
+
+def test_row27_no_signature_with_sha1_is_one(desk: Desk) -> None:
+    """RSA with SHA-1 under its own name, as no ssh-keygen makes it any more."""
+    value = RSA._key.sign(signed_data("file", "sha512", DIGEST), padding.PKCS1v15(), hashes.SHA1())
+    made = Signature(RSA.public, "file", "sha512", string(b"ssh-rsa") + string(value))
+    with pytest.raises(SignatureError, match="does not belong to"):
+        made.verify(DIGEST, "file")
+    Path("data.sig").write_text(armor(made.encode()))
+    assert verify(desk, "check-novalidate", "-n", "file", "-s", "data.sig")[0] == 255
+
+
+def test_a_certificates_signature_shows_the_certificate(desk: Desk) -> None:
     certificate = load_certificate("key-cert.pub")
     made = sign(EC.certified(certificate), DIGEST, "file")
     assert made.key == certificate and decode_signature(made.encode()) == made
