@@ -236,7 +236,7 @@ def test_broken_configurations_are_one_line(run: Run, tmp_path: Path) -> None:
     one_line(run("-F", "missing", "h:x", "."), "missing: No such file", status=255)
     one_line(run("-o", "Foo=1", "h:x", "."), "command line: unknown directive", status=255)
     one_line(run("-c", "rot13", "h:x", "."), "unknown cipher: 'rot13'", status=255)
-    one_line(run("-o", "RevokedHostKeys=j", "h:x", "."), "RevokedHostKeys is not supported yet", status=255)
+    one_line(run("-o", "RefuseConnection=j", "h:x", "."), "RefuseConnection: j", status=255)
     (tmp_path / "home/.ssh/config").chmod(0o666)
     one_line(run("h:x", "."), ".ssh/config: bad owner or permissions", status=255)
 

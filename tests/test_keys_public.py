@@ -5,6 +5,8 @@ from __future__ import annotations
 import base64
 import hashlib
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -14,9 +16,10 @@ from fastssh.errors import KeyFormatError, SignatureError
 from fastssh.keys import kinds
 from fastssh.keys.kinds import KINDS
 from fastssh.keys.private import PrivateKey, generate_private_key, load_private_key
-from fastssh.keys.public import PublicKey, decode_public_key, parse_public_line
+from fastssh.keys.public import PublicKey, decode_key, decode_public_key, parse_public_line
 from fastssh.wire.codec import Reader, mpint, string
 from tests.support import keygen
+from tests.support.certificates import build
 
 
 @pytest.fixture(scope="module", params=keygen.KINDS, ids=keygen.KIND_IDS)
@@ -49,6 +52,32 @@ def test_fingerprints_and_randomart_are_those_of_ssh_keygen(pair: tuple[PrivateK
     expected = keygen.run("-l", "-v", "-E", hash_name, "-f", f"{path}.pub", home=path.parent).stdout.decode()
     ours = f"{key.bits} {key.fingerprint(hash_name)} user@test ({key.family})\n{key.randomart(hash_name)}\n"
     assert ours == expected
+
+
+def _certified(authority: PrivateKey, blob: bytes, name: bytes) -> bytes:
+    key: Any = SimpleNamespace(public=SimpleNamespace(blob=blob))
+    return build(authority, key, type_name=name)
+
+
+@pytest.mark.parametrize("hash_name", ["sha256", "md5", "sha1", "sha512"])
+def test_pictures_of_certificates_and_security_keys_are_those_of_ssh_keygen(tmp_path: Path, hash_name: str) -> None:
+    authority = generate_private_key("ed25519")
+    devices = [
+        string(b"sk-ssh-ed25519@openssh.com") + string(bytes(range(32))) + string(b"ssh:"),
+        string(b"sk-ecdsa-sha2-nistp256@openssh.com") + string(b"nistp256")
+        + string(Reader(generate_private_key("ecdsa", 256).public.blob[35:]).string()) + string(b"ssh:"),
+    ]
+    made = [generate_private_key(kind, bits).public.blob for kind, bits in keygen.KINDS]
+    path = tmp_path / "keys.pub"
+    shown = [decode_key(blob) for blob in devices]
+    for blob in (*devices, *made):
+        name = Reader(blob).string().removesuffix(b"@openssh.com") + b"-cert-v01@openssh.com"
+        shown.append(decode_key(_certified(authority, blob, name)))
+    path.write_text("".join(key.line() + "\n" for key in shown))
+    expected = keygen.run("-l", "-v", "-E", hash_name, "-f", path, home=tmp_path).stdout.decode()
+    ours = [f"{key.bits} {key.fingerprint(hash_name)} no comment ({key.family})\n{key.randomart(hash_name)}\n"
+            for key in shown]
+    assert "".join(ours) == expected
 
 
 def test_fingerprint_hashes_that_do_not_exist_are_named(every_key: dict[str, PrivateKey]) -> None:

@@ -596,7 +596,7 @@ def test_values_are_translated(text: str, field: str, expected: object, local: L
 
 
 @pytest.mark.parametrize("text", [
-    "BindInterface eth0", "RevokedHostKeys /x",
+    "BindInterface eth0",
 ])
 def test_what_would_change_the_way_or_the_trust_is_refused_when_not_supported(text: str, local: Local) -> None:
     name = text.split()[0]

@@ -62,10 +62,10 @@ class ClientConnection:
     ``plane`` the native data plane with its counters, ``error`` what ended the connection (None while it lives).
     """
 
-    def __init__(self, options: ClientOptions, route: Route, peer: str) -> None:
+    def __init__(self, options: ClientOptions, route: Route, policy: HostKeyPolicy, peer: str) -> None:
         self._options = options
         self._address, self._carrier = route.address, route.carrier
-        self._policy = HostKeyPolicy(options, route.address)
+        self._policy = policy
         self.plane = Plane()
         self._transport = Transport(
             Role.CLIENT, self.plane, self._transport_options(), self, random=os.urandom, now=time.monotonic
@@ -147,22 +147,32 @@ class ClientConnection:
     # -- TransportObserver: what the protocol says -----------------------------------------------------------------
 
     def host_key_received(self, key: PublicKey, answer: Callable[[SSHError | None], None]) -> None:
+        log = self._options.log
+        log(LOG_DEBUG1, f"Server host key: {key.algorithm} {key.fingerprint(self._options.fingerprint_hash)}")
+        if self._options.known_hosts_command is not None:
+            self._start(self._judge(key, answer))
+            return
         question = self._policy.check(key)
         if question is None:
             answer(None)
         else:
-            self._start(self._ask_host_key(key, question, answer))
+            self._start(self._judge(key, answer, question))
 
-    async def _ask_host_key(
-        self, key: PublicKey, question: HostKeyQuestion, answer: Callable[[SSHError | None], None]
+    async def _judge(
+        self, key: PublicKey, answer: Callable[[SSHError | None], None], question: HostKeyQuestion | None = None
     ) -> None:
+        """Answers when a program, or a person, has said what there is to say."""
         prompter, patience = self._options.prompter, self._patience
         try:
-            if prompter is None or patience is None:
-                raise HostKeyError("Host key verification failed: nobody can be asked")
-            async with patience.paused():
-                yes = await prompter.confirm_host_key(question.text, question.fingerprint)
-            self._policy.confirmed(key, yes)
+            if question is None:
+                await self._policy.ask_command(key)
+                question = self._policy.check(key)
+            if question is not None:
+                if prompter is None or patience is None:
+                    raise HostKeyError("Host key verification failed: nobody can be asked")
+                async with patience.paused():
+                    yes = await prompter.confirm_host_key(question.text, question.fingerprint)
+                self._policy.confirmed(key, question, yes)
             answer(None)
             self._driver.wake()
         except SSHError as error:
@@ -658,7 +668,10 @@ class connect(Opening[ClientConnection]):  # noqa: N801
             else:
                 async with _deadline(options.connect_timeout, f"connect to host {peer}"):
                     route = await reach(options)
-            connection = ClientConnection(options, route, peer)
+            policy = HostKeyPolicy(options, route.address)
+            async with _deadline(options.login_timeout, f"{peer}: what KnownHostsCommand knows"):
+                await policy.ask_command(None)
+            connection = ClientConnection(options, route, policy, peer)
         except BaseException:
             if route is not None:
                 route.sock.close()

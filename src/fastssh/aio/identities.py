@@ -140,7 +140,7 @@ async def gather(options: ClientOptions, agent: AgentClient | None, files: list[
     found = merge([_in_memory(key) for key in options.keys], files, held, identities_only=options.identities_only)
     chosen = [identity for identity in found if _large_enough(identity, options)]
     for identity in chosen:
-        options.log(LOG_DEBUG1, f"Will attempt key: {identity}")
+        options.log(LOG_DEBUG1, f"Will attempt key: {identity.shown(options.fingerprint_hash)}")
     return chosen
 
 

@@ -97,6 +97,7 @@ class Login:
             identities=keys,
             accepted_algorithms=options.pubkey_accepted_algorithms,
             password=options.password,
+            fingerprint_hash=options.fingerprint_hash,
             password_prompts=options.number_of_password_prompts,
             preferred=methods,
         )

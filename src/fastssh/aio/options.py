@@ -6,11 +6,12 @@ Names and defaults are ssh_config(5)'s in Python spelling, so that the configura
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Final, Literal, Protocol
 
 from fastssh.errors import ConfigError
+from fastssh.keys.fingerprint import HASHES
 
 if TYPE_CHECKING:
     from fastssh.keys.private import PrivateKey
@@ -99,6 +100,13 @@ class ClientOptions:
     global_known_hosts: Sequence[Path] = GLOBAL_KNOWN_HOSTS
     strict_host_key_checking: StrictHostKeyChecking | None = None  # None: "ask" with a prompter, "yes" without
     hash_known_hosts: bool = False
+    check_host_ip: bool = False  # the address's key has to be the host's
+    no_host_authentication_for_localhost: bool = False
+    revoked_host_keys: Sequence[Path] = ()  # lists of keys or KRLs; one that cannot be read revokes all keys
+    # Gives a program and its arguments for the tokens I, H, t, f and K of KnownHostsCommand (ssh_config(5)).
+    known_hosts_command: Callable[[Mapping[str, str]], Sequence[str]] | None = None
+    visual_host_key: bool = False
+    fingerprint_hash: str = "sha256"  # or md5, sha1, sha384, sha512: of the fingerprints that are shown
     # Whether other keys that the server proves to have are learnt, and old ones forgotten; None: "yes", but "no" where
     # user_known_hosts is not the default.
     update_host_keys: Literal["yes", "ask", "no"] | None = None
@@ -148,6 +156,8 @@ class ClientOptions:
         if self.strict_host_key_checking not in checking:
             raise ConfigError(f"strict_host_key_checking is not one of yes, ask, accept-new, no: "
                               f"{self.strict_host_key_checking!r}")
+        if self.fingerprint_hash not in HASHES:
+            raise ConfigError(f"fingerprint_hash is not one of {', '.join(HASHES)}: {self.fingerprint_hash!r}")
         if self.update_host_keys not in (None, "yes", "ask", "no"):
             raise ConfigError(f"update_host_keys is not one of yes, ask, no: {self.update_host_keys!r}")
         if not self.user:

@@ -34,9 +34,12 @@ class Identity:
     explicit: bool = False  # somebody named the file
 
     def __str__(self) -> str:
-        """As ssh shows it: name, type, fingerprint and where it is from."""
+        return self.shown("sha256")
+
+    def shown(self, hash: str) -> str:
+        """As ssh shows it: name, type, fingerprint with this hash, and where it is from."""
         public = self.public
-        words = [self.name, *([public.family, public.fingerprint()] if public is not None else [""])]
+        words = [self.name, *([public.family, public.fingerprint(hash)] if public is not None else [""])]
         return " ".join(words + ["explicit"] * self.explicit + ["agent"] * (self.origin == "agent"))
 
 

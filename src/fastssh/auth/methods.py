@@ -54,6 +54,7 @@ class AuthContext:
     accepted_algorithms: Sequence[str] = ()  # empty: all that our keys can do
     password: str | None = field(default=None, repr=False)
     password_prompts: int = 3
+    fingerprint_hash: str = "sha256"  # of what is shown
     preferred: Sequence[str] = (PUBLICKEY, "keyboard-interactive", "password")
     accepted: list[Identity] = field(default_factory=list)  # what the server has taken so far, for the caller to see
     partial_successes: int = 0
@@ -125,7 +126,7 @@ class Publickey:
                 yield from self._load(identity)
                 if identity.public is None:
                     continue
-            key = identity.public
+            key, shown = identity.public, identity.shown(self._context.fingerprint_hash)
             algorithm, signer = self.algorithm(key), self._signer(identity)
             if algorithm is None:
                 ours = self._context.accepted_algorithms
@@ -133,19 +134,19 @@ class Publickey:
                     why = f"{key.algorithm} key {identity.name} - "
                     why += "corresponding algorithm not in PubkeyAcceptedAlgorithms"
                 else:
-                    why = f"{identity}: no mutual signature algorithm"
+                    why = f"{shown}: no mutual signature algorithm"
                 yield Tell(1, f"Skipping {why}")
                 continue
             if signer is None:
                 yield Tell(1, f'no separate private key for certificate "{identity.name}"')
                 continue
             if not asked:
-                yield Tell(1, f"Offering public key: {identity}")
+                yield Tell(1, f"Offering public key: {shown}")
             if signer.private is None:
                 refused = yield from self._query(key, algorithm)
                 if refused is not None:
                     return refused
-                yield Tell(1, f"Server accepts key: {identity}")
+                yield Tell(1, f"Server accepts key: {shown}")
             request = SignedRequest(
                 self._context.user, SERVICE, algorithm, key.blob,
                 self._context.host_key if self._context.hostbound else None,

@@ -10,12 +10,13 @@ from fastssh.config.algorithm_lists import LISTS
 from fastssh.config.destination import Jump
 from fastssh.config.directives import LOG_LEVELS
 from fastssh.config.evaluate import load
-from fastssh.config.session import agent_socket
+from fastssh.config.session import agent_socket, known_hosts_command
 from fastssh.config.settings import Settings
 from fastssh.config.support import passed_over, refuse_unsupported
 from fastssh.errors import ConfigError
 
 MAX_HOPS: Final = 16
+_ANYTHING: Final = dict.fromkeys("fHIKt", "x")  # for a command that is to be looked at, not run
 
 
 class _Place(NamedTuple):
@@ -86,6 +87,11 @@ def _options(
         user_known_hosts=settings.paths("UserKnownHostsFile") or (),
         global_known_hosts=settings.words("GlobalKnownHostsFile") or (),
         required_rsa_size=max(1024, settings.number("RequiredRSASize")),
+        check_host_ip=settings.flag("CheckHostIP"),
+        no_host_authentication_for_localhost=settings.flag("NoHostAuthenticationForLocalhost"),
+        revoked_host_keys=settings.paths("RevokedHostKeys") or (),
+        fingerprint_hash=settings.typed("FingerprintHash", str),
+        visual_host_key=settings.flag("VisualHostKey"),
         update_host_keys=_update_host_keys(settings),
         hash_known_hosts=settings.flag("HashKnownHosts"),
         identity_files=settings.paths("IdentityFile"),
@@ -107,6 +113,8 @@ def _options(
         rekey_bytes=settings.rekey_limit().bytes,
         rekey_seconds=settings.rekey_limit().seconds,
     )
+    if known_hosts_command(settings, _ANYTHING) is not None:
+        options.known_hosts_command = lambda tokens: known_hosts_command(settings, tokens) or ()
     match settings.value("AddressFamily"):
         case "inet":
             options.address_family = "inet"

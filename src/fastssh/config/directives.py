@@ -70,6 +70,7 @@ _TABLE: Final[tuple[Directive[Value], ...]] = (
               aliases=("dsaauthentication",)),
     Directive("RekeyLimit", rekey_limit, RekeyLimit(0, 0), most=2),
     Directive("RequiredRSASize", number, 1024),
+    Directive("RevokedHostKeys", files, (), most=0),
     Directive("ServerAliveCountMax", number, 3),
     Directive("ServerAliveInterval", seconds_or_none, 0, aliases=("protocolkeepalives", "setuptimeout")),
     Directive("StrictHostKeyChecking", choice("ask", "accept-new", yes=("true",), no=("false", "off")), "ask"),
@@ -81,7 +82,6 @@ _TABLE: Final[tuple[Directive[Value], ...]] = (
     # -- what would change where we connect or whom we trust, and is not supported yet: refused, not ignored
     Directive("BindInterface", text, harmless=()),
     Directive("RefuseConnection", text, most=-1, harmless=()),
-    Directive("RevokedHostKeys", files, (), most=0, harmless=((),)),
     # -- what plays no part in copying files, or only adds ways that we do without
     Directive("AddKeysToAgent", client.keys_to_agent, client.KeysToAgent("no", 0), most=2),
     Directive("CanonicalDomains", client.domains, (), most=0),
@@ -92,7 +92,7 @@ _TABLE: Final[tuple[Directive[Value], ...]] = (
     Directive("CASignatureAlgorithms", text),
     Directive("CertificateFile", text, accumulate=True, tokens=ALL_TOKENS, environment=True),
     Directive("ChannelTimeout", client.channel_timeouts, (), most=0, passed_over=((),)),
-    Directive("CheckHostIP", flag, False, passed_over=(False,)),
+    Directive("CheckHostIP", flag, False),
     Directive("ClearAllForwardings", flag, False),
     Directive("ConnectionAttempts", number, 1),
     Directive("ControlMaster", choice("ask", "auto", "autoask", yes=("true",), no=("false",)), "no"),

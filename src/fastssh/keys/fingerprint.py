@@ -51,7 +51,7 @@ def randomart(blob: bytes, family: str, bits: int, hash: str = "sha256") -> str:
     picture[_HEIGHT // 2][_WIDTH // 2] = _START
     picture[y][x] = _END
     title = f"[{family} {bits}]"
-    lines = [_border(title if len(title) < _WIDTH else f"[{family}]")]
+    lines = [_border((title if len(title) <= _WIDTH else f"[{family}]")[: _WIDTH - 1])]  # cut off as ssh-keygen does
     lines += [f"|{''.join(row)}|" for row in picture]
     lines.append(_border(f"[{hash.upper()}]"))
     return "\n".join(lines)

@@ -138,6 +138,13 @@ class KnownHosts:
         """The lines of ``text``; ``name`` stands for the file's."""
         return cls(_numbered(text, name))
 
+    def with_text(self, text: str, name: str) -> KnownHosts:
+        """These lines, and those of ``text`` behind them."""
+        more = KnownHosts.parse(text, name)
+        both = KnownHosts()
+        both._lines = self._lines + more._lines
+        return both
+
     def lookup(self, host: str, port: int = DEFAULT_PORT, address: str | None = None) -> HostEntries:
         """What is known of ``host`` at ``port``.
 
@@ -326,20 +333,26 @@ def add_known_host(
     key: PublicKey,
     *,
     hashed: bool,
+    address: str | None = None,
+    address_port: int = DEFAULT_PORT,
     random: Callable[[int], bytes] = os.urandom,
 ) -> None:
-    """Appends a line for ``host`` with one write, starting a new line where the last was left unfinished.
+    """Appends a line for ``host``, and ``address`` if given, with one write, starting a new line where the last was
+    left unfinished.
 
     The file is made 0600 and its folder 0700, whatever the umask; permissions of what exists stay. Nothing is written
     to ``/dev/null``. ``random`` gives the salt of a hashed name. Raises
     :class:`HostKeyError`, with a path and a reason, when the line could not be written whole.
     """
-    name = host_name(host, port)
-    if not host or not writable_name(name):
+    names = [host_name(host, port)]
+    if address is not None and (other := host_name(address, address_port)) != names[0]:
+        names.append(other)
+    if not host or not all(map(writable_name, names)):
         raise HostKeyError(f"{shown(path)}: {host.encode('unicode_escape').decode('ascii')!r} cannot be a known host")
     if _is_null_device(path):
         return
-    line = f"{hash_name(name, random(SALT_SIZE)) if hashed else name} {key.line()}\n".encode()
+    entries = [hash_name(name, random(SALT_SIZE)) for name in names] if hashed else [",".join(names)]
+    line = "".join(f"{entry} {key.line()}\n" for entry in entries).encode()
     try:
         descriptor, status = _open_for_append(path)
         try:
