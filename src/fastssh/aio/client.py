@@ -408,6 +408,39 @@ class ClientConnection:
         if self.error is not None:
             raise self.error
 
+    async def idle_for(self, seconds: float) -> None:
+        """Returns when no channel has been open for so many seconds; with 0 never. Raises what ended the connection."""
+        loop, connection = asyncio.get_running_loop(), self._connection
+        news = asyncio.Event()
+        since = loop.time()
+
+        def idle() -> None:
+            nonlocal since
+            since = loop.time()
+            news.set()
+
+        connection.on_idle = idle
+        ended = asyncio.ensure_future(self.wait_closed())
+        waiting = asyncio.ensure_future(news.wait())
+        try:
+            while self.error is None:
+                left = max(since + seconds - loop.time(), 0.0)
+                if not connection.channels and seconds > 0 and left == 0:
+                    return
+                await asyncio.wait(
+                    (ended, waiting),
+                    timeout=None if connection.channels or seconds <= 0 else left,
+                    return_when=asyncio.FIRST_COMPLETED,
+                )
+                if waiting.done():
+                    news.clear()
+                    waiting = asyncio.ensure_future(news.wait())
+        finally:
+            connection.on_idle = None
+            ended.cancel()
+            waiting.cancel()
+        raise self.error
+
     def rekey(self) -> None:
         """Starts a key exchange, unless one is under way."""
         self._transport.rekey()

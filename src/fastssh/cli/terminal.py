@@ -169,9 +169,24 @@ def _askpass(*, terminal: bool) -> str | None:
     return program if display and not terminal else None
 
 
-async def _run_askpass(program: str, prompt: str) -> str:
+async def ask_permission(prompt: str) -> bool:
+    """What $SSH_ASKPASS answers to a question of yes or no: an empty answer is a yes. Nobody else is asked: the
+    terminal, if there is one, is a session's."""
+    program = _askpass(terminal=False)
+    if program is None:
+        return False
     try:
-        process = await asyncio.create_subprocess_exec(program, prompt, stdout=asyncio.subprocess.PIPE)
+        answer = await _run_askpass(program, prompt, SSH_ASKPASS_PROMPT="confirm")
+    except NoAnswerError:
+        return False
+    return answer.lower() in ("", "yes")
+
+
+async def _run_askpass(program: str, prompt: str, **environment: str) -> str:
+    try:
+        process = await asyncio.create_subprocess_exec(
+            program, prompt, stdout=asyncio.subprocess.PIPE, env=os.environ | environment
+        )
     except OSError as error:
         raise NoAnswerError(f"{program}: {error.strerror}") from None
     assert process.stdout is not None

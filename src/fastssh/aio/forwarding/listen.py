@@ -73,7 +73,8 @@ class Listener:
     """Accepts on ``sockets``, which it owns. ``accepted`` gets each connection and its address as accept(2) has it;
     the connection is then its own.
 
-    :meth:`pause` leaves what comes in the system's queue until :meth:`resume`. To be made in the running loop.
+    :meth:`pause` leaves what comes in the system's queue until :meth:`resume`. ``path`` is the name of a Unix socket
+    that has another one by now than it was bound to. To be made in the running loop.
     """
 
     def __init__(
@@ -81,11 +82,15 @@ class Listener:
         sockets: Sequence[socket.socket],
         accepted: Callable[[socket.socket, Any], None],
         log: Callable[[str], None],
+        *,
+        path: str | None = None,
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._sockets = list(sockets)
         self._accepted, self._log = accepted, log
-        self._paths = [_identity(sock) for sock in self._sockets if sock.family == socket.AF_UNIX]
+        self._paths = [
+            _identity(path or sock.getsockname()) for sock in self._sockets if sock.family == socket.AF_UNIX
+        ]
         self._rest: asyncio.TimerHandle | None = None
         self._listening = False
         for sock in self._sockets:
@@ -146,7 +151,6 @@ class Listener:
         self._paths = []
 
 
-def _identity(sock: socket.socket) -> tuple[str, int, int]:
-    path = sock.getsockname()
+def _identity(path: str) -> tuple[str, int, int]:
     found = os.lstat(path)
     return path, found.st_dev, found.st_ino

@@ -1,8 +1,7 @@
-"""The control socket of a master: made so that nobody meets it half made, and who is at its other end."""
+"""The control socket of a master: made so that nobody meets it half made; and who is at the other end of one."""
 
 from __future__ import annotations
 
-import contextlib
 import os
 import secrets
 import socket
@@ -42,42 +41,29 @@ def is_ours(sock: socket.socket) -> bool:
     return peer_uid(sock) in (None, 0, os.geteuid())
 
 
-class ControlSocket:
-    """A listening socket ``sock`` at ``path``, for this user alone. :meth:`remove` takes the name away.
+def listen(path: str) -> socket.socket:
+    """A socket that listens at ``path``, for this user alone. Whoever closes it takes the name away.
 
     It listens before it has its name, which is given by link(2): so two masters cannot both have it, and no client
     meets a socket that nobody listens on yet. Raises FileExistsError when the name is taken, other OSErrors, and
     MultiplexError for a path that is too long.
     """
-
-    def __init__(self, path: str) -> None:
-        check_path(path)
-        self.path = path
-        temporary = f"{path}.{''.join(secrets.choice(_LETTERS) for _ in range(_SUFFIX))}"
-        check_path(temporary)
-        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    check_path(path)
+    temporary = f"{path}.{''.join(secrets.choice(_LETTERS) for _ in range(_SUFFIX))}"
+    check_path(temporary)
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        before = os.umask(_MASK)  # the only way to have the mode from the first moment on
         try:
-            before = os.umask(_MASK)
-            try:
-                self.sock.bind(temporary)
-            finally:
-                os.umask(before)
-            try:
-                self.sock.listen(_BACKLOG)
-                os.link(temporary, path)
-                status = os.lstat(path)
-                self._identity: tuple[int, int] | None = status.st_dev, status.st_ino
-            finally:
-                os.unlink(temporary)
-        except BaseException:
-            self.sock.close()
-            raise
-
-    def remove(self) -> None:
-        """Takes the name away, unless it is another's by now. The socket itself is its listener's. Harmless when done.
-        """
-        identity, self._identity = self._identity, None
-        with contextlib.suppress(OSError):
-            found = os.lstat(self.path)
-            if (found.st_dev, found.st_ino) == identity:
-                os.unlink(self.path)
+            sock.bind(temporary)
+        finally:
+            os.umask(before)
+        try:
+            sock.listen(_BACKLOG)
+            os.link(temporary, path)
+        finally:
+            os.unlink(temporary)
+    except BaseException:
+        sock.close()
+        raise
+    return sock

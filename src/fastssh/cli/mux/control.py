@@ -6,7 +6,8 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Final
 
 from fastssh.cli.mux.client import MasterConnection
-from fastssh.cli.mux.sharing import control_path, refused
+from fastssh.cli.mux.sharing import refused
+from fastssh.config.session import control
 from fastssh.errors import MultiplexError
 
 if TYPE_CHECKING:
@@ -27,10 +28,11 @@ def run(
     quiet: bool,
 ) -> int:
     """The exit status. ``say`` gets lines for standard error, ``show`` text for standard output."""
-    path = control_path(settings)
-    if path is None:
+    shared = control(settings)
+    if shared is None:
         say('No ControlPath specified for "-O" command')
         return FAILED
+    path = shared.path
     try:
         with MasterConnection(path, settings.number("ConnectTimeout") or None) as master:
             return _run(command, master, forwards, say, show, quiet)

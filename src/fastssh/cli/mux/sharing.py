@@ -7,7 +7,7 @@ import os
 from typing import TYPE_CHECKING, Final
 
 from fastssh.cli.mux.client import MasterConnection
-from fastssh.config.tokens import expand_home
+from fastssh.config.session import control
 from fastssh.errors import MultiplexError
 from fastssh.wire.text import printable
 
@@ -19,29 +19,23 @@ if TYPE_CHECKING:
 _NEVER_CLIENT: Final = ("yes", "ask")  # ControlMaster of who is a master, or nothing
 
 
-def control_path(settings: Settings) -> str | None:
-    """ControlPath, expanded; None for ``none`` and without one. Raises ConfigError."""
-    path = settings.text("ControlPath")
-    return None if path is None or path.lower() == "none" else expand_home(path, settings.local.home)
-
-
 def find_master(settings: Settings, say: Callable[[str], None]) -> MasterConnection | None:
     """The master that ``settings`` name, if one listens and this program may be its client.
 
     A socket that nobody listens on is removed where there is to be a master. ``say`` gets a line about any other reason
     for not sharing. Raises ConfigError, and MultiplexError for a path that is too long.
     """
-    path = control_path(settings)
-    mode = settings.value("ControlMaster")
-    if path is None or mode in _NEVER_CLIENT:
+    shared = control(settings)
+    if shared is None or shared.master in _NEVER_CLIENT:
         return None
+    path = shared.path
     timeout = settings.number("ConnectTimeout")
     try:
         return MasterConnection(path, timeout if timeout > 0 else None)
     except FileNotFoundError:
         return None
     except ConnectionRefusedError as error:
-        if mode == "no":
+        if shared.master == "no":
             say(refused(path, error))
         else:
             with contextlib.suppress(OSError):

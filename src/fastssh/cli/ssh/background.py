@@ -36,9 +36,9 @@ class Background:
         self._report = -1
 
 
-def split(work: Callable[[Background], int]) -> int:
-    """The exit status of ``work``, which a new process does, or 0 as soon as that has detached itself. Neither threads
-    nor an event loop may be there yet."""
+def split(work: Callable[[Background], int], then: Callable[[], int] | None = None) -> int:
+    """The exit status of ``work``, which a new process does, or as soon as that has detached itself that of ``then``, 0
+    without. Neither threads nor an event loop may be there yet."""
     reading, writing = os.pipe()
     pid = os.fork()
     if pid == 0:
@@ -48,6 +48,7 @@ def split(work: Callable[[Background], int]) -> int:
                 signal.signal(number, signal.SIG_DFL)
         return work(Background(writing))
     os.close(writing)
+    before = {number: signal.getsignal(number) for number in _PASSED_ON}
     for number in _PASSED_ON:
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, lambda number, _: os.kill(pid, number))
@@ -58,7 +59,9 @@ def split(work: Callable[[Background], int]) -> int:
         except KeyboardInterrupt:  # the other process got it as well, and says what comes of it
             continue
     if ready:
-        return 0
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        return 0 if then is None else then()
     _, status = os.waitpid(pid, 0)
     return os.waitstatus_to_exitcode(status) if os.WIFEXITED(status) else 128 + os.WTERMSIG(status)
 

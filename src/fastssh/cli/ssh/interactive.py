@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final, Self
 from fastssh.aio.borrowed import Borrowed
 from fastssh.aio.tty import get_size
 from fastssh.cli.raw import RawMode
+from fastssh.cli.signals import subscribe
 from fastssh.cli.ssh.escapes import Command, EscapeScanner
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ class LocalTerminal:
     def __enter__(self) -> Self:
         loop = asyncio.get_running_loop()
         self.raw()
-        loop.add_signal_handler(signal.SIGWINCH, self.resized)
+        self._unsubscribe = subscribe(signal.SIGWINCH, self.resized)  # a master has other terminals as well
         if self._raw is not None:
             loop.add_signal_handler(signal.SIGTSTP, self.suspend)
             loop.add_signal_handler(signal.SIGCONT, self._continued)
@@ -62,7 +63,8 @@ class LocalTerminal:
 
     def __exit__(self, *error: object) -> None:
         loop = asyncio.get_running_loop()
-        for number in (signal.SIGWINCH, signal.SIGTSTP, signal.SIGCONT):
+        self._unsubscribe()
+        for number in (signal.SIGTSTP, signal.SIGCONT):
             loop.remove_signal_handler(number)
         self.cooked()
 

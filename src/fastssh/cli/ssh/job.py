@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import os
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from fastssh.aio.options import LOG_DEBUG1
@@ -13,12 +14,14 @@ from fastssh.cli.connecting import Log, identity_overrides, log_in
 from fastssh.cli.messages import Messages
 from fastssh.cli.ssh import words
 from fastssh.cli.ssh.arguments import Arguments
+from fastssh.cli.ssh.wanted import stdio_place
 from fastssh.config.client import verbosity
 from fastssh.config.evaluate import load
 from fastssh.errors import ChannelOpenError, ConfigError, SSHError
 
 if TYPE_CHECKING:
     from fastssh.aio.client import ClientConnection
+    from fastssh.cli.mux.own import OwnMaster
     from fastssh.cli.ssh.background import Background
     from fastssh.cli.ssh.forwards import Forwards
     from fastssh.config.forwards import Forward
@@ -49,12 +52,44 @@ def run(asked: Arguments, messages: Messages) -> int:
         from fastssh.cli.ssh.logs import to_syslog
 
         messages.elsewhere = to_syslog(settings.text("SyslogFacility") or "USER")
-    job = Job(asked, settings, wanted, messages, log)
-    if not settings.flag("ForkAfterAuthentication"):
+    status, persists = _share(asked, settings, wanted, messages, log)
+    if status is not None:
+        return status
+    job = Job(asked, settings, wanted, messages, log, persists=persists)
+    if not persists and not settings.flag("ForkAfterAuthentication"):
         return job.start(None)
     from fastssh.cli.ssh.background import split
 
-    return split(job.start)
+    return split(job.start, partial(_use_own_master, asked, settings, messages, log) if persists else None)
+
+
+def _share(
+    asked: Arguments, settings: Settings, wanted: tuple[Forward, ...], messages: Messages, log: Log
+) -> tuple[int | None, bool]:
+    """The exit status, if another program's connection does for this call; else None, and whether this call makes a
+    master that stays."""
+    if asked.control is None and "ControlPath" not in settings:
+        return None, False
+    from fastssh.cli.mux import passenger
+
+    try:
+        return passenger.share(asked, settings, wanted, messages, log), passenger.makes_one_that_stays(settings)
+    except SSHError as error:
+        if not asked.quiet:
+            words.tell(error, messages)
+        return FAILED, False
+
+
+def _use_own_master(asked: Arguments, settings: Settings, messages: Messages, log: Log) -> int:
+    """The master that this call made is in the background, and this is its first client."""
+    from fastssh.cli.mux import passenger
+
+    try:
+        return passenger.use_own(asked, settings, messages, log)
+    except (SSHError, OSError) as error:
+        if not asked.quiet:
+            words.tell(error, messages)
+        return FAILED
 
 
 def _settings(asked: Arguments, messages: Messages) -> Settings:
@@ -87,8 +122,16 @@ class Job:
     """One call, after its command line and configuration are understood."""
 
     def __init__(
-        self, asked: Arguments, settings: Settings, wanted: tuple[Forward, ...], messages: Messages, log: Log
+        self,
+        asked: Arguments,
+        settings: Settings,
+        wanted: tuple[Forward, ...],
+        messages: Messages,
+        log: Log,
+        *,
+        persists: bool,
     ) -> None:
+        self._persists = persists  # ControlPersist, if there is nobody else's master
         self._asked, self._settings, self._wanted = asked, settings, wanted
         self._messages, self._log = messages, log
         self._background: Background | None = None
@@ -124,14 +167,33 @@ class Job:
         if not await forwards.open_all(self._wanted, self._warn, exit_on_failure=strict) and strict:
             return FAILED
         await self._local_command()
+        master = self._listen(connection, forwards)
+        if master is None:
+            return await self._work(connection, forwards)
+        async with master:
+            if self._persists:
+                self._detach()
+                return await master.linger()
+            return await master.until_told(self._work(connection, forwards, shared=True))
+
+    def _listen(self, connection: ClientConnection, forwards: Forwards) -> OwnMaster | None:
+        """Shares the connection, if it is to be."""
+        if "ControlPath" not in self._settings:
+            return None
+        from fastssh.cli.mux.own import OwnMaster
+
+        return OwnMaster.make(connection, forwards, self._settings, self._log)
+
+    async def _work(self, connection: ClientConnection, forwards: Forwards, *, shared: bool = False) -> int:
+        """What this call wants of the connection for itself."""
         if self._asked.forward_stdio is not None:
             return await self._forward_stdio(connection, self._asked.forward_stdio)
-        if settings.value("SessionType") == "none":
+        if self._settings.value("SessionType") == "none":
             self._detach()
             await connection.wait_closed()
             assert connection.error is not None
             raise connection.error
-        return await self._session(connection, forwards)
+        return await self._session(connection, forwards, shared=shared)
 
     def _warn(self, text: str) -> None:
         if self._log.level >= 0:
@@ -156,7 +218,7 @@ class Job:
         from fastssh.aio.session import COMMAND_WINDOW
         from fastssh.wire.requests import DirectTcpip
 
-        host, port = _stdio_place(place)
+        host, port = stdio_place(place)
         data = DirectTcpip(host.encode("utf-8", "surrogateescape"), port, b"127.0.0.1", 65535).body()
         channel = JoinedChannel(
             connection, "direct-tcpip", data, window=COMMAND_WINDOW, stdin=0, stdout=1, output_ended=_close_output
@@ -169,12 +231,12 @@ class Job:
             return FAILED
         return 0
 
-    async def _session(self, connection: ClientConnection, forwards: Forwards) -> int:
+    async def _session(self, connection: ClientConnection, forwards: Forwards, *, shared: bool) -> int:
         from fastssh.cli.ssh.sessions import SessionRunner
 
         runner = SessionRunner(self._asked.command, self._settings, self._messages, self._log)
         session = runner.open(connection)
-        if "OpenSSH" in connection.peer_identification:
+        if "OpenSSH" in connection.peer_identification and not shared:
             connection.global_request("no-more-sessions@openssh.com")
         self._detach()
         try:
@@ -189,19 +251,6 @@ class Job:
                               f"in {seconds:.1f} seconds")
         self._log(LOG_DEBUG1, f"Exit status {-1 if session.exit_status is None else status}")
         return status
-
-
-def _stdio_place(text: str) -> tuple[str, int]:
-    """The host and port of -W. Raises ConfigError."""
-    from fastssh.config.forwards import Kind, parse
-
-    try:
-        place = parse(Kind.DYNAMIC, text).listen
-    except ConfigError:
-        place = ""
-    if isinstance(place, str) or not place[0]:
-        raise ConfigError(f"Bad stdio forwarding specification '{text}'")
-    return place[0], place[1]
 
 
 def _close_output() -> None:

@@ -5,17 +5,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import termios
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final
 
 from fastssh.aio.session import Session, SessionRequest
 from fastssh.cli.ssh.forwards import ForwardError
-from fastssh.keys.patterns import match_pattern
+from fastssh.cli.ssh.wanted import command_of, describe_terminal, environment, wants_terminal
 
 if TYPE_CHECKING:
     from fastssh.aio.client import ClientConnection
-    from fastssh.aio.tty import Terminal
     from fastssh.cli.connecting import Log
     from fastssh.cli.messages import Messages
     from fastssh.cli.ssh.forwards import Forwards
@@ -24,42 +21,6 @@ if TYPE_CHECKING:
 
 FAILED: Final = 255
 END_OF_TRANSMISSION: Final = b"\4"  # Ctrl-D
-
-
-def command_of(settings: Settings, given: str) -> str:
-    """What is to be run: of the command line, or RemoteCommand; nothing for a shell."""
-    return given or settings.text("RemoteCommand") or ""
-
-
-def wants_terminal(settings: Settings, command: str, *, stdin_is_terminal: bool) -> tuple[bool, bool]:
-    """Whether there is to be a terminal, and whether one was wanted that there cannot be."""
-    asked = settings.value("RequestTTY")
-    wanted = asked in ("yes", "force") or (asked == "auto" and not command)
-    if asked == "force" or not wanted:
-        return wanted, False
-    possible = stdin_is_terminal and not settings.flag("StdinNull")
-    return possible, not possible
-
-
-def environment(settings: Settings, local: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
-    """SendEnv's variables, then SetEnv's."""
-    patterns = settings.words("SendEnv") or ()
-    sent = {name: value for name, value in local.items() if any(match_pattern(name, each) for each in patterns)}
-    given = (str(word).partition("=") for word in settings.typed("SetEnv", tuple))
-    sent |= {name: value for name, _, value in given}
-    return tuple(sent.items())
-
-
-def describe_terminal(settings: Settings, tty: int, local: Mapping[str, str]) -> Terminal:
-    """The terminal behind ``tty``; one that is none is told of without modes and size."""
-    from fastssh.aio.tty import Terminal, get_modes, get_size
-
-    given = dict(str(word).partition("=")[::2] for word in settings.typed("SetEnv", tuple))
-    try:
-        modes = get_modes(tty)
-    except (termios.error, OSError):
-        modes = {}
-    return Terminal(given.get("TERM") or local.get("TERM", ""), get_size(tty), modes)
 
 
 class SessionRunner:
