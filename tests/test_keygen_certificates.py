@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,7 +20,7 @@ from fastssh.wire.codec import UINT64_MAX, Reader, utf8
 from tests.conftest import FastsshdFactory, SshdFactory
 from tests.support import openssh
 from tests.support.desk import EC, ED, RSA, Desk, make_desk
-from tests.support.peers import program
+from tests.support.peers import Keys, program
 
 NOW = 1_800_000_007.5
 
@@ -211,6 +212,15 @@ def test_servers_let_their_holder_in(desk: Desk, start_sshd: SshdFactory, start_
             assert desk.ours("-q", "-s", "ca", "-I", "x", *options, "key.pub") == (0, "", "")
             login = ("-o", "IdentitiesOnly=yes", "-i", str(desk.folder / "key"), "-o", "IdentityFile=none")
             assert openssh.ssh(peer, "echo asked", options=login).stdout == wanted
+
+
+def test_ssh_trusts_a_host_by_its_certificate(desk: Desk, start_sshd: SshdFactory, keys: Keys) -> None:
+    shutil.copy(keys.host("ed25519").with_suffix(".pub"), "host.pub")
+    assert desk.ours("-q", "-s", "ca", "-h", "-I", "x", "-n", "127.0.0.1,other", "host.pub") == (0, "", "")
+    Path("known").write_text(f"@cert-authority 127.0.0.* {ED.public.line()}\n")
+    peer = start_sshd(HostCertificate=desk.folder / "host-cert.pub")
+    done = openssh.ssh(peer, "echo in", options=("-o", f"UserKnownHostsFile={desk.folder / 'known'}"))
+    assert done.stdout == b"in\n", done.stderr
 
 
 # --- the library ------------------------------------------------------------------------------------------------------

@@ -67,7 +67,7 @@ def _revoke_serials(text: str, certificates: RevokedCertificates, where: str) ->
     if dash and high <= low:
         raise KeyFormatError(f"{where}: invalid serial range {low}:{high}")
     try:
-        certificates.revoke(low, high)
+        certificates.add(low, high)
     except ValueError:
         raise KeyFormatError(f"{where}: revoke serial failed: 0 is the number of certificates without one") from None
 
@@ -112,7 +112,7 @@ def _revoke_key(key: PublicKey, directive: str, revoked: Revocations) -> None:
     elif directive == "key" or not isinstance(key, Certificate):
         revoked.keys.add(key.plain.blob)
     elif key.serial:
-        revoked.of(key.authority.blob).revoke(key.serial)
+        revoked.of(key.authority.blob).add(key.serial)
     else:
         revoked.of(key.authority.blob).key_ids.add(key.key_id)
 
@@ -143,7 +143,7 @@ _MAX_COUNTED: Final = 1 << 31  # no larger number makes a difference to what is 
 
 def serialize_krl(revoked: Revocations, *, generated: int) -> bytes:
     """The KRL, said to be made at ``generated`` (a POSIX time)."""
-    sections = [(_Section.CERTIFICATES, _certificates(some)) for some in revoked.certificates]
+    sections = [(_Section.CERTIFICATES, _certificates(*each)) for each in revoked.certificates.items()]
     sections += [
         (section, b"".join(map(string, sorted(values))))
         for section, values in (
@@ -161,12 +161,12 @@ def _joined(sections: Iterable[tuple[int, bytes]]) -> bytes:
     return b"".join(byte(kind) + string(data) for kind, data in sections)
 
 
-def _certificates(some: RevokedCertificates) -> bytes:
+def _certificates(authority: bytes, some: RevokedCertificates) -> bytes:
     sections: list[tuple[int, bytes]] = list(_serials(some.intervals()))
     if some.key_ids:
         ids = sorted(each.encode("utf-8", "surrogateescape") for each in some.key_ids)
         sections.append((_Form.KEY_IDS, b"".join(map(string, ids))))
-    return string(some.authority) + string(b"") + _joined(sections)
+    return string(authority) + string(b"") + _joined(sections)
 
 
 def _serials(intervals: Iterator[tuple[int, int]]) -> Iterator[tuple[_Form, bytes]]:

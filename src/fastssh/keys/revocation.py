@@ -31,17 +31,14 @@ _CERTIFICATE: Final = "-cert-v01@openssh.com"
 
 @dataclass
 class RevokedCertificates:
-    """Certificates of one authority (its wire form), or of any (``authority`` empty), that are revoked."""
+    """Certificates of one authority, or of any, that are revoked."""
 
-    authority: bytes
     serials: set[int] = field(default_factory=set)
     ranges: list[tuple[int, int]] = field(default_factory=list)
     bitmaps: list[tuple[int, bytes]] = field(default_factory=list)  # the first serial, and bits from the lowest on
     key_ids: set[str] = field(default_factory=set)
 
     def have(self, certificate: Certificate) -> bool:
-        if self.authority not in (b"", certificate.authority.blob):
-            return False
         serial = certificate.serial
         return (
             serial in self.serials
@@ -50,7 +47,7 @@ class RevokedCertificates:
             or any(_bit(bits, serial - first) for first, bits in self.bitmaps)
         )
 
-    def revoke(self, low: int, high: int | None = None) -> None:
+    def add(self, low: int, high: int | None = None) -> None:
         """Serial numbers from ``low`` to ``high``, both included. Raises ValueError for what is no such range."""
         high = low if high is None else high
         if not 0 < low <= high <= UINT64_MAX:  # nought is that of certificates without one
@@ -101,23 +98,20 @@ class Revocations:
 
     keys: set[bytes] = field(default_factory=set)
     hashes: dict[str, set[bytes]] = field(default_factory=dict)
-    certificates: list[RevokedCertificates] = field(default_factory=list)
+    certificates: dict[bytes, RevokedCertificates] = field(default_factory=dict)  #: see :meth:`of`
     version: int = 0
     generated: int = 0
     comment: str = ""
 
     def of(self, authority: bytes) -> RevokedCertificates:
-        """What is revoked of one authority, or of any (empty): there to be added to."""
-        for some in self.certificates:
-            if some.authority == authority:
-                return some
-        self.certificates.append(RevokedCertificates(authority))
-        return self.certificates[-1]
+        """What is revoked of one authority (its wire form), or of any (empty): there to be added to."""
+        return self.certificates.setdefault(authority, RevokedCertificates())
 
     def revoke(self, key: PublicKey) -> bool:
         """Whether ``key`` is revoked; a certificate is when it is itself, its key or its authority."""
         if isinstance(key, Certificate) and (
-            self._plain(key.authority) or any(some.have(key) for some in self.certificates)
+            self._plain(key.authority)
+            or any(some.have(key) for blob in (key.authority.blob, b"") if (some := self.certificates.get(blob)))
         ):
             return True
         return self._plain(key.plain)

@@ -113,9 +113,8 @@ def _show(revoked: Revocations, console: Console) -> None:
         console.say(f"hash: SHA256:{value.hex()}")
     for value in sorted(revoked.hashes.get("sha1", ())):
         console.say(f"# hash SHA1:{value.hex()}")
-    for some in revoked.certificates:
+    for blob, some in revoked.certificates.items():
         console.say("")
-        blob = some.authority
         console.say(f"# CA key {_type(blob)} {fingerprint(blob)}" if blob else "# Wildcard CA")
         for low, high in some.intervals():
             console.say(f"serial: {low}" if low == high else f"serial: {low}-{high}")
