@@ -13,7 +13,7 @@ from fastssh.cli import terminal
 from fastssh.cli.messages import Messages
 
 GIVE_UP_SECONDS: Final = 3.0  # for an orderly end after a signal
-SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 
 
 def _nothing() -> None:

@@ -73,9 +73,14 @@ def fork_running() -> None:
     from concurrent.futures import ThreadPoolExecutor
 
     loop = asyncio.get_running_loop()
+    reading, writing = os.pipe()
     if os.fork() != 0:
+        os.close(writing)
+        os.read(reading, 1)  # the end of a session's first process hangs up what is in the session
         os._exit(0)
     os.setsid()
+    os.close(reading)
+    os.close(writing)
     asyncio._set_running_loop(loop)  # a running loop is known by its process
     loop.set_default_executor(ThreadPoolExecutor(1))
     loop.add_signal_handler(signal.SIGUSR2, lambda: None)  # from Python 3.12 on a child does not hear of signals else
