@@ -162,11 +162,13 @@ def _fastsshd_as_sshd(directory: Path, *, sftp: str = "", sftp_arguments: str = 
     return peers.start_fastsshd(directory, **{"Subsystem": f"sftp internal-sftp {sftp_arguments}".rstrip(), **options})
 
 
-# What the client's tests meet: sshd, or what FASTSSH_TEST_SERVER (fastsshd) puts in its place.
-START_SSHD: Callable[..., Peer] = {"sshd": peers.start_sshd, "fastsshd": _fastsshd_as_sshd}[
-    os.environ.get("FASTSSH_TEST_SERVER", "sshd")
+# What a client's tests meet where it does not matter whose server it is: ours, or with FASTSSH_TEST_SERVER=sshd a stock
+# one. Both are also there under their own names.
+START_SERVER: Callable[..., Peer] = {"sshd": peers.start_sshd, "fastsshd": _fastsshd_as_sshd}[
+    os.environ.get("FASTSSH_TEST_SERVER", "fastsshd")
 ]
-sshd = _session_peer(START_SSHD)
+server = _session_peer(START_SERVER)
+sshd = _session_peer(peers.start_sshd)
 fastsshd = _session_peer(peers.start_fastsshd)
 sshd_internal = _session_peer(_sshd_internal)
 # Takes peers.PASSWORD as well; the account's home is peer.directory / "home".
@@ -179,7 +181,7 @@ paramiko_server = _session_peer(peers.start_paramiko)
 class SshdFactory:
     """start_sshd(RekeyLimit="1M", ...) starts a server for one test; see peers.start_sshd."""
 
-    start: Callable[..., Peer] = staticmethod(START_SSHD)
+    start: Callable[..., Peer] = staticmethod(peers.start_sshd)
 
     def __init__(self, tmp_path_factory: pytest.TempPathFactory, keys: Keys) -> None:
         self._directories, self._keys = tmp_path_factory, keys
@@ -189,6 +191,12 @@ class SshdFactory:
         peer = _or_skip(lambda: self.start(self._directories.mktemp("sshd"), keys=self._keys, **config))
         self.started.append(peer)
         return peer
+
+
+class ServerFactory(SshdFactory):
+    """The same for the server that ``server`` is."""
+
+    start = staticmethod(START_SERVER)
 
 
 class FastsshdFactory(SshdFactory):
@@ -210,6 +218,7 @@ def _factory(kind: type[SshdFactory]) -> Any:
     return start
 
 
+start_server = _factory(ServerFactory)
 start_sshd = _factory(SshdFactory)
 start_fastsshd = _factory(FastsshdFactory)
 

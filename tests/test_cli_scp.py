@@ -1,4 +1,4 @@
-"""fastssh-scp from its command line to a stock sshd, without a terminal: what is copied, said and returned."""
+"""fastssh-scp from its command line to a server, without a terminal: what is copied, said and returned."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ FIRST_IS_DONE = 600_000  # bytes of a limited copy: more than is asked for ahead
 
 
 @pytest.fixture
-def run(sshd: Peer, tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
-    """run(*arguments): fastssh-scp with a home of its own, which reaches ``sshd`` by the name "server"."""
+def run(server: Peer, tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """run(*arguments): fastssh-scp with a home of its own, which reaches ``server`` by the name "server"."""
     ssh = tmp_path / "home/.ssh"
     ssh.mkdir(parents=True, mode=0o700)
     config = ssh / "config"
     config.write_text(
-        f"Host server\n HostName {sshd.host}\n Port {sshd.port}\n User {sshd.user}\n IdentityFile {sshd.key}\n"
-        f" UserKnownHostsFile {sshd.known_hosts}\nHost *\n GlobalKnownHostsFile none\n IdentitiesOnly yes\n"
+        f"Host server\n HostName {server.host}\n Port {server.port}\n User {server.user}\n IdentityFile {server.key}\n"
+        f" UserKnownHostsFile {server.known_hosts}\nHost *\n GlobalKnownHostsFile none\n IdentitiesOnly yes\n"
     )
     config.chmod(0o600)
 
@@ -59,14 +59,14 @@ def small(peer: Peer) -> Path:
 # -- what is copied ----------------------------------------------------------------------------------------------------
 
 
-def test_files_and_trees_go_both_ways_silently(run: Run, sshd: Peer, tmp_path: Path) -> None:
+def test_files_and_trees_go_both_ways_silently(run: Run, server: Peer, tmp_path: Path) -> None:
     tree = tmp_path / "tree"
     (tree / "a/b").mkdir(parents=True)
     for number, place in enumerate(("one", "a/two", "a/b/three: x")):
         random_file(tree / place, 1000 * number)
     (tree / "one").chmod(0o640)
     os.utime(tree / "one", (1_000_000_000, 1_100_000_000))
-    there = sshd.root / "cli-trees"
+    there = server.root / "cli-trees"
     there.mkdir(exist_ok=True)
     for names in (["-rp", "tree", f"server:{there}"], ["-pr", f"scp://server//{there}/tree", "back"]):
         done = run(*names)
@@ -77,12 +77,12 @@ def test_files_and_trees_go_both_ways_silently(run: Run, sshd: Peer, tmp_path: P
         assert (tmp_path / "back" / place).read_bytes() == (tree / place).read_bytes()
 
 
-def test_several_sources_and_patterns_go_into_a_folder(run: Run, sshd: Peer, tmp_path: Path) -> None:
+def test_several_sources_and_patterns_go_into_a_folder(run: Run, server: Peer, tmp_path: Path) -> None:
     for name in ("p1.txt", "p2.txt", "q.txt", "local"):
-        (sshd.root / name).write_text(name)
+        (server.root / name).write_text(name)
         (tmp_path / name).write_text(name)
     (tmp_path / "into").mkdir()
-    done = run(f"server:{sshd.root}/p*.txt", "local", f"scp://server/{sshd.root}/q.txt", "into")
+    done = run(f"server:{server.root}/p*.txt", "local", f"scp://server/{server.root}/q.txt", "into")
     assert (done.returncode, done.stderr) == (0, "")
     assert sorted(os.listdir(tmp_path / "into")) == ["local", "p1.txt", "p2.txt", "q.txt"]
     done = run("p1.txt", "p2.txt", "nowhere/")
@@ -101,22 +101,22 @@ def test_local_copies_are_left_to_cp_without_a_shell(run: Run, tmp_path: Path) -
     assert "missing" in done.stderr
 
 
-def test_names_with_all_kinds_of_characters_survive(run: Run, sshd: Peer, tmp_path: Path) -> None:
+def test_names_with_all_kinds_of_characters_survive(run: Run, server: Peer, tmp_path: Path) -> None:
     names = [b"sp ace", b"q'uo\"te", b"$HOME;`x`", b"\xff\xfe", "ünï".encode(), b"-r", b"%h", b"a\nb\x1b[31m"]
     source = tmp_path / "names"
     source.mkdir()
     for name in names:
         Path(os.fsdecode(os.fsencode(source) + b"/" + name)).write_bytes(name)
-    there = sshd.root / "cli-names"
+    there = server.root / "cli-names"
     assert run("-r", "names", f"server:{there}").returncode == 0
     assert run("-r", f"server:{there}", "again").returncode == 0
     assert sorted(os.listdir(os.fsencode(tmp_path / "again"))) == sorted(names)
 
 
-def test_json_is_one_object_on_standard_output(run: Run, sshd: Peer, tmp_path: Path) -> None:
+def test_json_is_one_object_on_standard_output(run: Run, server: Peer, tmp_path: Path) -> None:
     random_file(tmp_path / "file", 100_000)
     done = run("--json", "-c", "aes256-ctr", "-o", "MACs=hmac-sha2-512-etm@openssh.com", "file", "missing",
-               f"server:{sshd.root}/")
+               f"server:{server.root}/")
     assert done.returncode == 1
     found = json.loads(done.stdout)
     assert done.stdout.count("\n") == 1
@@ -132,9 +132,9 @@ def test_json_is_one_object_on_standard_output(run: Run, sshd: Peer, tmp_path: P
     assert 0 < found["cpu_user_seconds"] < SECONDS
 
 
-def test_the_rate_limit_holds_in_both_directions(run: Run, sshd: Peer, tmp_path: Path) -> None:
+def test_the_rate_limit_holds_in_both_directions(run: Run, server: Peer, tmp_path: Path) -> None:
     random_file(tmp_path / "limited", 600_000)
-    for names in (["limited", f"server:{sshd.root}/limited"], [f"server:{sshd.root}/limited", "back"]):
+    for names in (["limited", f"server:{server.root}/limited"], [f"server:{server.root}/limited", "back"]):
         done = run("--json", "-l", "2400", *names)  # 307,200 bytes a second
         assert done.returncode == 0
         assert json.loads(done.stdout)["seconds"] > 0.9
@@ -161,55 +161,56 @@ def test_a_refused_connection_is_one_line(run: Run) -> None:
     one_line(run("-P", str(port), "127.0.0.1:x", "."), f"127.0.0.1 port {port}: Connection refused", status=255)
 
 
-def test_an_unknown_host_key_is_refused_when_nobody_can_be_asked(run: Run, sshd: Peer, tmp_path: Path) -> None:
+def test_an_unknown_host_key_is_refused_when_nobody_can_be_asked(run: Run, server: Peer, tmp_path: Path) -> None:
     options = ["-o", f"UserKnownHostsFile={tmp_path}/known"]
     for batch in ([], ["-B"]):
         one_line(run(*batch, *options, "server:x", "."), "host key is known", "verification failed", status=255)
     assert not (tmp_path / "known").exists()
-    done = run(*options, "-o", "StrictHostKeyChecking=accept-new", f"server:{small(sshd)}", "small")
+    done = run(*options, "-o", "StrictHostKeyChecking=accept-new", f"server:{small(server)}", "small")
     assert done.returncode == 0
     assert "Permanently added" in done.stderr
-    assert run(*options, "-q", f"server:{small(sshd)}", "small").stderr == ""
+    assert run(*options, "-q", f"server:{small(server)}", "small").stderr == ""
 
 
-def test_a_changed_host_key_is_refused_loudly(run: Run, sshd: Peer, keys: Keys, tmp_path: Path) -> None:
+def test_a_changed_host_key_is_refused_loudly(run: Run, server: Peer, keys: Keys, tmp_path: Path) -> None:
     other = keys.user("ed25519").with_suffix(".pub").read_text()
-    (tmp_path / "known").write_text(f"[{sshd.host}]:{sshd.port} {other}")
+    (tmp_path / "known").write_text(f"[{server.host}]:{server.port} {other}")
     done = run("-o", f"UserKnownHostsFile={tmp_path}/known", "server:x", ".")
     assert done.returncode == 255
     assert "REMOTE HOST IDENTIFICATION HAS CHANGED" in done.stderr
     assert done.stderr.splitlines()[-1].startswith("fastssh-scp: ")
 
 
-def test_no_common_algorithm_names_both_offers(run: Run, start_sshd: Callable[..., Peer], tmp_path: Path) -> None:
-    peer = start_sshd(Ciphers="aes256-ctr")
+def test_no_common_algorithm_names_both_offers(run: Run, start_server: Callable[..., Peer], tmp_path: Path) -> None:
+    peer = start_server(Ciphers="aes256-ctr")
     done = run("-c", "aes128-gcm@openssh.com", *peer.options(), f"{peer.host}:x", ".")
     one_line(done, "no common cipher", "aes128-gcm@openssh.com", "aes256-ctr", peer.host, status=255)
 
 
-def test_rsa_keys_that_are_too_small_are_refused(run: Run, sshd: Peer, keys: Keys) -> None:
+def test_rsa_keys_that_are_too_small_are_refused(run: Run, server: Peer, keys: Keys) -> None:
     options = ["-o", "RequiredRSASize=3072"]  # those of the tests have 2048 bits
-    done = run(*options, "-o", "HostKeyAlgorithms=rsa-sha2-512", f"server:{small(sshd)}", "small")
+    done = run(*options, "-o", "HostKeyAlgorithms=rsa-sha2-512", f"server:{small(server)}", "small")
     one_line(done, "2048 bits", "3072", "verification failed", status=255)
-    key = ["-F", "none", "-P", str(sshd.port), "-i", keys.user("rsa"), "-o", f"UserKnownHostsFile={sshd.known_hosts}"]
-    one_line(run(*options, *key, f"{sshd.host}:{small(sshd)}", "small"), "Permission denied", status=255)
-    assert run(*key, f"{sshd.host}:{small(sshd)}", "small").returncode == 0
+    known = f"UserKnownHostsFile={server.known_hosts}"
+    key = ["-F", "none", "-P", str(server.port), "-i", keys.user("rsa"), "-o", known]
+    one_line(run(*options, *key, f"{server.host}:{small(server)}", "small"), "Permission denied", status=255)
+    assert run(*key, f"{server.host}:{small(server)}", "small").returncode == 0
 
 
-def test_no_login_is_one_line(run: Run, sshd: Peer) -> None:
+def test_no_login_is_one_line(run: Run, server: Peer) -> None:
     one_line(run("-o", "IdentityFile=none", "-o", "PubkeyAuthentication=no", "server:x", "."), "Permission denied",
              status=255)
 
 
-def test_a_missing_identity_is_told_and_the_others_are_tried(run: Run, sshd: Peer) -> None:
-    done = run("-i", "/nonexistent/key", f"server:{small(sshd)}", "small")
+def test_a_missing_identity_is_told_and_the_others_are_tried(run: Run, server: Peer) -> None:
+    done = run("-i", "/nonexistent/key", f"server:{small(server)}", "small")
     assert done.returncode == 0
     assert done.stderr == "Warning: Identity file /nonexistent/key not accessible: No such file or directory.\n"
 
 
 @pytest.mark.parametrize("kind", ["garbage", "folder", "fifo", "open to others"])
 def test_row24_a_key_file_that_cannot_be_used_is_told_by_name(
-    run: Run, sshd: Peer, keys: Keys, tmp_path: Path, kind: str
+    run: Run, server: Peer, keys: Keys, tmp_path: Path, kind: str
 ) -> None:
     path = tmp_path / "unusable"
     match kind:
@@ -223,8 +224,8 @@ def test_row24_a_key_file_that_cannot_be_used_is_told_by_name(
         case _:
             path.write_bytes(keys.user("ed25519").read_bytes())
             path.chmod(0o644)
-    options = ["-P", str(sshd.port), "-o", f"UserKnownHostsFile={sshd.known_hosts}"]
-    done = run("-F", "none", "-i", path, *options, f"{sshd.host}:x", ".")
+    options = ["-P", str(server.port), "-o", f"UserKnownHostsFile={server.known_hosts}"]
+    done = run("-F", "none", "-i", path, *options, f"{server.host}:x", ".")
     assert done.returncode == 255
     assert str(path) in done.stderr
     assert re.search(r"Permission denied \(publickey(,[\w-]+)*\)\.$", done.stderr)
@@ -249,32 +250,32 @@ def test_row20_a_host_name_for_a_shell_is_refused(run: Run, tmp_path: Path, host
     assert not (tmp_path / "mark").exists()
 
 
-def test_every_failure_names_its_file_and_the_rest_goes_on(run: Run, sshd: Peer, tmp_path: Path) -> None:
+def test_every_failure_names_its_file_and_the_rest_goes_on(run: Run, server: Peer, tmp_path: Path) -> None:
     (tmp_path / "good").write_text("good")
     (tmp_path / "folder").mkdir()
-    done = run("missing", "folder", "good", f"server:{sshd.root}")
+    done = run("missing", "folder", "good", f"server:{server.root}")
     assert done.returncode == 1
     assert sorted(done.stderr.splitlines()) == [
         "fastssh-scp: folder: not a regular file", "fastssh-scp: missing: No such file or directory",
     ]
-    assert (sshd.root / "good").read_text() == "good"
-    done = run(f"server:{sshd.root}/missing", f"server:{sshd.root}/good", "folder")
+    assert (server.root / "good").read_text() == "good"
+    done = run(f"server:{server.root}/missing", f"server:{server.root}/good", "folder")
     assert done.returncode == 1
-    assert re.fullmatch(f"fastssh-scp: {sshd.root}/missing: No such file( or directory)?\n", done.stderr)
+    assert re.fullmatch(f"fastssh-scp: {server.root}/missing: No such file( or directory)?\n", done.stderr)
     assert (tmp_path / "folder/good").read_text() == "good"
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="/dev/full is missing: Linux has it")
-def test_a_full_disk_is_an_error(run: Run, sshd: Peer, tmp_path: Path) -> None:
+def test_a_full_disk_is_an_error(run: Run, server: Peer, tmp_path: Path) -> None:
     random_file(tmp_path / "file", 300_000)
-    (sshd.root / "full").write_bytes(bytes(300_000))
-    one_line(run(f"server:{sshd.root}/full", "/dev/full"), "/dev/full: No space left on device", status=1)
+    (server.root / "full").write_bytes(bytes(300_000))
+    one_line(run(f"server:{server.root}/full", "/dev/full"), "/dev/full: No space left on device", status=1)
     one_line(run("file", "server:/dev/full"), "file: ", "/dev/full: ", status=1)
 
 
-def test_row19_names_and_reasons_from_the_other_side_are_escaped(run: Run, sshd: Peer, tmp_path: Path) -> None:
+def test_row19_names_and_reasons_from_the_other_side_are_escaped(run: Run, server: Peer, tmp_path: Path) -> None:
     for name in ("\x1b]0;title\x07", "\u202ereversed", "a\rb"):
-        done = run(f"server:{sshd.root}/missing{name}", ".")
+        done = run(f"server:{server.root}/missing{name}", ".")
         assert done.returncode == 1
         assert done.stderr.count("\n") == 1
         assert done.stderr[:-1].isprintable()
@@ -293,9 +294,9 @@ def test_a_server_that_hangs_up_is_one_line(run: Run) -> None:
 
 
 def test_a_server_killed_in_the_middle_ends_the_copy_with_an_error(
-    run: Run, start_sshd: Callable[..., Peer], tmp_path: Path
+    run: Run, start_server: Callable[..., Peer], tmp_path: Path
 ) -> None:
-    peer = start_sshd()
+    peer = start_server()
     (peer.root / "first").write_bytes(bytes(1000))
     (peer.root / "large").write_bytes(bytes(4_000_000))
     sources = [peer.remote(peer.root / name) for name in ("first", "large")]
@@ -341,16 +342,16 @@ def wait_until(condition: Callable[[], bool], process: subprocess.Popen[str]) ->
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
 @pytest.mark.parametrize("upload", [True, False])
 def test_a_signal_in_a_copy_ends_it_with_a_message(
-    sshd: Peer, tmp_path: Path, number: signal.Signals, status: int, upload: bool
+    server: Peer, tmp_path: Path, number: signal.Signals, status: int, upload: bool
 ) -> None:
     total = 8_000_000
-    here, there = (tmp_path, sshd.root) if upload else (sshd.root, tmp_path)
+    here, there = (tmp_path, server.root) if upload else (server.root, tmp_path)
     sources = [random_file(here / f"signal-{number}-{length}", length) for length in (1000, total)]
     folder = there / f"stopped-{number}"
     folder.mkdir()
     target = folder / sources[1].name
-    names = [*sources, sshd.remote(folder)] if upload else [*map(sshd.remote, sources), folder]
-    with started(tmp_path, "-F", "none", "-l", "8000", "--json", *sshd.options(), *names) as process:
+    names = [*sources, server.remote(folder)] if upload else [*map(server.remote, sources), folder]
+    with started(tmp_path, "-F", "none", "-l", "8000", "--json", *server.options(), *names) as process:
         wait_until(lambda: size(target) > FIRST_IS_DONE, process)
         process.send_signal(number)
         out, error = process.communicate(timeout=SECONDS)
@@ -364,9 +365,9 @@ def test_a_signal_in_a_copy_ends_it_with_a_message(
 
 
 def test_ctrl_c_does_not_wait_for_a_server_that_stopped_answering(
-    start_sshd: Callable[..., Peer], tmp_path: Path
+    start_server: Callable[..., Peer], tmp_path: Path
 ) -> None:
-    peer = start_sshd()
+    peer = start_server()
     (peer.root / "large").write_bytes(bytes(8_000_000))
     source = peer.remote(peer.root / "large")
     with started(tmp_path, "-F", "none", "-l", "8000", *peer.options(), source, "large") as process:
@@ -385,17 +386,18 @@ def test_ctrl_c_does_not_wait_for_a_server_that_stopped_answering(
     assert size(tmp_path / "large") < 8_000_000
 
 
-def test_an_ignored_signal_stays_ignored(sshd: Peer, tmp_path: Path) -> None:
+def test_an_ignored_signal_stays_ignored(server: Peer, tmp_path: Path) -> None:
     random_file(tmp_path / "nohup", 1_000_000)
-    command = [str(FASTSSH_SCP), "-F", "none", "-l", "8000", *sshd.options(), "nohup", sshd.remote(sshd.root / "nohup")]
+    there = server.remote(server.root / "nohup")
+    command = [str(FASTSSH_SCP), "-F", "none", "-l", "8000", *server.options(), "nohup", there]
     ignoring = ["sh", "-c", 'trap "" HUP; exec "$@"', "sh", *command]
     process = subprocess.Popen(ignoring, env=clean_environment(tmp_path), cwd=tmp_path, start_new_session=True,
                                stderr=subprocess.PIPE, text=True)
     with process:
-        wait_until(lambda: size(sshd.root / "nohup") > 0, process)
+        wait_until(lambda: size(server.root / "nohup") > 0, process)
         process.send_signal(signal.SIGHUP)
         assert process.wait(SECONDS) == 0
-    assert size(sshd.root / "nohup") == 1_000_000
+    assert size(server.root / "nohup") == 1_000_000
 
 
 def test_ctrl_c_while_connecting_ends_at_once(tmp_path: Path) -> None:

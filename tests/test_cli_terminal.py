@@ -79,11 +79,11 @@ LINE = r"{name} +\S+ +{percent}% +{bytes} +[0-9.]+ [KMG]?i?B/s +{last}"
 
 @pytest.mark.parametrize("upload", [True, False])
 def test_the_progress_line_shows_name_percent_bytes_rate_and_time_left(
-    start: Start, sshd: Peer, tmp_path: Path, upload: bool
+    start: Start, server: Peer, tmp_path: Path, upload: bool
 ) -> None:
-    random_file((tmp_path if upload else sshd.root) / "shown.bin", 3 << 20)
-    names = ["shown.bin", sshd.remote(sshd.root)] if upload else [sshd.remote(sshd.root / "shown.bin"), "."]
-    child = start("-l", "16384", *sshd.options(), *names, NO_COLOR="1")  # 2 MiB a second
+    random_file((tmp_path if upload else server.root) / "shown.bin", 3 << 20)
+    names = ["shown.bin", server.remote(server.root)] if upload else [server.remote(server.root / "shown.bin"), "."]
+    child = start("-l", "16384", *server.options(), *names, NO_COLOR="1")  # 2 MiB a second
     name = r"\S*shown\.bin"
     part, left = r"[0-9]+\.[0-9]/3072\.0 KiB", r"[0-9]:[0-9]+ left"
     child.expect(LINE.format(name=name, percent="[1-9][0-9]?", bytes=part, last=left))
@@ -95,9 +95,9 @@ def test_the_progress_line_shows_name_percent_bytes_rate_and_time_left(
     assert text.count("\r\x1b[K") < 200  # drawn by a timer, not by packets
 
 
-def test_the_line_follows_the_width_of_the_terminal_and_has_colours(start: Start, sshd: Peer, tmp_path: Path) -> None:
+def test_the_line_follows_the_width_of_the_terminal_and_has_colours(start: Start, server: Peer, tmp_path: Path) -> None:
     random_file(tmp_path / "wide.bin", 3 << 20)
-    child = start("-l", "16384", *sshd.options(), "wide.bin", sshd.remote(sshd.root))
+    child = start("-l", "16384", *server.options(), "wide.bin", server.remote(server.root))
     child.expect(r"\x1b\[K(wide[^\r]*left)\r")
     assert "\x1b[36m" in child.match[1]
     assert len(re.sub(r"\x1b\[[0-9]+m", "", child.match[1])) == 99
@@ -112,12 +112,12 @@ def test_the_line_follows_the_width_of_the_terminal_and_has_colours(start: Start
 
 
 def test_many_small_files_are_counted_and_errors_do_not_disturb_the_line(
-    start: Start, sshd: Peer, tmp_path: Path
+    start: Start, server: Peer, tmp_path: Path
 ) -> None:
     (tmp_path / "many").mkdir()
     for number in range(200):
         (tmp_path / f"many/{number}").write_text("x" * 100)
-    status, text = end(start("-r", *sshd.options(), "many", "missing", sshd.remote(sshd.root), NO_COLOR="1"))
+    status, text = end(start("-r", *server.options(), "many", "missing", server.remote(server.root), NO_COLOR="1"))
     assert status == 1
     lines = [line.rpartition("\x1b[K")[2] for line in text.splitlines()]
     assert "fastssh-scp: missing: No such file or directory" in lines
@@ -126,17 +126,17 @@ def test_many_small_files_are_counted_and_errors_do_not_disturb_the_line(
 
 @pytest.mark.parametrize(("arguments", "environment"), [(["-q"], {}), ([], {"TERM": "dumb"})])
 def test_nothing_is_drawn_when_quiet_or_on_a_dumb_terminal(
-    start: Start, sshd: Peer, tmp_path: Path, arguments: list[str], environment: dict[str, str]
+    start: Start, server: Peer, tmp_path: Path, arguments: list[str], environment: dict[str, str]
 ) -> None:
     random_file(tmp_path / "quiet", 1 << 20)
-    child = start(*arguments, "-l", "16384", *sshd.options(), "quiet", sshd.remote(sshd.root), **environment)
+    child = start(*arguments, "-l", "16384", *server.options(), "quiet", server.remote(server.root), **environment)
     assert end(child) == (0, "")
 
 
-def test_nothing_is_drawn_when_standard_output_is_no_terminal(start: Start, sshd: Peer, tmp_path: Path) -> None:
+def test_nothing_is_drawn_when_standard_output_is_no_terminal(start: Start, server: Peer, tmp_path: Path) -> None:
     random_file(tmp_path / "piped", 1 << 20)
-    command = [str(FASTSSH_SCP), "-F", "none", "-l", "16384", *sshd.options(), str(tmp_path / "piped")]
-    child = pexpect.spawn("sh", ["-c", '"$@" | cat', "sh", *command, sshd.remote(sshd.root)], timeout=SECONDS,
+    command = [str(FASTSSH_SCP), "-F", "none", "-l", "16384", *server.options(), str(tmp_path / "piped")]
+    child = pexpect.spawn("sh", ["-c", '"$@" | cat', "sh", *command, server.remote(server.root)], timeout=SECONDS,
                           encoding="utf-8", env=clean_environment(tmp_path, TERM="xterm"))
     assert end(child) == (0, "")
 
@@ -144,18 +144,18 @@ def test_nothing_is_drawn_when_standard_output_is_no_terminal(start: Start, sshd
 # -- questions ---------------------------------------------------------------------------------------------------------
 
 
-def asking(sshd: Peer, known: Path) -> list[str]:
-    return [*sshd.options()[:-6], "-o", f"UserKnownHostsFile={known}", "-o", "GlobalKnownHostsFile=none"]
+def asking(server: Peer, known: Path) -> list[str]:
+    return [*server.options()[:-6], "-o", f"UserKnownHostsFile={known}", "-o", "GlobalKnownHostsFile=none"]
 
 
 QUESTION = r"\(yes/no/\[fingerprint\]\)\? "
 
 
 def test_an_unknown_host_key_is_asked_about_until_the_answer_is_clear(
-    start: Start, sshd: Peer, tmp_path: Path
+    start: Start, server: Peer, tmp_path: Path
 ) -> None:
     known = tmp_path / "known"
-    child = start(*asking(sshd, known), small(sshd), "small")
+    child = start(*asking(server, known), small(server), "small")
     child.expect(r"authenticity of host '\[127\.0\.0\.1\]:[0-9]+ \(\S+\)' can't be established")
     child.expect(r"key fingerprint is (SHA256:\S+)\.")
     child.expect(QUESTION)
@@ -166,11 +166,11 @@ def test_an_unknown_host_key_is_asked_about_until_the_answer_is_clear(
     assert end(child)[0] == 0
     assert known.read_text().count("\n") == 1
     assert stat.S_IMODE(known.stat().st_mode) == 0o600
-    assert end(start("-q", *asking(sshd, known), small(sshd), "small")) == (0, "")
+    assert end(start("-q", *asking(server, known), small(server), "small")) == (0, "")
 
 
-def test_the_fingerprint_is_a_yes(start: Start, sshd: Peer, tmp_path: Path) -> None:
-    child = start(*asking(sshd, tmp_path / "known"), small(sshd), "small")
+def test_the_fingerprint_is_a_yes(start: Start, server: Peer, tmp_path: Path) -> None:
+    child = start(*asking(server, tmp_path / "known"), small(server), "small")
     child.expect(r"key fingerprint is (SHA256:\S+)\.\r")
     fingerprint = child.match[1]
     child.expect(QUESTION)
@@ -181,9 +181,9 @@ def test_the_fingerprint_is_a_yes(start: Start, sshd: Peer, tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("answer", ["no", "", "\x04"])
-def test_a_host_key_that_is_not_wanted_is_not_trusted(start: Start, sshd: Peer, tmp_path: Path, answer: str) -> None:
+def test_a_host_key_that_is_not_wanted_is_not_trusted(start: Start, server: Peer, tmp_path: Path, answer: str) -> None:
     known = tmp_path / "known"
-    child = start(*asking(sshd, known), small(sshd), "small")
+    child = start(*asking(server, known), small(server), "small")
     child.expect(QUESTION)
     child.send(answer if answer == "\x04" else answer + "\r")
     status, text = end(child)
@@ -214,18 +214,18 @@ def test_a_password_is_asked_for_without_echo(start: Start, sshd_password: Peer,
 
 
 def test_a_passphrase_is_asked_for_and_a_wrong_one_is_told(
-    start: Start, sshd: Peer, keys: Keys, tmp_path: Path
+    start: Start, server: Peer, keys: Keys, tmp_path: Path
 ) -> None:
     path = key_of(keys, tmp_path, "open sesame")
-    options = with_key(sshd, path)
-    child = start(*options, small(sshd), "small")
+    options = with_key(server, path)
+    child = start(*options, small(server), "small")
     child.expect(f"passphrase for key '{path}': ")
     assert not child.getecho()
     child.sendline("wrong")
     child.expect(f"passphrase for key '{path}': ")
     child.sendline("open sesame")
     assert end(child)[0] == 0
-    child = start(*options, small(sshd), "small")
+    child = start(*options, small(server), "small")
     for _ in range(3):
         child.expect(f"passphrase for key '{path}': ")
         child.sendline("wrong")
@@ -265,15 +265,15 @@ def test_an_askpass_program_answers_where_wanted(start: Start, sshd_password: Pe
 # -- interruptions -----------------------------------------------------------------------------------------------------
 
 
-def test_ctrl_c_in_a_copy_is_130_with_a_message(start: Start, sshd: Peer, tmp_path: Path) -> None:
+def test_ctrl_c_in_a_copy_is_130_with_a_message(start: Start, server: Peer, tmp_path: Path) -> None:
     random_file(tmp_path / "stopped.bin", 8 << 20)
-    child = start("-l", "8000", *sshd.options(), "stopped.bin", sshd.remote(sshd.root))
+    child = start("-l", "8000", *server.options(), "stopped.bin", server.remote(server.root))
     child.expect("left")
     child.sendintr()
     status, text = end(child)
     assert status == 130
     assert text.rpartition("\x1b[K")[2].splitlines()[-1].startswith("fastssh-scp: interrupted")
-    assert (sshd.root / "stopped.bin").stat().st_size < 8 << 20
+    assert (server.root / "stopped.bin").stat().st_size < 8 << 20
 
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
@@ -315,11 +315,11 @@ def test_ctrl_z_gives_the_terminal_back_while_stopped(start: Start, sshd_passwor
 
 
 def test_row19_a_banner_reaches_the_terminal_without_control_characters(
-    start: Start, start_sshd: Callable[..., Peer], tmp_path: Path
+    start: Start, start_server: Callable[..., Peer], tmp_path: Path
 ) -> None:
     banner = tmp_path / "banner"
     banner.write_bytes(b"Hello\n\x1b[2J\x07there \xe2\x80\xae!\n")
-    peer = start_sshd(Banner=str(banner))
+    peer = start_server(Banner=str(banner))
     status, text = end(start(*peer.options(), small(peer), "small", NO_COLOR="1"))
     assert status == 0
     assert "Hello\r\n\\033[2J\\007there \\u202e!\r\n" in text

@@ -498,9 +498,9 @@ async def test_row12_a_slow_client_holds_the_destination_back(tmp_path: Path, ke
 # --- our client and a stock server --------------------------------------------------------------------------------
 
 
-async def test_forward_local_through_sshd(sshd: Peer, tmp_path: Path, fifty: bytes) -> None:
+async def test_forward_local_through_sshd(server: Peer, tmp_path: Path, fifty: bytes) -> None:
     path = tmp_path / "target"
-    async with fastssh.connect(**options_of(sshd)) as conn, destination(echo) as port, destination(echo, path):
+    async with fastssh.connect(**options_of(server)) as conn, destination(echo) as port, destination(echo, path):
         async with await conn.forward_local(("localhost", 0), ("localhost", port)) as forward:
             received = await exchange(await asyncio.open_connection(HOST, forward.port), fifty)
             assert hashlib.sha256(received).digest() == hashlib.sha256(fifty).digest()
@@ -508,9 +508,9 @@ async def test_forward_local_through_sshd(sshd: Peer, tmp_path: Path, fifty: byt
             assert await exchange(await asyncio.open_unix_connection(tmp_path / "here"), b"path") == b"path"
 
 
-async def test_forward_remote_through_sshd(sshd: Peer, tmp_path: Path, fifty: bytes) -> None:
+async def test_forward_remote_through_sshd(server: Peer, tmp_path: Path, fifty: bytes) -> None:
     path, there = tmp_path / "target", tmp_path / "there"
-    async with fastssh.connect(**options_of(sshd)) as conn, destination(echo) as port, destination(echo, path):
+    async with fastssh.connect(**options_of(server)) as conn, destination(echo) as port, destination(echo, path):
         async with await conn.forward_remote(("localhost", 0), (HOST, port)) as forward:
             received = await exchange(await asyncio.open_connection(HOST, forward.port), fifty)
             assert hashlib.sha256(received).digest() == hashlib.sha256(fifty).digest()
@@ -524,8 +524,8 @@ async def test_forward_remote_through_sshd(sshd: Peer, tmp_path: Path, fifty: by
             assert await exchange(await asyncio.open_connection(HOST, wanted), b"") == b""
 
 
-async def test_a_refused_remote_forward_is_an_error(sshd: Peer) -> None:
-    async with fastssh.connect(**options_of(sshd)) as conn:
+async def test_a_refused_remote_forward_is_an_error(server: Peer) -> None:
+    async with fastssh.connect(**options_of(server)) as conn:
         with socket.create_server((HOST, 0)) as taken:
             port = taken.getsockname()[1]
             with pytest.raises(ChannelRequestError, match=f"port {port}"):
@@ -533,8 +533,8 @@ async def test_a_refused_remote_forward_is_an_error(sshd: Peer) -> None:
         assert not conn._forwarding._remote and not conn._forwarding._groups  # type: ignore[union-attr]
 
 
-async def test_a_remote_forward_given_up_is_given_back(sshd: Peer) -> None:
-    async with fastssh.connect(**options_of(sshd)) as conn:
+async def test_a_remote_forward_given_up_is_given_back(server: Peer) -> None:
+    async with fastssh.connect(**options_of(server)) as conn:
         port = free_port()
         task = asyncio.create_task(conn.forward_remote((HOST, port), (HOST, 1)))
         await asyncio.sleep(0)

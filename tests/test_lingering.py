@@ -188,7 +188,7 @@ async def test_other_loops_have_no_such_selector() -> None:
 
 
 @pytest.mark.parametrize("direction", ["up", "down"])
-def test_several_connections_copy_at_once_and_other_tasks_go_on(sshd: Peer, tmp_path: Path, direction: str) -> None:
+def test_several_connections_copy_at_once_and_other_tasks_go_on(server: Peer, tmp_path: Path, direction: str) -> None:
     source = random_file(tmp_path / "source", 40 * MIB + 3)
     ticks = 0
 
@@ -208,7 +208,7 @@ def test_several_connections_copy_at_once_and_other_tasks_go_on(sshd: Peer, tmp_
         async with contextlib.AsyncExitStack() as stack:
             jobs: list[Awaitable[int]] = []
             for number in range(3):
-                connection = await stack.enter_async_context(fastssh.connect(sshd.host, **sshd.connect_options()))
+                connection = await stack.enter_async_context(fastssh.connect(server.host, **server.connect_options()))
                 sftp = await stack.enter_async_context(await connection.sftp())
                 copy = sftp.put_file if direction == "up" else sftp.get_file
                 jobs.append(copy(source, tmp_path / f"target{number}"))
@@ -234,10 +234,10 @@ def endless(tmp_path: Path) -> Path:
     return path
 
 
-def test_a_lost_connection_is_heard_of_while_it_is_served_natively(sshd: Peer, endless: Path) -> None:
+def test_a_lost_connection_is_heard_of_while_it_is_served_natively(server: Peer, endless: Path) -> None:
     async def work(selector: LingeringSelector) -> None:
         async with (
-            fastssh.connect(sshd.host, **sshd.connect_options()) as connection,
+            fastssh.connect(server.host, **server.connect_options()) as connection,
             await connection.sftp() as sftp,
         ):
             copying = asyncio.create_task(sftp.get_file(endless, os.devnull))
@@ -252,12 +252,12 @@ def test_a_lost_connection_is_heard_of_while_it_is_served_natively(sshd: Peer, e
     run(work)
 
 
-def test_a_signal_is_heard_of_at_once(sshd: Peer, endless: Path) -> None:
+def test_a_signal_is_heard_of_at_once(server: Peer, endless: Path) -> None:
     async def work(selector: LingeringSelector) -> None:
         heard = asyncio.Event()
         asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, heard.set)
         async with (
-            fastssh.connect(sshd.host, **sshd.connect_options()) as connection,
+            fastssh.connect(server.host, **server.connect_options()) as connection,
             await connection.sftp() as sftp,
         ):
             copying = asyncio.create_task(sftp.get_file(endless, os.devnull))

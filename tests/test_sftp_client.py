@@ -1,4 +1,4 @@
-"""The SFTP client against a stock sshd, over the native plane."""
+"""The SFTP client against a server, over the native plane."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from fastssh.errors import (
 )
 from fastssh.sftp.attributes import SFTPAttributes
 from fastssh.sftp.constants import OpenFlags
-from tests.conftest import SshdFactory
+from tests.conftest import ServerFactory
 from tests.support import peers
 from tests.support.peers import Peer
 
@@ -38,8 +38,8 @@ SECONDS = 60.0
 
 
 @pytest_asyncio.fixture
-async def connection(sshd: Peer) -> AsyncIterator[ClientConnection]:
-    async with fastssh.connect(sshd.host, **sshd.connect_options()) as connection:
+async def connection(server: Peer) -> AsyncIterator[ClientConnection]:
+    async with fastssh.connect(server.host, **server.connect_options()) as connection:
         yield connection
 
 
@@ -472,9 +472,9 @@ async def test_a_cancelled_copy_leaves_less_than_the_whole(
 
 @pytest.mark.parametrize("direction", ["up", "down"])
 async def test_a_lost_connection_leaves_less_than_the_whole(
-    start_sshd: SshdFactory, tmp_path: Path, direction: str
+    start_server: ServerFactory, tmp_path: Path, direction: str
 ) -> None:
-    server = start_sshd()
+    server = start_server()
     source, target = tmp_path / "source", tmp_path / "target"
     source.write_bytes(os.urandom(30_000_000))
     target.write_bytes(bytes(30_000_000))
@@ -510,8 +510,8 @@ async def test_a_closed_session_says_so(connection: ClientConnection) -> None:
         assert await another.isdir(".")
 
 
-async def test_a_server_without_sftp_is_named(start_sshd: SshdFactory) -> None:
-    server = start_sshd(Subsystem="other /bin/false")
+async def test_a_server_without_sftp_is_named(start_server: ServerFactory) -> None:
+    server = start_server(Subsystem="other /bin/false")
     async with fastssh.connect(server.host, **server.connect_options()) as connection:
         with pytest.raises(ChannelRequestError, match="sftp"):
             await connection.sftp()
