@@ -30,7 +30,7 @@ def page(tool: Tool) -> str:
         ".nh", ".ad l",
         ".SH NAME", f"{_escape(tool.name)} \\- {_escape(tool.summary)}",
         ".SH SYNOPSIS",
-        f'.SY "{_escape(tool.name)}"', *(_part(part) for part in tool.synopsis()), ".YS",
+        *(line for parts in _forms(tool) for line in (f'.SY "{_escape(tool.name)}"', *map(_part, parts), ".YS")),
         f'.SY "{_escape(tool.name)}"', f"{_bold('--help')} | {_bold('--version')}", ".YS",
         ".SH DESCRIPTION", *_text(tool.about),
     ]  # fmt: skip
@@ -57,11 +57,16 @@ def _sentence(text: str) -> str:
     return text[:1].upper() + text[1:] + "." * (not text.endswith((".", "!", "?")))
 
 
+def _forms(tool: Tool) -> list[list[str]]:
+    """The parts of each form of the synopsis."""
+    return [re.findall(r"\[[^]]*\]|\S+", form) for form in tool.forms] or [tool.synopsis()]
+
+
 def _part(part: str) -> str:
     """One part of the synopsis, which is not broken: ``[-P port]``."""
     found = re.fullmatch(r"\[(--?[\w-]+)(?: (.*))?\]", part)
     if found is None:
-        return _italic(part)
+        return _bold(part) if part.startswith("-") else _italic(part)
     value = f"\\ {_italic(found[2])}" if found[2] else ""
     return f"[{_bold(found[1])}{value}]"
 

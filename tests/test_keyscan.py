@@ -155,6 +155,8 @@ def test_row19_a_host_that_does_not_do_its_part_costs_its_own_line(sshd: Peer) -
         told = [line for line in done.stderr.splitlines() if not line.startswith("# ")]
         assert done.returncode == 1 and done.stdout == "" and "\x1b" not in done.stderr
         assert len(told) == 1 and told[0].startswith("127.0.0.1: ") and words in told[0], done.stderr
+    nobody = scan("-f", "-", stdin="a\0b\n\xff.invalid\n" + "x" * 300)
+    assert len(nobody.stderr.splitlines()) == 3 and "unexpected" not in nobody.stderr and nobody.returncode == 1
     refused = scan("-T", "5", "-p", str(free_port()), "127.0.0.1")
     assert refused.stderr == "connect (`127.0.0.1'): Connection refused\n" and refused.returncode == 1
 

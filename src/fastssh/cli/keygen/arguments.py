@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
+from fastssh.cli.keygen import manual
 from fastssh.cli.tool import Option, Section, Tool, UsageError
 
 TOOL: Final = Tool(
@@ -125,6 +126,7 @@ one beside it in a file with `.pub` at its end.""",
             ("-w", "provider"))),
     ),
     sections=(
+        *manual.SECTIONS,
         Section("FILES", "`~/.ssh/id_ed25519`, `~/.ssh/id_ecdsa`, `~/.ssh/id_rsa`: private keys, which nobody else "
                 "may read; the public ones are beside them with `.pub` at the end.\n\n"
                 "`~/.ssh/known_hosts`: keys of hosts.\n\n"

@@ -73,7 +73,7 @@ class Scan:
             except NegotiationError as error:  # it has no key of this type
                 self._debug(f"{address}: {error}")
                 return
-            except (SSHError, OSError) as error:
+            except (SSHError, OSError, ValueError) as error:  # ValueError: a name with NUL
                 text = self._reason(address, error)
                 if target.ranged and isinstance(error, ConnectionLostError | SSHTimeoutError | OSError):
                     self._debug(text)
