@@ -8,7 +8,8 @@ Where the two differ on purpose:
   everywhere. CanonicalizePermittedCNAMEs asks for nothing where names are not canonicalised.
 - Faults of 9.2 are not followed: only the first pattern of LogVerbose is kept there, StreamLocalBindMask and
   SyslogFacility hold although their block does not, SendEnv is listed twice after a second reading, a LocalForward
-  between two paths is printed as a DynamicForward too, and ``none`` for a time leaves it open to a later line.
+  between two paths is printed as a DynamicForward too, and ``none`` for a time leaves it open to a later line, as does
+  RekeyLimit without a time.
 """
 
 from __future__ import annotations
@@ -158,8 +159,17 @@ FILES = {
     "identities": "IdentityFile /a\nIdentityFile /b\nIdentityFile /a\nHost host\n IdentityFile /c\n",
     "forwards": "LocalForward 1 a:1\nLocalForward 1 a:1\nLocalForward 2 b:2\nDynamicForward 3\nRemoteForward 4 c:4\n"
                 "RemoteForward 4 c:4\nRemoteForward 5\n",
-    "forwards cleared": "LocalForward 1 a:1\nDynamicForward 3\nRemoteForward 4 c:4\nClearAllForwardings yes\n",
+    "forwards cleared": "LocalForward 1 a:1\nDynamicForward 3\nRemoteForward 4 c:4\nClearAllForwardings yes\n"
+                        "Tunnel yes\n",
     "batch": "BatchMode yes\nServerAliveInterval 3\n",
+    "keys asked for": "UpdateHostKeys ask\nControlPersist yes\n",
+    "keys nobody is asked for": "UpdateHostKeys ask\nControlPersist yes\nControlPath /x\n",
+    "keys asked for in a command": "UpdateHostKeys ask\nRemoteCommand x\n",
+    "keys asked for without a terminal": "UpdateHostKeys ask\nRequestTTY no\n",
+    "keys asked for in silence": "UpdateHostKeys ask\nLogLevel ERROR\n",
+    "descriptors of a jump": "ProxyUseFdpass yes\nProxyJump a\n",
+    "an alias in capitals": "HostKeyAlias AL\nUserKnownHostsFile /%k\n",
+    "defaults of the first reading": "Match final\n CanonicalizeMaxDots 3\n CanonicalizeHostname yes\n Port 5\n",
     "dns": "VerifyHostKeyDNS yes\n",
     "dns and keys": "VerifyHostKeyDNS ask\nUpdateHostKeys yes\n",
     "an interactive host": "Host host\n ForwardAgent yes\n ForwardX11 yes\n RequestTTY force\n"
@@ -243,5 +253,5 @@ def test_what_is_printed_is_what_openssh_prints(
     name: str, theirs: dict[str, list[str]], spoken: dict[str, set[str]], folder: Path, local: Local
 ) -> None:
     text, path = CORPUS[name], folder / str(list(CORPUS).index(name))
-    ours = lines(load("host", file=str(path), local=local))
+    ours = lines(load("host", file=str(path), local=local, session_type="shell", command=""))
     assert comparable(ours, text, spoken) == comparable(theirs[name], text, spoken)

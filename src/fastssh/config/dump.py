@@ -13,7 +13,6 @@ from fastssh.config.client_values import NO_ESCAPE, ControlPersist, KeysToAgent,
 from fastssh.config.session import DEFAULT_QOS
 from fastssh.config.settings import Settings
 from fastssh.config.values import qos_name
-from fastssh.keys.patterns import lower
 
 if TYPE_CHECKING:
     from fastssh.config.forwards import Forward
@@ -120,11 +119,6 @@ def chosen(settings: Settings, name: str) -> tuple[str, ...]:
         raise settings.where(name).error(f"{name}: {error}") from None
 
 
-def _host_key_alias(settings: Settings) -> str | None:
-    alias = settings.host_key_alias
-    return None if alias is None else lower(alias)
-
-
 def _forward_agent(settings: Settings) -> list[str]:
     return [settings.path("ForwardAgent") or "no"]
 
@@ -149,6 +143,11 @@ def _control_persist(settings: Settings) -> list[str]:
 def _cnames(settings: Settings) -> list[str]:
     rules = settings.typed("CanonicalizePermittedCNAMEs", tuple)
     return [" ".join(f"{rule.source}:{rule.target}" for rule in rules if isinstance(rule, PermittedCname)) or "none"]
+
+
+def _tunnel(settings: Settings) -> list[str]:
+    kind = "no" if settings.flag("ClearAllForwardings") else settings.typed("Tunnel", str)
+    return [{"yes": "point-to-point", "no": "false"}.get(kind, kind)]
 
 
 def _tunnel_device(settings: Settings) -> list[str]:
@@ -239,7 +238,7 @@ _ROWS: Final[tuple[_Row, ...]] = (
     _flag("NoHostAuthenticationForLocalhost"),
     _flag("PasswordAuthentication"),
     _flag("PermitLocalCommand"),
-    _flag("ProxyUseFdpass"),
+    _row("ProxyUseFdpass", lambda settings: ["yes" if settings.flag("ProxyUseFdpass") and not settings.jump else "no"]),
     _choice("PubkeyAuthentication", **_TRUE),
     _choice("RequestTTY", **_TRUE),
     _choice("SessionType"),
@@ -248,7 +247,7 @@ _ROWS: Final[tuple[_Row, ...]] = (
     _flag("StreamLocalBindUnlink"),
     _choice("StrictHostKeyChecking", **_TRUE),
     _flag("TCPKeepAlive"),
-    _choice("Tunnel", yes="point-to-point", no="false"),
+    _row("Tunnel", _tunnel),
     _choice("VerifyHostKeyDNS", **_TRUE),
     _flag("VisualHostKey"),
     _row("UpdateHostKeys", _update_host_keys),
@@ -267,7 +266,7 @@ _ROWS: Final[tuple[_Row, ...]] = (
     _algorithms("Ciphers"),
     _path("ControlPath"),
     _algorithms("HostKeyAlgorithms"),
-    _unless_none("HostKeyAlias", _host_key_alias),
+    _unless_none("HostKeyAlias", lambda settings: settings.host_key_alias),
     _algorithms("HostbasedAcceptedAlgorithms"),
     _path("IdentityAgent"),
     _text("IgnoreUnknown"),

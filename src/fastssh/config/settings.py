@@ -12,9 +12,12 @@ from fastssh.config.table import Directive
 from fastssh.config.tokens import STRANGERS, Local, check_host, check_user, expand, expand_home, plain_word
 from fastssh.config.values import Qos, RekeyLimit, Value
 from fastssh.errors import ConfigError
-from fastssh.keys.patterns import match_pattern
+from fastssh.keys.patterns import lower, match_pattern
 
 MOST_ENTRIES: Final = 1000  # of one directive that accumulates
+
+# What has made the name what it is, and has no meaning afterwards.
+_SETTLED: Final = ("CanonicalizeHostname", "CanonicalizeMaxDots", "CanonicalizeFallbackLocal")
 
 V = TypeVar("V", bound=Value)
 
@@ -49,6 +52,8 @@ class Settings:
     def settle(self, host: str) -> None:
         """The name to connect to is known: HostName has nothing to say any more."""
         self._host = host
+        for name in _SETTLED:
+            self._values.setdefault(name, [(self.value(name), Where("default", 0))])
 
     # -- reading -----------------------------------------------------------------------------------------------------
 
@@ -163,9 +168,10 @@ class Settings:
 
     @property
     def host_key_alias(self) -> str | None:
+        """HostKeyAlias; in lower case once the files are read, as ssh has it."""
         value = self.value("HostKeyAlias")
         assert value is None or isinstance(value, str)
-        return value
+        return value if value is None or self._host is None else lower(value)
 
     @property
     def session_type(self) -> str:
@@ -185,9 +191,17 @@ class Settings:
         that are ours to write, and not where DNS says which keys are right."""
         value = self.value("UpdateHostKeys")
         if isinstance(value, str):
-            return value
+            return "no" if value == "ask" and not self._can_ask() else value
         usual = "UserKnownHostsFile" not in self or self.value("UserKnownHostsFile") == ("~/.ssh/known_hosts",)
         return "yes" if usual and self.value("VerifyHostKeyDNS") == "no" else "no"
+
+    def _can_ask(self) -> bool:
+        """Whether a question during the session would reach the person that began it."""
+        quiet = self.value("LogLevel") in ("quiet", "fatal", "error")
+        persists = self.value("ControlPersist") != DIRECTIVES["controlpersist"].default
+        detached = persists and self.path("ControlPath") is not None
+        runs = self.session_type != "shell" or self.text("RemoteCommand") is not None
+        return not (quiet or detached or runs or self.value("RequestTTY") == "no")
 
     @property
     def jump(self) -> Jump | None:
