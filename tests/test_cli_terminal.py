@@ -111,6 +111,22 @@ def test_the_line_follows_the_width_of_the_terminal_and_has_colours(start: Start
     assert end(child)[0] == 0
 
 
+@pytest.mark.parametrize("way", ["up -O", "down -O", "between -O", "between -s"])
+def test_every_way_of_copying_shows_how_far_it_is(start: Start, sshd: Peer, tmp_path: Path, way: str) -> None:
+    here, there = random_file(tmp_path / "shown.bin", 1 << 20), random_file(sshd.root / "shown.bin", 1 << 20)
+    direction, protocol = way.split()
+    names = {
+        "up": [here, sshd.remote(sshd.root / "shown")],
+        "down": [sshd.remote(there), tmp_path / "shown"],
+        "between": [sshd.remote(there), sshd.remote(sshd.root / "shown")],
+    }[direction]
+    child = start(protocol, "-l", "16384", *sshd.options(), *names)
+    child.expect(r"\x1b\[K[^\r]*shown[^\r]* +[1-9][0-9]?% [^\r]*left")
+    status, text = end(child)
+    assert status == 0
+    assert re.search(r"shown[^\r]* 100% +1\.0 MiB ", text)
+
+
 def test_many_small_files_are_counted_and_errors_do_not_disturb_the_line(
     start: Start, server: Peer, tmp_path: Path
 ) -> None:

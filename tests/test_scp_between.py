@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
+import signal
 import subprocess
 import sys
 from collections import Counter
@@ -18,7 +20,7 @@ from fastssh.aio.crossload import crossload
 from fastssh.errors import SSHError, TransferError
 from fastssh.sftp.tree import CopyOptions
 from tests.support.copying import FASTSSH_SCP, copy, fastssh_scp, random_file, sha256
-from tests.support.peers import Peer, clean_environment, sftp_server
+from tests.support.peers import Peer, clean_environment, sftp_server, wait_for
 from tests.support.scp_memory import Watcher
 from tests.support.watching import open_descriptors
 from tests.test_scp_legacy import contents, make_tree
@@ -164,6 +166,35 @@ async def test_a_side_that_is_lost_ends_it(tmp_path: Path) -> None:
         names = [str(tmp_path / "source")]
         with pytest.raises(SSHError):
             await crossload(source, names, destination, str(tmp_path / "target"), CopyOptions(), Kills())
+
+
+@pytest.mark.parametrize("way", ["up -O", "down -O", "between -O", "between -s"])
+def test_ctrl_c_ends_every_way_of_copying_in_order(sshd: Peer, tmp_path: Path, way: str) -> None:
+    size = 8 * MIB
+    direction, protocol = way.split()
+    there = sshd.root / f"stopped {way}"
+    there.mkdir()
+    here = random_file(tmp_path / "here", size)
+    shutil.copy(here, there / "there")
+    names, target = {
+        "up": ([here, sshd.remote(there / "up")], there / "up"),
+        "down": ([sshd.remote(there / "there"), tmp_path / "down"], tmp_path / "down"),
+        "between": ([sshd.remote(there / "there"), sshd.remote(there / "copy")], there / "copy"),
+    }[direction]
+    command = [FASTSSH_SCP, "-F", "none", protocol, "-l", "8000", "--json", *sshd.options(), *names]
+    with subprocess.Popen(
+        [os.fspath(part) for part in command], env=clean_environment(tmp_path), cwd=tmp_path, text=True,
+        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True,
+    ) as process:  # fmt: skip
+        wait_for(lambda: target.exists() and target.stat().st_size > 0, "the first bytes", SECONDS)
+        process.send_signal(signal.SIGINT)
+        out, error = process.communicate(timeout=SECONDS)
+    assert process.returncode == 130
+    assert error.splitlines()[-1].startswith("fastssh-scp: interrupted while copying ")
+    summary = json.loads(out)
+    assert (summary["interrupted"], summary["exit_status"], summary["files"]) == (True, 130, 0)
+    assert target.stat().st_size < size
+    assert here.stat().st_size == (there / "there").stat().st_size == size
 
 
 # --- at the origin, and programs in place of connections --------------------------------------------------------------

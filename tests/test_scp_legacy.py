@@ -43,7 +43,7 @@ def contents(path: Path) -> dict[str, tuple[int, int, bytes] | None]:
     return {str(each.relative_to(path)): of(each) for each in path.rglob("*")}
 
 
-@pytest.mark.parametrize("name", ["sshd", "dropbear"])
+@pytest.mark.parametrize("name", ["sshd", "dropbear", "fastsshd"])
 def test_a_tree_goes_there_and_back_by_the_legacy_protocol(
     name: str, request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:

@@ -222,7 +222,7 @@ class Sandbox:
         ended = await self.scp(server, *arguments)
         assert ended.status == status if status is not None else ended.status in (1, 255), ended
         assert "Traceback" not in ended.stderr, ended.stderr
-        assert "unexpected" not in ended.stderr, ended.stderr
+        assert "fastssh-scp: unexpected " not in ended.stderr, ended.stderr
         for line in ended.lines:
             check_line(line)
         assert re.search(match, ended.stderr), ended.stderr

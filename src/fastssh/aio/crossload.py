@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from fastssh.aio.sftp_file import SFTPFile
 
 SEGMENT: Final = 4 * 1024 * 1024  # bytes
+SHORT_SEGMENT: Final = 256 * 1024  # where a limit makes it long until one is filled
 SEGMENTS: Final = 6  # of the one large file under way
 SMALL_FILES: Final = 32  # under way at once
 END_SECONDS: Final = 2.0  # for what is under way to be answered when a copy ends before its time
@@ -303,12 +304,14 @@ class _Pump:
         self._putting: deque[_Segment] = deque()
 
     async def run(self, handle: bytes, target: bytes, progress: Callable[[int], None]) -> None:
-        free = [_memory() for _ in range(min(SEGMENTS, -(-self._size // SEGMENT)))]
+        limited = self._source.native_only or self._target.native_only
+        segment = min(SEGMENT, SHORT_SEGMENT) if limited else SEGMENT
+        free = [_memory() for _ in range(min(SEGMENTS, -(-self._size // segment)))]
         ring = list(free)
         try:
             while self.done < self._size:
                 while free and self._asked < self._size:
-                    size = min(SEGMENT, self._size - self._asked)
+                    size = min(segment, self._size - self._asked)
                     start = partial(self._source.get, handle, to_end=False)
                     self._getting.append(self._start(self._source, start, free.pop(), self._asked, size))
                     self._asked += size

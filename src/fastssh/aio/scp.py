@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, closing, suppress
 from typing import TYPE_CHECKING, Final, Protocol, TypeVar
 
-from fastssh.errors import ProtocolError, SSHError, TransferError
+from fastssh.errors import ChannelClosedError, ProtocolError, SSHError, TransferError
 from fastssh.scp.command import Command
 from fastssh.scp.names import anything, requested
 from fastssh.scp.records import MAX_LINE, OK, Directory, End, File, Problem, decode
@@ -61,22 +61,31 @@ class Pace:
 
 
 async def drive(steps: Steps[T], reader: Reader, writer: ProcessWriter, pace: Pace | None = None) -> T:
-    """Runs ``steps`` to their end, over streams. Cancelled, it closes them. Raises what they and the streams raise."""
+    """Runs ``steps`` to their end, over streams. Cancelled, it closes them. Raises what they and the streams raise.
+
+    An answer that nobody takes any more is no error yet: what the other side said before it went is read first."""
     pace = pace or Pace()
+    unsent: ChannelClosedError | None = None
     with closing(steps):
         try:
             want = next(steps)
             while True:
                 got = b""
                 if isinstance(want, bytes):
-                    writer.write(want)
+                    if unsent is not None:
+                        raise unsent
+                    try:
+                        writer.write(want)
+                    except ChannelClosedError as error:
+                        unsent = error
                     await writer.drain()
                     await pace.passed(len(want))
-                elif isinstance(want, Line):
-                    got = await reader.readline(want.limit)
                 else:
-                    got = await reader.read(want.limit)
-                    await pace.passed(len(got))
+                    unsent = None
+                    line = isinstance(want, Line)
+                    got = await (reader.readline(want.limit) if line else reader.read(want.limit))
+                    if not line:
+                        await pace.passed(len(got))
                 want = steps.send(got)
         except StopIteration as end:
             result: T = end.value
