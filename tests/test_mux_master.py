@@ -219,6 +219,25 @@ def test_escapes_of_a_client_are_the_masters_to_read(shared: Running, program: s
     assert process.returncode == 255
 
 
+def test_copies_go_over_a_shared_connection(shared: Running, tmp_path: Path) -> None:
+    data = os.urandom(3 << 20)
+    (tmp_path / "source").write_bytes(data)
+    options = ["-F", "none", "-o", f"ControlPath={shared.path}", "-o", "BatchMode=yes", "-o", "IdentityFile=none"]
+    programs = Path(FASTSSH).parent
+
+    def run(program: str, *arguments: str, data: bytes = b"") -> None:
+        command = [str(programs / program), *options, *arguments]
+        done = subprocess.run(command, input=data, capture_output=True, timeout=SECONDS)
+        assert (done.returncode, done.stderr) == (0, b"")
+
+    for number, more in enumerate(([], ["-O"])):
+        run("fastssh-scp", *more, str(tmp_path / "source"), f"{HOST}:{tmp_path}/up{number}")
+        run("fastssh-scp", *more, f"{HOST}:{tmp_path}/up{number}", str(tmp_path / f"down{number}"))
+        assert (tmp_path / f"down{number}").read_bytes() == data
+    run("fastssh-sftp", "-q", "-b", "-", HOST, data=f"get {tmp_path}/up0 {tmp_path}/got\n".encode())
+    assert (tmp_path / "got").read_bytes() == data
+
+
 # --- masters ------------------------------------------------------------------------------------------------------
 
 

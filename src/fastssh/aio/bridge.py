@@ -104,7 +104,7 @@ class _Ends(ChannelHandler):
     def __init__(self, source: int, sink: int) -> None:
         self._open = {RELAY_SOURCE: source, RELAY_SINK: sink}
         self._how: Exit | None = None
-        self.child: Child | None = None
+        self.tells = False  # there is a program, and exited() will be called
         self._channel: Channel | None = None
         self._relay: DescriptorRelay | None = None
 
@@ -135,7 +135,7 @@ class _Ends(ChannelHandler):
 
     def _finish(self) -> None:
         """All that the program said has been sent; and how it ended, where there is one."""
-        if RELAY_SOURCE in self._open or self._channel is None or (self.child is not None and self._how is None):
+        if RELAY_SOURCE in self._open or self._channel is None or (self.tells and self._how is None):
             return
         if self._how is not None:
             name = "exit-status" if isinstance(self._how, ExitStatus) else "exit-signal"
@@ -202,10 +202,16 @@ class Bridge:
         finally:
             os.close(reading)
             os.close(writing)
-        self._child = self._ends.child = Child(pid, self._exited)
+        self._child = Child(pid, self.exited)
+        self._ends.tells = True
         return self
 
-    def _exited(self, how: Exit) -> None:
+    def expect_exit(self) -> None:
+        """There is a program at the other ends, and :meth:`exited` will be called with its end."""
+        self._ends.tells = True
+
+    def exited(self, how: Exit) -> None:
+        """How the program ended."""
         self._ends.exited(how)
         if not self._ended.done():
             self._ended.set_result(None)

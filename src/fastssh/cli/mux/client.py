@@ -34,6 +34,7 @@ class MasterConnection:
 
     def __init__(self, path: str, timeout: float | None = None) -> None:
         name = check_path(path)
+        self.path = path
         self._decoder = Decoder()
         self._request = 0
         self._sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -121,10 +122,14 @@ class MasterConnection:
 
     # -- a session -----------------------------------------------------------------------------------------------------
 
-    def wait(self, session: int, tty_failed: Callable[[], None] | None = None) -> int | None:
+    def wait(
+        self, session: int, tty_failed: Callable[[], None] | None = None, *, timeout: float | None = None
+    ) -> int | None:
         """The exit status of a session, when the master has ended it; None if it did not tell one. ``tty_failed`` is
-        called when the server has no terminal for it."""
+        called when the server has no terminal for it. ``timeout`` in seconds is for each word of the master: OSError.
+        """
         status: int | None = None
+        self._sock.settimeout(timeout)
         while True:
             try:
                 message = self._receive()
@@ -181,6 +186,10 @@ class MasterConnection:
         if not isinstance(answer, wanted):
             raise MultiplexError(f"unexpected response from master: {answer.label()}")
         return answer
+
+    def fileno(self) -> int:
+        """Readable when the master says something."""
+        return self._sock.fileno()
 
     def close(self) -> None:
         """Harmless when closed."""

@@ -49,6 +49,17 @@ def find_master(settings: Settings, say: Callable[[str], None]) -> MasterConnect
     return None
 
 
+def master_path(settings: Settings, say: Callable[[str], None]) -> str | None:
+    """Where the master of :func:`find_master` listens, for programs that want several sessions of it."""
+    if "ControlPath" not in settings:
+        return None
+    master = find_master(settings, say)
+    if master is None:
+        return None
+    master.close()
+    return master.path
+
+
 def refused(path: str, error: OSError) -> str:
     """What ssh says of a control socket to which no connection could be made."""
     return f"Control socket connect({printable(path)}): {error.strerror}"

@@ -56,8 +56,21 @@ async def reach(
         async with contextlib.AsyncExitStack() as stack:
             yield _Program(asked, remote, stack)
         return
+    from fastssh.cli.connecting import Log, log_in
+    from fastssh.cli.mux.sharing import master_path
+    from fastssh.config.client import verbosity
+    from fastssh.config.evaluate import load
+
+    settings = load(remote.host, overrides=_overrides(asked, messages, remote), file=asked.config_file)
+    log = Log(messages, verbosity(settings))
+    master = master_path(settings, lambda text: log(0, text))
+    if master is not None:
+        async with contextlib.AsyncExitStack() as stack:
+            yield _Shared(master, stack)
+        return
     with Stopwatch(summary, "connect_seconds"):
-        connection = await _connect(asked, messages, remote)
+        threading.Thread(target=_import_the_rest, name="imports", daemon=True).start()
+        connection = await log_in(settings, messages, log, config_file=asked.config_file)
     async with connection:
         summary.connected(connection.negotiated, sends=sends)
         yield _Connection(asked, connection, summary)
@@ -128,12 +141,28 @@ class _Program:
         return contextlib.nullcontext()
 
 
-async def _connect(asked: Arguments, messages: Messages, remote: Remote) -> ClientConnection:
-    from fastssh.cli.connecting import connect
+class _Shared:
+    """Over another program's connection: each session is the master's at ``path``."""
 
-    threading.Thread(target=_import_the_rest, name="imports", daemon=True).start()
-    overrides = _overrides(asked, messages, remote)
-    return await connect(remote.host, messages, overrides=overrides, config_file=asked.config_file)
+    def __init__(self, path: str, stack: contextlib.AsyncExitStack) -> None:
+        self._path, self._stack = path, stack
+
+    error: Final = None
+
+    async def sftp(self, **options: Any) -> SFTPClient:
+        from fastssh.cli.mux.bridge import session
+
+        bridge = await self._stack.enter_async_context(session(self._path, "sftp", subsystem=True))
+        return await bridge.sftp(**options)
+
+    async def start(self, command: str) -> Process:
+        from fastssh.cli.mux.bridge import session
+
+        bridge = await self._stack.enter_async_context(session(self._path, command, subsystem=False))
+        return await bridge.process()
+
+    def companions(self, sftp: SFTPClient, tally: Tally) -> contextlib.AbstractAsyncContextManager[None]:
+        return contextlib.nullcontext()
 
 
 def _overrides(asked: Arguments, messages: Messages, remote: Remote) -> list[str | tuple[str, str]]:

@@ -48,13 +48,27 @@ async def opened(asked: Arguments, messages: Messages) -> AsyncIterator[Opened]:
             found = Opened(sftp)
         else:
             from fastssh.cli.companions import LARGE, Companions
-            from fastssh.cli.connecting import connect
+            from fastssh.cli.connecting import Log, log_in
+            from fastssh.cli.mux.sharing import master_path
+            from fastssh.config.client import verbosity
+            from fastssh.config.evaluate import load
 
-            assert asked.destination is not None
-            connection = await connect(
-                asked.destination.host, messages, overrides=_overrides(asked, asked.destination, messages),
-                config_file=asked.config_file,
-            )  # fmt: skip
+            remote = asked.destination
+            assert remote is not None
+            settings = load(remote.host, overrides=_overrides(asked, remote, messages), file=asked.config_file)
+            log = Log(messages, verbosity(settings))
+            master = master_path(settings, lambda text: log(0, text))
+            if master is not None:
+                from fastssh.cli.mux.bridge import session
+
+                shared = session(master, asked.subsystem, subsystem="/" not in asked.subsystem)
+                bridge = await stack.enter_async_context(shared)
+                sftp = await stack.enter_async_context(await bridge.sftp(**_options(asked)))
+                found = Opened(sftp)
+                sftp.session.set_send_rate(asked.limit)
+                yield found
+                return
+            connection = await log_in(settings, messages, log, config_file=asked.config_file)
             await stack.enter_async_context(connection)
             sftp = await stack.enter_async_context(await connection.sftp(**_options(asked)))
             found = Opened(sftp)
