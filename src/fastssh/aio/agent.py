@@ -5,11 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable
-from typing import Final, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from fastssh.errors import AgentError
 from fastssh.keys import agent as codec
 from fastssh.wire.text import printable
+
+if TYPE_CHECKING:
+    from fastssh.keys.private import PrivateKey
 
 ANSWER_SECONDS: Final = 10.0  # for what the agent can do by itself
 CONFIRM_SECONDS: Final = 120.0  # for a signature: somebody may have to confirm it, or to touch a token
@@ -45,6 +48,15 @@ class AgentClient:
         """A signature blob over ``data`` by the key ``blob``, made with ``algorithm``."""
         request = codec.sign_request(blob, data, codec.sign_flags(algorithm))
         return await self._request(request, lambda reply: codec.signature(reply, algorithm), CONFIRM_SECONDS)
+
+    async def add(self, key: PrivateKey, comment: str, *, lifetime: int = 0, confirm: bool = False) -> None:
+        """Gives the agent a key, for ``lifetime`` seconds (0: for ever); with ``confirm`` it asks at each use."""
+        constraints = codec.Constraints(lifetime, confirm) if lifetime or confirm else None
+        reply = await self._request(
+            codec.add_identity(key, comment, constraints), codec.decode_reply, ANSWER_SECONDS
+        )
+        if not isinstance(reply, codec.Success):
+            raise AgentError(f"agent at {printable(self._path)}: refused the key")
 
     async def session_bind(self, host_key: bytes, session_id: bytes, signature: bytes, *, forwarding: bool) -> bool:
         """Ties this agent connection to an SSH connection; False when the agent does not know how, or refuses."""

@@ -18,11 +18,12 @@ from fastssh.aio.driver import Driver
 from fastssh.aio.hostkeys import HostKeyPolicy, HostKeyQuestion
 from fastssh.aio.login import Login, Patience, open_agent
 from fastssh.aio.opening import Opening
-from fastssh.aio.options import LOG_DEBUG1, ClientOptions
+from fastssh.aio.options import LOG_DEBUG1, LOG_WARNING, ClientOptions
 from fastssh.aio.process import CompletedProcess, Process
 from fastssh.connection.channel import Channel, ChannelHandler
-from fastssh.connection.connection import DEFAULT_MAX_PACKET, DEFAULT_WINDOW, Connection
+from fastssh.connection.connection import DEFAULT_MAX_PACKET, DEFAULT_WINDOW, Connection, IncomingOpen
 from fastssh.errors import (
+    AgentError,
     ChannelClosedError,
     ChannelRequestError,
     ConnectionLostError,
@@ -34,7 +35,7 @@ from fastssh.errors import (
 from fastssh.keys.host_announcement import HOST_KEYS, decode_strings
 from fastssh.transport.transport import Phase, Role, Transport, TransportOptions
 from fastssh.version import __version__
-from fastssh.wire.messages import FIRST_CONNECTION, ServiceAccept
+from fastssh.wire.messages import FIRST_CONNECTION, OpenFailureReason, ServiceAccept
 from fastssh.wire.requests import EnvRequest, ExecRequest, SubsystemRequest
 
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     from typing import Self
 
     from fastssh._native.plane import Event
+    from fastssh.aio.agent_forwarding import AgentForwarding
     from fastssh.aio.dial import Carrier
     from fastssh.aio.forwarding.client import Address, ClientForwarding, DynamicForward, LocalForward, RemoteForward
     from fastssh.aio.sftp import SFTPClient
@@ -81,6 +83,8 @@ class ClientConnection:
         )
         self._connection = Connection(self._transport, self.plane, wake=self._driver.wake, turn=self._driver.turn)
         self._connection.global_handlers[HOST_KEYS] = self._host_keys_announced
+        self._connection.acceptors["auth-agent@openssh.com"] = self._agent_wanted
+        self._agent_forwarding: AgentForwarding | None = None
         self._announced = False
         if route.carrier is not None:
             route.carrier.on_lost(self._driver.fail)  # its end, before a login: see connect
@@ -499,19 +503,25 @@ class ClientConnection:
         *,
         subsystem: str | None = None,
         env: Mapping[str, str] | None = None,
+        agent_forwarding: bool | None = None,
         window: int = DEFAULT_WINDOW,
     ) -> Process:
         """Starts ``command`` (None: the user's shell) or a ``subsystem``. The caller reads its streams and closes it.
 
-        ``env`` is asked for; servers ignore names that they do not allow, without a word. Raises ChannelOpenError,
+        ``env`` is asked for; servers ignore names that they do not allow, without a word. With ``agent_forwarding`` the
+        process may use our agent (:meth:`forward_agent`); None does as the options say. Raises ChannelOpenError,
         ChannelRequestError, or what ended the connection.
         """
         if command is not None and subsystem is not None:
             raise ValueError("a process is a command or a subsystem, not both")
+        if agent_forwarding:
+            self.forward_agent()
         process = Process(command if command is not None else subsystem or "shell")
         channel = await self.open_session_channel(process, window=window)
         process.attach(channel)
         try:
+            if self.forwards_agent if agent_forwarding is None else agent_forwarding:
+                channel.request("auth-agent-req@openssh.com", b"", False)
             for name, value in (env or {}).items():
                 channel.request("env", EnvRequest(_encode(name), _encode(value)).body(), False)
             if subsystem is not None:
@@ -590,7 +600,54 @@ class ClientConnection:
 
         return await RemoteForward(self._client_forwarding(), listen, target, permit_open).open()
 
+    @property
+    def forwards_agent(self) -> bool:
+        """Whether sessions may ask for the agent to be forwarded: ``forward_agent`` of the options, or
+        :meth:`forward_agent`."""
+        return self._agent_forwarding is not None or (
+            self._options.forward_agent is not None and not self._policy.changed_key_accepted
+        )
+
+    def forward_agent(self, path: str | None = None) -> None:
+        """Lets the server's programs use the agent at ``path`` (None: ``forward_agent`` of the options, or the agent of
+        the login) from now on, as soon as a session asks for it.
+
+        Raises AgentError without an agent; HostKeyError where the server's changed key was accepted: whoever it is gets
+        no signatures of ours.
+        """
+        if self._policy.changed_key_accepted:
+            raise HostKeyError("Agent forwarding is disabled to avoid man-in-the-middle attacks.")
+        if self._agent_forwarding is not None:
+            return
+        path = path or self._options.forward_agent or self._options.agent_path()
+        if path is None:
+            raise AgentError("there is no agent to forward")
+        from fastssh.aio.agent_forwarding import AgentForwarding
+        from fastssh.keys.agent import session_bind
+
+        transport, log = self._transport, self._options.log
+        assert transport.host_key is not None
+        self._agent_forwarding = AgentForwarding(
+            self._connection,
+            path,
+            session_bind(transport.host_key.blob, transport.session_id, transport.host_key_signature, forwarding=True),
+            fail=self._driver.fail,
+            log=lambda text: log(LOG_DEBUG1, text),
+        )
+
+    def _agent_wanted(self, incoming: IncomingOpen) -> None:
+        if self._agent_forwarding is None and not self.forwards_agent:
+            self._options.log(LOG_WARNING, "Warning: ssh server tried agent forwarding.")
+            self._options.log(LOG_WARNING, "Warning: this is probably a break-in attempt by a malicious server.")
+            incoming.refuse(OpenFailureReason.ADMINISTRATIVELY_PROHIBITED, "that was not asked for")
+            return
+        self.forward_agent()
+        assert self._agent_forwarding is not None
+        self._agent_forwarding.opened(incoming)
+
     def _client_forwarding(self) -> ClientForwarding:
+        if self._policy.changed_key_accepted:
+            raise HostKeyError("Port forwarding is disabled to avoid man-in-the-middle attacks.")
         if self._forwarding is None:
             from fastssh.aio.forwarding.client import ClientForwarding
 

@@ -13,6 +13,7 @@ from fastssh.auth.client import AuthClient
 from fastssh.auth.effects import AskAgent, AskPrivateKey, AskText, Identity, Question
 from fastssh.auth.methods import AuthContext
 from fastssh.errors import AgentError, AuthenticationError, SSHError
+from fastssh.wire.text import printable
 
 if TYPE_CHECKING:
     from fastssh.aio.agent import AgentClient
@@ -112,6 +113,7 @@ class Login:
             if answering.done():
                 answering.result()  # it only ends by raising
             method = self._done.result()
+            await self._add_keys(context)
             options.log(LOG_DEBUG1, f'Authenticated to {self._driver.peer} using "{method}".')
         except AuthenticationError as error:
             for note in self._notes:
@@ -204,6 +206,42 @@ class Login:
         except AgentError as error:
             self.tell(LOG_WARNING, f"sign_and_send_pubkey: signing failed for {identity.name}: {error}")
             return None
+
+    async def _add_keys(self, context: AuthContext) -> None:
+        """AddKeysToAgent: keys of files that logged in. Nothing that goes wrong with it undoes the login."""
+        options = self._options
+        path = options.agent_path()
+        if options.add_keys_to_agent == "no" or path is None:
+            return
+        from fastssh.aio.agent import AgentClient
+
+        for signer in context.signers:
+            if signer.origin != "file" or signer.private is None:
+                continue
+            try:
+                agent = await AgentClient.connect(path)  # not the one that is bound to this session
+                try:
+                    if options.add_keys_to_agent == "ask" and not await self._may_add(signer):
+                        continue
+                    await agent.add(
+                        signer.private, signer.private.comment or signer.path,
+                        lifetime=options.add_keys_lifetime, confirm=options.add_keys_to_agent == "confirm",
+                    )  # fmt: skip
+                    options.log(LOG_DEBUG1, f"identity added to agent: {signer.name}")
+                finally:
+                    agent.close()
+            except AgentError as error:
+                options.log(LOG_DEBUG1, f"could not add identity to agent: {signer.name}: {error}")
+
+    async def _may_add(self, signer: Identity) -> bool:
+        assert signer.private is not None
+        try:
+            answer = await self._ask(
+                f"Add key {signer.name} ({printable(signer.private.comment)}) to agent? ", echo=True
+            )
+        except SSHError:  # nobody answered
+            return False
+        return answer is not None and answer.strip().lower() in ("", "yes")
 
     async def _bind(self, agent: AgentClient) -> None:
         """session-bind@openssh.com: lets the agent restrict keys to hosts (OpenSSH PROTOCOL.agent section 1)."""

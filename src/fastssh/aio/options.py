@@ -118,6 +118,9 @@ class ClientOptions:
     identities_only: bool = False
     keys: Sequence[PrivateKey] = ()  # keys already in memory; tried first
     agent_socket: str | None = None  # None: $SSH_AUTH_SOCK; "none": no agent
+    add_keys_to_agent: Literal["no", "yes", "ask", "confirm"] = "no"  # keys of files that logged in
+    add_keys_lifetime: int = 0  # seconds; 0: for ever
+    forward_agent: str | None = None  # the socket of the agent that processes on the server may use; None: none
     password: str | None = field(default=None, repr=False)  # tried once, before anybody is asked
     prompter: Prompter | None = None
     preferred_authentications: Sequence[str] = AUTHENTICATIONS
@@ -158,6 +161,8 @@ class ClientOptions:
                               f"{self.strict_host_key_checking!r}")
         if self.fingerprint_hash not in HASHES:
             raise ConfigError(f"fingerprint_hash is not one of {', '.join(HASHES)}: {self.fingerprint_hash!r}")
+        if self.add_keys_to_agent not in ("no", "yes", "ask", "confirm"):
+            raise ConfigError(f"add_keys_to_agent is not one of no, yes, ask, confirm: {self.add_keys_to_agent!r}")
         if self.update_host_keys not in (None, "yes", "ask", "no"):
             raise ConfigError(f"update_host_keys is not one of yes, ask, no: {self.update_host_keys!r}")
         if not self.user:

@@ -57,6 +57,7 @@ class AuthContext:
     fingerprint_hash: str = "sha256"  # of what is shown
     preferred: Sequence[str] = (PUBLICKEY, "keyboard-interactive", "password")
     accepted: list[Identity] = field(default_factory=list)  # what the server has taken so far, for the caller to see
+    signers: list[Identity] = field(default_factory=list)  # whose private keys signed for these
     partial_successes: int = 0
 
     @property
@@ -158,6 +159,7 @@ class Publickey:
             verdict: Verdict = yield Receive("auth", VERDICTS)
             if not isinstance(verdict, UserauthFailure) or verdict.partial_success:
                 self._context.accepted.append(identity)
+                self._context.signers.append(signer)
                 if key.plain is not key and signer.private is not None:  # whoever connects again has all it takes
                     identity.private = signer.private.certified(cast("Certificate", key))
             return verdict

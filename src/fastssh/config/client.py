@@ -7,10 +7,11 @@ from typing import Final, Literal, NamedTuple
 
 from fastssh.aio.options import AUTHENTICATIONS, ClientOptions, Prompter
 from fastssh.config.algorithm_lists import LISTS
+from fastssh.config.client_values import KeysToAgent
 from fastssh.config.destination import Jump
 from fastssh.config.directives import LOG_LEVELS
 from fastssh.config.evaluate import load
-from fastssh.config.session import agent_socket, known_hosts_command
+from fastssh.config.session import agent_socket, forwarded_agent, known_hosts_command
 from fastssh.config.settings import Settings
 from fastssh.config.support import passed_over, refuse_unsupported
 from fastssh.errors import ConfigError
@@ -98,6 +99,9 @@ def _options(
         certificate_files=settings.paths("CertificateFile") or (),
         identities_only=settings.flag("IdentitiesOnly"),
         agent_socket=_agent_socket(settings),
+        add_keys_to_agent=_add_keys_to_agent(settings),
+        add_keys_lifetime=settings.typed("AddKeysToAgent", KeysToAgent).lifetime,
+        forward_agent=forwarded_agent(settings),
         prompter=prompter,
         preferred_authentications=_authentications(settings),
         number_of_password_prompts=settings.number("NumberOfPasswordPrompts"),
@@ -149,6 +153,14 @@ def _agent_socket(settings: Settings) -> str | None:
     if settings.text("IdentityAgent") in (None, "SSH_AUTH_SOCK"):
         return None
     return agent_socket(settings) or "none"
+
+
+def _add_keys_to_agent(settings: Settings) -> Literal["no", "yes", "ask", "confirm"]:
+    match settings.typed("AddKeysToAgent", KeysToAgent).when:
+        case ("yes" | "ask" | "confirm") as chosen:
+            return chosen
+        case _:
+            return "no"
 
 
 def _update_host_keys(settings: Settings) -> Literal["yes", "ask", "no"]:

@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import enum
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 from fastssh.errors import AgentError, KeyFormatError, ProtocolError
 from fastssh.keys.public import PublicKey, decode_key
 from fastssh.wire.codec import Reader, boolean, byte, string, uint32
+
+if TYPE_CHECKING:
+    from fastssh.keys.private import PrivateKey
 
 #: Bytes of a message, as in OpenSSH's agent and its clients.
 MAX_MESSAGE = 256 * 1024
@@ -152,6 +155,13 @@ def sign_flags(algorithm: str) -> SignFlag:
 def sign_request(blob: bytes, data: bytes, flags: int = 0) -> bytes:
     """Asks for a signature of the key ``blob`` over ``data``; ``flags`` from :func:`sign_flags`."""
     return frame(byte(AgentMessage.SIGN_REQUEST) + string(blob) + string(data) + uint32(flags))
+
+
+def add_identity(key: PrivateKey, comment: str, constraints: Constraints | None = None) -> bytes:
+    """Hands a private key over (draft section 5.2): a secret frame. A certificate of it is not part of it."""
+    number = AgentMessage.ADD_ID_CONSTRAINED if constraints else AgentMessage.ADD_IDENTITY
+    data = key.fields() + string(comment.encode("utf-8", "surrogateescape"))
+    return frame(byte(number) + data + (constraints.encode() if constraints else b""))
 
 
 def extension(name: bytes, data: bytes = b"") -> bytes:

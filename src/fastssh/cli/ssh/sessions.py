@@ -43,15 +43,16 @@ class SessionRunner:
     def open(self, connection: ClientConnection) -> Session:
         """Raises what ended the connection."""
         stdin = -1 if self._on_terminal else self._stdin
-        return Session(connection, self._request(), stdin=stdin, stdout=1, stderr=2)
+        return Session(connection, self._request(connection.forwards_agent), stdin=stdin, stdout=1, stderr=2)
 
-    def _request(self) -> SessionRequest:
+    def _request(self, agent: bool) -> SessionRequest:
         command, subsystem = self._command, self._settings.value("SessionType") == "subsystem"
         return SessionRequest(
             command=command.encode("utf-8", "surrogateescape") if command and not subsystem else None,
             subsystem=command if subsystem else None,
             terminal=describe_terminal(self._settings, self._stdin, os.environ) if self._on_terminal else None,
             environment=environment(self._settings, os.environ),
+            agent=agent,
             terminal_refused=self._refused,
         )
 
