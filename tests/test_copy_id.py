@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import stat
 import subprocess
@@ -91,6 +92,20 @@ def modes(path: Path) -> tuple[int, int]:
     return stat.S_IMODE(path.parent.stat().st_mode), stat.S_IMODE(path.stat().st_mode)
 
 
+@contextlib.contextmanager
+def agent(socket: Path, keys: list[Path]) -> Iterator[str]:
+    """One that holds ``keys``; its socket."""
+    with subprocess.Popen([program("ssh-agent", "openssh-client"), "-D", "-a", str(socket)], stdout=-3) as process:
+        try:
+            while not socket.exists():
+                assert process.poll() is None
+            add = [program("ssh-add", "openssh-client"), "-q", *map(str, keys)]
+            subprocess.run(add, env={"SSH_AUTH_SOCK": str(socket)}, check=True)
+            yield str(socket)
+        finally:
+            process.terminate()
+
+
 @pytest.mark.parametrize("way", [(), ("-s",)], ids=["sh", "sftp"])
 def test_a_key_is_installed_once_and_the_password_asked_for_once(person: Person, way: tuple[str, ...]) -> None:
     key, file = person.key(), authorized(person.peer)
@@ -143,23 +158,29 @@ def test_keys_of_an_agent_are_installed_but_for_those_that_are_there(person: Per
     file = authorized(person.peer)
     file.parent.mkdir(mode=0o700)
     file.write_text(keys[0].with_suffix(".pub").read_text())
-    socket = str(tmp_path / "agent")
-    with subprocess.Popen([program("ssh-agent", "openssh-client"), "-D", "-a", socket], stdout=-3) as agent:
-        try:
-            while not Path(socket).exists():
-                assert agent.poll() is None
-            subprocess.run(
-                [program("ssh-add", "openssh-client"), "-q", *map(str, keys)], env={"SSH_AUTH_SOCK": socket}, check=True
-            )
-            person.agent = socket
-            done = person.run()
-        finally:
-            agent.terminate()
+    with agent(tmp_path / "agent", keys) as person.agent:
+        done = person.run()
     assert done.returncode == 0, done.stderr
     assert "Source of key(s) to be installed: ssh-add -L\n" in done.stderr
     assert "Number of key(s) added: 1\n" in done.stdout
     assert [line.split()[2] for line in file.read_text().splitlines()] == ["user@test", "user@test"]
     assert person.asked == [] and person.gets_in(keys[1])  # the key that was there opened the door
+
+
+def test_many_keys_are_tried_over_few_connections(person: Person, tmp_path: Path) -> None:
+    keys = [person.key(f"key{number}") for number in range(7)]
+    there = (2, 6)
+    file = authorized(person.peer)
+    file.parent.mkdir(mode=0o700)
+    file.write_text("".join(keys[number].with_suffix(".pub").read_text() for number in there))
+    with agent(tmp_path / "agent", keys) as person.agent:
+        before = person.peer.log.read_text().count("\nConnection from")
+        done = person.run("-n")
+        made = person.peer.log.read_text().count("\nConnection from") - before
+    assert done.returncode == 0 and "INFO: 5 key(s) remain" in done.stderr, done.stderr
+    wanted = {key.with_suffix(".pub").read_text().split()[1] for number, key in enumerate(keys) if number not in there}
+    assert {line.split()[1] for line in done.stdout.splitlines() if line.startswith("ssh-")} == wanted
+    assert made == 3  # two that let somebody in, and one that did not
 
 
 def test_nobody_types_a_passphrase_to_find_out_that_a_key_is_there(person: Person) -> None:

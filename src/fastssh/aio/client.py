@@ -336,6 +336,12 @@ class ClientConnection:
         return self._transport.host_key
 
     @property
+    def user_key(self) -> PublicKey | None:
+        """The key, or certificate, that alone was enough to log in; None for other ways."""
+        identity = self._login.identity if self._login is not None else None
+        return identity.public if identity is not None else None
+
+    @property
     def options(self) -> ClientOptions:
         """What the connection was asked to be."""
         return self._options

@@ -3,8 +3,13 @@
 ``issue`` does it with the authority's private key. Where an agent or a device signs, :meth:`Terms.body` is what is to
 be signed, and :func:`complete` puts the signature behind it::
 
-    terms = Terms(key, "ann@work", principals=("ann",), validity=parse_validity("+8h", time.time()), **USUAL)
-    certificate = issue(terms, authority)
+    critical, extensions = parse_options(["no-agent-forwarding"])
+    terms = Terms(
+        key, "ann@work", principals=("ann",), validity=parse_validity("+8h", time.time()), serial=7,
+        critical_options=critical, extensions=extensions,
+    )
+    certificate = issue(terms, authority)  # authority: a PrivateKey
+    print(certificate.line("ann's laptop"))
 """
 
 from __future__ import annotations

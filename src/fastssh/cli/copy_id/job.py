@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import shlex
 import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import fastssh
 from fastssh.cli import connecting
@@ -18,12 +19,15 @@ from fastssh.cli.messages import Messages, describe
 from fastssh.cli.process import print_text
 from fastssh.config.client import verbosity
 from fastssh.config.evaluate import load
-from fastssh.errors import AuthenticationError, KeyFormatError, SSHError
+from fastssh.errors import AuthenticationError, DisconnectedError, KeyFormatError, SSHError
 from fastssh.wire.text import printable
 
 if TYPE_CHECKING:
     from fastssh.aio.client import ClientConnection
     from fastssh.aio.options import ClientOptions, Prompter
+
+
+_AT_ONCE: Final = 5  # keys; one less than MaxAuthTries of a stock server
 
 
 class _AcceptedError(SSHError):
@@ -49,7 +53,8 @@ class _Asker:
 
 
 def _public_file(each: InstallableKey, folder: Path) -> str:
-    path = folder / "key.pub"
+    """A file of the public half of one of the agent's keys, which stands for it among identity files."""
+    path = folder / f"{hashlib.sha256(each.key.blob).hexdigest()}.pub"
     path.write_text(f"{each.key.line()}\n")
     return str(path)
 
@@ -130,26 +135,44 @@ class CopyIdJob:
         return f"failed to open ID file '{error.filename}': {error.strerror}{hint}"
 
     async def _new(self, all: Sequence[InstallableKey], options: ClientOptions) -> tuple[InstallableKey, ...]:
-        """Those that the server does not let in. Raises what keeps us from finding out."""
-        with tempfile.TemporaryDirectory() as folder:
-            new = [each for each in all if not await self._lets_in(each, options, Path(folder))]
-        return tuple(new)
+        """Those that the server does not let in. Raises what keeps us from finding out.
 
-    async def _lets_in(self, each: InstallableKey, options: ClientOptions, folder: Path) -> bool:
-        path = each.path
-        if path is None:  # one of the agent's, that a file of its public half stands for
-            path = _public_file(each, folder)
+        Several are shown over one connection: newer servers turn clients away whose logins fail again and again.
+        """
+        new: list[InstallableKey] = []
+        left, at_once = list(all), _AT_ONCE
+        with tempfile.TemporaryDirectory() as folder:
+            while left:
+                some = left[:at_once]
+                try:
+                    accepted = await self._accepted(some, options, Path(folder))
+                except DisconnectedError:  # fewer attempts than usual may be all that it takes
+                    if at_once == 1:
+                        raise
+                    at_once = 1
+                    continue
+                new += some if not accepted else ()
+                left = [each for each in left if each not in (accepted or some)]
+        return tuple(each for each in all if each in new)
+
+    async def _accepted(
+        self, some: Sequence[InstallableKey], options: ClientOptions, folder: Path
+    ) -> Sequence[InstallableKey]:
+        """The one of ``some`` that the server lets in first; all of them where it wants none; nothing if none will do.
+        """
+        paths = {each.path or _public_file(each, folder): each for each in some}
         alone = replace(
-            options, identity_files=(path,), identities_only=True, keys=(), password=None,
+            options, identity_files=tuple(paths), certificate_files=(), identities_only=True, keys=(), password=None,
             preferred_authentications=("publickey",), prompter=_Asker(options.prompter),
         )  # fmt: skip
         try:
-            async with await fastssh.connect(alone):
-                return True
-        except _AcceptedError:
-            return True
+            async with await fastssh.connect(alone) as connection:
+                key = connection.user_key
+                return [each for each in some if key is None or each.key == key.plain]
+        except _AcceptedError as error:
+            return [each for path, each in paths.items() if f"'{printable(path)}'" in str(error)]
         except AuthenticationError:
-            return False
+            return []
 
     # -- installing ------------------------------------------------------------------------------------------------
 
