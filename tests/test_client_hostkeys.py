@@ -209,7 +209,7 @@ async def test_row17_a_changed_key_is_refused_loudly(checking: str, tmp_path: Pa
     assert "@    WARNING: REMOTE HOST IDENTIFICATION HAS CHANGED!     @" in text
     assert f"The key shown has the fingerprint {FINGERPRINT}." in text
     assert f"Offending ED25519 key in {tmp_path}/known_hosts:2" in text
-    assert f'  ssh-keygen -f "{tmp_path}/known_hosts" -R "server.test"' in text
+    assert f'  fastssh-keygen -f "{tmp_path}/known_hosts" -R "server.test"' in text
     assert (tmp_path / "known_hosts").read_text() == line("other") + line(key=OTHER)
 
 

@@ -282,7 +282,7 @@ class HostKeyPolicy:
             kind = entry.key.family if entry.key is not None else printable(entry.algorithm)
             self._warn(
                 f"Offending {kind} key in {entry.where}",
-                f'  ssh-keygen -f "{entry.file}" -R "{self.name}"',
+                f'  fastssh-keygen -f "{entry.file}" -R "{self.name}"',
             )
         if self._options.checking != "no":
             raise HostKeyChangedError(
