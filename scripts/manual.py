@@ -27,7 +27,7 @@ def page(tool: Tool) -> str:
         '.\\" SPDX-License-Identifier: Apache-2.0',
         '.\\" Made by make docs of src/fastssh/cli: not to be changed here.',
         f'.TH "{name}" "{tool.section}" "" "fastssh {__version__}" "{kind}"',
-        ".nh", ".ad l",
+        ".nr HY 0", ".nh", ".ad l",
         ".SH NAME", f"{_escape(tool.name)} \\- {_escape(tool.summary)}",
         ".SH SYNOPSIS",
         *(line for parts in _forms(tool) for line in (f'.SY "{_escape(tool.name)}"', *map(_part, parts), ".YS")),

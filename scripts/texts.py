@@ -24,14 +24,13 @@ class Paragraph(NamedTuple):
     example: bool = False
 
 
-def _names(table: Mapping[str, Directive[Any]]) -> list[str]:
-    """Those that can be followed."""
-    return sorted({each.name for each in table.values() if each.harmless is None}, key=str.lower)
+def _names(table: Mapping[str, Directive[Any]], wanted: Callable[[Directive[Any]], bool]) -> list[str]:
+    return sorted({each.name for each in table.values() if wanted(each)}, key=str.lower)
 
 
 NAMES: Final[dict[str, Callable[[], list[str]]]] = {
-    "client directives": lambda: _names(DIRECTIVES),
-    "server directives": lambda: _names(server.DIRECTIVES),
+    "passed over": lambda: _names(DIRECTIVES, lambda each: each.passed_over is not None),
+    "server directives": lambda: _names(server.DIRECTIVES, lambda each: each.harmless is None),
 }
 
 

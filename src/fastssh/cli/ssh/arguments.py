@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
+from fastssh.cli.ssh import manual
 from fastssh.cli.tool import Option, Section, Tool, UsageError
 from fastssh.config.destination import Destination, read_uri
 
@@ -82,6 +83,7 @@ asked; one that is not the known one ends the connection.""",
     sections=(
         Section("EXIT STATUS", "The exit status is that of the remote command, and 255 when there was an error, or the "
                 "command was ended by a signal.", help=True),
+        manual.CONFIGURATION,
         Section("ESCAPE CHARACTERS", """In a session with a terminal, the escape character (~, see -e) at the \
 beginning of a line begins a command to fastssh itself:
 
