@@ -319,6 +319,13 @@ async def test_an_address_needs_no_resolver(server: Peer, monkeypatch: pytest.Mo
         pass
 
 
+async def test_an_address_of_an_interface_is_used(server: Peer) -> None:
+    async with fastssh.connect(**to(server, address_family="inet", bind_interface="lo")) as conn:
+        assert (await conn.run("echo $SSH_CONNECTION", check=True)).stdout.startswith(b"127.0.0.1 ")
+    with pytest.raises(ConnectionLostError, match="Cannot assign requested address"):
+        await fastssh.connect(**to(server, bind_interface="nosuch0"))
+
+
 async def test_a_wrong_bind_address_says_so(server: Peer) -> None:
     with pytest.raises(ConfigError, match="bind address"):
         async with asyncio.timeout(SECONDS):

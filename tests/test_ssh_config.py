@@ -15,11 +15,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from fastssh.aio.interfaces import InterfaceAddress, interface_addresses
 from fastssh.config import lexer
 from fastssh.config.client import client_options, verbosity
 from fastssh.config.directives import ALL_TOKENS, DIRECTIVES, OBSOLETE
 from fastssh.config.evaluate import load
-from fastssh.config.interfaces import InterfaceAddress, interface_addresses
 from fastssh.config.settings import Settings
 from fastssh.config.tokens import Local, check_host, check_user, expand, expand_home
 from fastssh.config.values import RekeyLimit, seconds
@@ -447,7 +447,7 @@ def test_match_criteria_of_later_releases(criteria: str, holds: bool, local: Loc
 
 def test_match_localnetwork_asks_the_interfaces(local: Local, monkeypatch: pytest.MonkeyPatch) -> None:
     addresses = [InterfaceAddress("eth0", "192.0.2.7"), InterfaceAddress("eth0", "fe80::1%eth0")]
-    monkeypatch.setattr("fastssh.config.interfaces.interface_addresses", lambda: addresses)
+    monkeypatch.setattr("fastssh.aio.interfaces.interface_addresses", lambda: addresses)
     for networks, holds in {
         "192.0.2.0/24": True, "10.0.0.0/8,192.0.2.7": True, "10.0.0.0/8": False, "fe80::/10": False, "::/0": False,
     }.items():
@@ -543,7 +543,8 @@ def test_directives_reach_the_connection(local: Local) -> None:
         "IdentityAgent ${X}/s\nUserKnownHostsFile ~/a /%h\n"
         "GlobalKnownHostsFile none\nStrictHostKeyChecking accept-new\nHashKnownHosts yes\n"
         "HostKeyAlias al\nConnectTimeout 3\nServerAliveInterval 4\nServerAliveCountMax 5\nCompression yes\n"
-        "AddressFamily inet\nBindAddress ::1\nRekeyLimit 1G 1h\nNumberOfPasswordPrompts 1\nTCPKeepAlive no\n"
+        "AddressFamily inet\nBindAddress ::1\nBindInterface eth7\n"
+        "RekeyLimit 1G 1h\nNumberOfPasswordPrompts 1\nTCPKeepAlive no\n"
         "IPQoS af21 cs2\nPreferredAuthentications password,hostbased,publickey\nCiphers aes256-ctr\n", local=local)
     expected = {
         "host": "real", "port": 5, "user": "bob", "identity_files": (f"{local.home}/kreal",), "identities_only": True,
@@ -551,6 +552,7 @@ def test_directives_reach_the_connection(local: Local) -> None:
         "strict_host_key_checking": "accept-new", "hash_known_hosts": True, "host_key_alias": "al",
         "connect_timeout": 3, "server_alive_interval": 4, "server_alive_count_max": 5, "compression": True,
         "address_family": "inet",
+        "bind_interface": "eth7",
         "bind_address": "::1", "rekey_bytes": 1 << 30, "rekey_seconds": 3600, "number_of_password_prompts": 1,
         "tcp_keepalive": False, "ip_qos": 0x40, "preferred_authentications": ("password", "publickey"),
         "ciphers": ("aes256-ctr",),
@@ -595,14 +597,10 @@ def test_values_are_translated(text: str, field: str, expected: object, local: L
     assert getattr(options(text, local=local), field) == expected
 
 
-@pytest.mark.parametrize("text", [
-    "BindInterface eth0",
-])
-def test_what_would_change_the_way_or_the_trust_is_refused_when_not_supported(text: str, local: Local) -> None:
-    name = text.split()[0]
-    with pytest.raises(ConfigError, match=rf"tested_config:2: {name} is not supported yet"):
-        options(f"Port 2\n{text}\n", local=local)
-    options(f"Host other\n{text}\n", local=local)  # not for this host
+def test_a_connection_may_be_refused_for_some_hosts(local: Local) -> None:
+    with pytest.raises(ConfigError, match="tested_config:2: RefuseConnection: not from here"):
+        options("Port 2\nRefuseConnection not from here\n", local=local)
+    options("Host other\nRefuseConnection x\n", local=local)
 
 
 @pytest.mark.parametrize(("text", "reason"), [

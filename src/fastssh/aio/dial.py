@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import socket
 from collections.abc import Callable
@@ -114,13 +115,25 @@ async def _connect(address: Address, options: ClientOptions) -> socket.socket:
     try:
         sock.setblocking(False)
         set_socket_options(sock, options)
-        if options.bind_address is not None:
-            await _bind(sock, family, options.bind_address)
+        source = options.bind_address
+        if options.bind_interface is not None:
+            source = _address_of(options.bind_interface, family)
+        if source is not None:
+            await _bind(sock, family, source)
         await asyncio.get_running_loop().sock_connect(sock, target)
     except BaseException:
         sock.close()
         raise
     return sock
+
+
+def _address_of(interface: str, family: socket.AddressFamily) -> str:
+    from fastssh.aio.interfaces import source_address
+
+    address = source_address(interface, family)
+    if address is None:
+        raise OSError(errno.EADDRNOTAVAIL, os.strerror(errno.EADDRNOTAVAIL))
+    return address
 
 
 async def _bind(sock: socket.socket, family: socket.AddressFamily, address: str) -> None:

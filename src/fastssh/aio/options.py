@@ -88,6 +88,7 @@ class ClientOptions:
     host_key_alias: str | None = None  # name to look up in known_hosts instead of host
     address_family: Literal["any", "inet", "inet6"] = "any"
     bind_address: str | None = None
+    bind_interface: str | None = None  # an interface, one of whose addresses is used instead
     proxy_command: str | None = None  # the user's shell runs it, and its stdin and stdout are the connection
     proxy_use_fdpass: bool = False  # the command hands a connected socket over instead
     proxy_jump: ClientOptions | None = None  # the host to connect from, which may have a proxy_jump of its own

@@ -40,6 +40,7 @@ _TABLE: Final[tuple[Directive[Value], ...]] = (
     Directive("AddressFamily", choice("any", "inet", "inet6"), "any"),
     Directive("BatchMode", flag, False),
     Directive("BindAddress", text),
+    Directive("BindInterface", text),
     Directive("Ciphers", text),
     Directive("Compression", flag, False),
     Directive("ConnectTimeout", seconds_or_none, 0),
@@ -70,7 +71,7 @@ _TABLE: Final[tuple[Directive[Value], ...]] = (
               aliases=("dsaauthentication",)),
     Directive("RekeyLimit", rekey_limit, RekeyLimit(0, 0), most=2),
     Directive("RequiredRSASize", number, 1024),
-    Directive("RevokedHostKeys", files, (), most=0),
+    Directive("RevokedHostKeys", files, (), most=0, tokens=ALL_TOKENS),
     Directive("ServerAliveCountMax", number, 3),
     Directive("ServerAliveInterval", seconds_or_none, 0, aliases=("protocolkeepalives", "setuptimeout")),
     Directive("StrictHostKeyChecking", choice("ask", "accept-new", yes=("true",), no=("false", "off")), "ask"),
@@ -79,8 +80,7 @@ _TABLE: Final[tuple[Directive[Value], ...]] = (
     Directive("User", text, tokens=ALL_TOKENS.translate({ord("r"): None, ord("C"): None}), environment=True),
     Directive("UserKnownHostsFile", files, ("~/.ssh/known_hosts", "~/.ssh/known_hosts2"), most=0, tokens=ALL_TOKENS,
               environment=True),
-    # -- what would change where we connect or whom we trust, and is not supported yet: refused, not ignored
-    Directive("BindInterface", text, harmless=()),
+    # -- what is never followed by a connection
     Directive("RefuseConnection", text, most=-1, harmless=()),
     # -- what plays no part in copying files, or only adds ways that we do without
     Directive("AddKeysToAgent", client.keys_to_agent, client.KeysToAgent("no", 0), most=2),

@@ -82,7 +82,7 @@ def _in_networks(address: str, item: Criterion, where: Where) -> bool:
 
 def _on_network(item: Criterion, where: Where) -> bool:
     """True when an interface that is up has an address in one of the networks."""
-    from fastssh.config.interfaces import interface_addresses
+    from fastssh.aio.interfaces import interface_addresses
 
     try:
         return any(_in_networks(each.address, item, where) for each in interface_addresses())

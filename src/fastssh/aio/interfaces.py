@@ -1,4 +1,4 @@
-"""The addresses of this machine's network interfaces that are up, for ``Match localnetwork`` and BindInterface."""
+"""The addresses of this machine's network interfaces that are up, for BindInterface and ``Match localnetwork``."""
 
 from __future__ import annotations
 
@@ -43,6 +43,18 @@ def interface_addresses() -> list[InterfaceAddress]:
         zone = f"%{name}" if family == socket.AF_INET6 and scope == _LINK_LOCAL else ""
         found.append(InterfaceAddress(name, socket.inet_ntop(family, packed) + zone))
     return found
+
+
+def source_address(interface: str, family: int) -> str | None:
+    """The address of ``interface`` to connect from; one that holds beyond this link or machine, where there is one.
+
+    None when it has none of the family, or is not up. OSError as :func:`interface_addresses`.
+    """
+    colon = family == socket.AF_INET6
+    found = [each.address for each in interface_addresses() if each.interface == interface]
+    fitting = [address for address in found if (":" in address) is colon]
+    far = (address for address in fitting if "%" not in address and address != "::1" and not address.startswith("127."))
+    return next(far, fitting[0] if fitting else None)
 
 
 def _ask(question: int, answer: int, shape: struct.Struct) -> Iterator[bytes]:
