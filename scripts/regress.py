@@ -264,7 +264,7 @@ class Suite:
             if script not in self._stock_results:
                 self._stock_results[script] = self._script(script, "stock", self._stock)
             theirs, mine = self._stock_results[script], self._script(script, role.name, ours)
-            asked = role.name == "fastssh-keygen" or (role.name == "fastsshd" and asks(script))
+            asked = role.name == "fastssh-keygen" or (role.name in ("fastsshd", "fastssh-keyscan") and asks(script))
             again = asked and mine.outcome == "failed"  # the driver has keygen make a key of each type that -Q names
             offered = self._script(script, "offered", less) if again else None
             rows[script] = row(script, theirs, mine, offered)

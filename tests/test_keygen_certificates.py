@@ -177,6 +177,11 @@ def test_row19_a_strangers_certificate_does_not_drive_the_terminal(desk: Desk) -
     assert "force-command CORRUPT: " in (out := desk.ours("-L", "-f", "c")[1]) and "UNKNOWN-TIME" in out
 
 
+def test_rsa_keys_go_by_the_names_of_their_signatures_as_well(desk: Desk) -> None:
+    assert desk.ours("-q", "-t", "rsa-sha2-256", "-b", "1024", "-N", "", "-f", "made") == (0, "", "")
+    assert Path("made.pub").read_text().startswith("ssh-rsa ")
+
+
 # --- agents and servers -----------------------------------------------------------------------------------------------
 
 

@@ -27,6 +27,8 @@ TYPES: Final = {
     "ecdsa-sha2-nistp521": Type("ecdsa", 521),
     "rsa": Type("rsa"),
     "ssh-rsa": Type("rsa"),
+    "rsa-sha2-256": Type("rsa"),
+    "rsa-sha2-512": Type("rsa"),
 }
 _SECURITY: Final = ("ed25519-sk", "ecdsa-sk", "sk-ssh-ed25519@openssh.com", "sk-ecdsa-sha2-nistp256@openssh.com")
 _RSA_MIN, _RSA_MAX = 1024, 16384
