@@ -50,6 +50,18 @@ def test_the_library_example_of_the_readme_runs(
     assert (there / "disk.img").read_bytes() == b"contents"
 
 
+def test_the_examples_of_keys_in_the_readme_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    examples = re.findall(r"^```python\n(.*?)^```", (ROOT / "README.md").read_text(), re.S | re.M)[2:]
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, Any] = {"fastssh": fastssh}
+    for example in examples:
+        exec(example, names)
+    assert "ssh-ed25519-cert-v01@openssh.com " in capsys.readouterr().out
+    assert names["found"].key == names["authority"].public
+
+
 async def test_the_server_example_of_the_readme_runs(
     keys: Keys, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
