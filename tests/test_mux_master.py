@@ -249,21 +249,27 @@ def test_the_socket_is_its_users_alone_and_a_second_master_is_none(shared: Runni
     assert done.stderr == f"ControlSocket {shared.path} already exists, disabling multiplexing\n".encode()
 
 
-def test_a_master_stops_listening_and_ends(sshd: Peer, tmp_path: Path) -> None:
+@each_program
+def test_a_master_ends_when_it_is_told_or_when_nobody_needs_it(sshd: Peer, tmp_path: Path, program: str) -> None:
     for command, said in (("stop", "Stop listening request sent."), ("exit", "Exit request sent.")):
-        for program in ("ssh", "fastssh"):
-            with master(sshd, tmp_path) as running:
-                done = running.run(program, "-O", command, HOST)
-                assert (done.returncode, done.stderr) == (0, f"{said}\r\n".encode())
-                wait_for(lambda running=running: not os.path.exists(running.path), "the socket to go")  # type: ignore[misc]
-                check = running.run(program, "-O", "check", HOST)
-                assert check.returncode == 255
-                assert f"Control socket connect({running.path}): No such file".encode() in check.stderr
-                assert running.process is not None
-                if command == "exit":
-                    assert running.process.wait(SECONDS) == 255
-                else:
-                    assert running.process.poll() is None
+        with master(sshd, tmp_path) as running:
+            assert running.process is not None
+            session = subprocess.Popen(
+                running.command(program, HOST, "echo on; cat"), stdin=subprocess.PIPE, stdout=subprocess.PIPE
+            )
+            assert session.stdin is not None and session.stdout is not None
+            assert session.stdout.readline() == b"on\n"
+            done = running.run(program, "-O", command, HOST)
+            assert (done.returncode, done.stderr) == (0, f"{said}\r\n".encode())
+            wait_for(lambda running=running: not os.path.exists(running.path), "the socket to go")  # type: ignore[misc]
+            check = running.run(program, "-O", "check", HOST)
+            assert check.returncode == 255
+            assert f"Control socket connect({running.path}): No such file".encode() in check.stderr
+            if command == "stop":
+                assert running.process.poll() is None
+            out, _ = session.communicate(b"data", timeout=SECONDS)
+            assert (session.returncode, out) == ((0, b"data") if command == "stop" else (255, b""))
+            assert running.process.wait(SECONDS) == 255
 
 
 def test_a_master_that_stays_goes_to_the_background(sshd: Peer, tmp_path: Path) -> None:

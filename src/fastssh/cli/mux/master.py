@@ -41,13 +41,14 @@ DENIED: Final = "Permission denied"
 @dataclass(frozen=True, kw_only=True)
 class Sharing:
     """What is shared, and how. ``permit`` is asked a question before anything is done for a client, None where all is
-    permitted; ``terminate`` ends the program."""
+    permitted; ``terminate`` ends the program, ``stopped`` is called when no more clients are taken."""
 
     connection: ClientConnection
     forwards: Forwards
     settings: Settings
     log: Log
     terminate: Callable[[], None]
+    stopped: Callable[[], None]
     agent: bool = False  # whether clients may have the agent forwarded
     permit: Callable[[str], Awaitable[bool]] | None = None
 
@@ -170,6 +171,7 @@ class _Client:
                 what = f"Disable further multiplexing on shared connection to {self._host}? "
                 if await self._permitted(request, what):
                     self._master.stop_listening()
+                    self._sharing.stopped()
                     stream.send(mux.Ok(request))
             case mux.Terminate(request=request):
                 if await self._permitted(request, f"Terminate shared connection to {self._host}? "):

@@ -32,6 +32,7 @@ class OwnMaster:
     ) -> None:
         self._connection = connection
         self._told: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._stopped = asyncio.Event()
         self._seconds = 0
         self._master = Master(
             path,
@@ -41,6 +42,7 @@ class OwnMaster:
                 settings=settings,
                 log=log,
                 terminate=self._end,
+                stopped=self._stopped.set,
                 agent=forwarded_agent(settings) is not None,
                 permit=ask_permission if asks else None,
             ),
@@ -66,28 +68,44 @@ class OwnMaster:
         if not self._told.done():
             self._told.set_result(None)
 
-    async def until_told(self, work: Coroutine[Any, Any, int]) -> int:
-        """The exit status of ``work``; a client that ends this master ends it as well."""
+    async def until_told(self, work: Coroutine[Any, Any, int], *, endless: bool) -> int:
+        """The exit status of ``work``; a client that ends this master ends it as well. Where it is ``endless``, it is
+        over when clients are taken no more and what goes on for them has ended."""
         working = asyncio.ensure_future(work)
+        unneeded = asyncio.ensure_future(self._unneeded() if endless else asyncio.Event().wait())
         try:
-            await asyncio.wait((working, self._told), return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait((working, self._told, unneeded), return_when=asyncio.FIRST_COMPLETED)
             return working.result() if working.done() else FAILED
         finally:
             working.cancel()
-            await asyncio.wait((working,))
+            unneeded.cancel()
+            await asyncio.wait((working, unneeded))
+
+    async def _unneeded(self) -> None:
+        await self._stopped.wait()
+        await self._connection.idle()
 
     async def linger(self) -> int:
         """Stays until told to go, or until nothing has been open for ControlPersist's seconds. Raises what ended the
         connection."""
         idle = asyncio.ensure_future(self._connection.idle_for(self._seconds))
+        stopped = asyncio.ensure_future(self._stopped.wait())
         try:
-            await asyncio.wait((idle, self._told), return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait((idle, stopped, self._told), return_when=asyncio.FIRST_COMPLETED)
             if idle.done():
                 idle.result()
-            return 0
         finally:
             idle.cancel()
-            await asyncio.wait((idle,))
+            stopped.cancel()
+            await asyncio.wait((idle, stopped))
+        if not self._told.done() and self._stopped.is_set():
+            await self.until_told(self._forever(), endless=True)
+        return 0
+
+    @staticmethod
+    async def _forever() -> int:
+        await asyncio.Event().wait()
+        return 0
 
     async def __aenter__(self) -> Self:
         return self

@@ -174,7 +174,8 @@ class Job:
             if self._persists:
                 self._detach()
                 return await master.linger()
-            return await master.until_told(self._work(connection, forwards, shared=True))
+            endless = settings.value("SessionType") == "none" and self._asked.forward_stdio is None
+            return await master.until_told(self._work(connection, forwards, shared=True), endless=endless)
 
     def _listen(self, connection: ClientConnection, forwards: Forwards) -> OwnMaster | None:
         """Shares the connection, if it is to be."""
