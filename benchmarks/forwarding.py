@@ -1,4 +1,4 @@
-"""What a forwarded connection carries: bytes a second over ``ssh -L`` and over a fastssh client's, by one sshd.
+"""What a forwarded connection carries: bytes a second over ``ssh -L`` and ``fastssh -L``, by one sshd.
 
     python -m benchmarks.forwarding                       both in turn, a table on the terminal
     python -m benchmarks.forwarding --mib 512 --pairs 7
@@ -24,11 +24,11 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import fastssh
 from benchmarks.measure import GIB, MIB
 from benchmarks.report import spread
 from tests.support.peers import HOST, Peer, cpu_seconds_of, free_port, program, start_sshd, wait_for
 
+FASTSSH = Path(sys.executable).with_name("fastssh")
 PIECE = 256 * 1024
 DIRECTIONS = ("up", "down")
 
@@ -82,21 +82,11 @@ def carry(port: int, direction: str, size: int) -> float:
         return time.perf_counter() - begun
 
 
-async def forward(peer_host: str, port: int, target: int, cipher: str, options: dict[str, object]) -> None:
-    ciphers = {"ciphers": (cipher,)} if cipher else {}
-    async with fastssh.connect(peer_host, **options, **ciphers) as connection:
-        await connection.forward_local((HOST, port), (HOST, target))
-        await connection.wait_closed()
-
-
 def command(client: str, peer: Peer, port: int, target: int, cipher: str) -> list[str]:
-    if client == "ssh":
-        ciphers = ["-c", cipher] if cipher else []
-        place = f"{HOST}:{port}:{HOST}:{target}"
-        return [program("ssh", "openssh-client"), "-F", "none", *peer.options(), *ciphers, "-N", "-L", place, HOST]
-    work = f"forward({peer.host!r}, {port}, {target}, {cipher!r}, {peer.connect_options()!r})"
-    text = f"from pathlib import *; import fastssh; from benchmarks.forwarding import forward; fastssh.run({work})"
-    return [sys.executable, "-c", text]
+    name = str(FASTSSH) if client == "fastssh" else program("ssh", "openssh-client")
+    ciphers = ["-c", cipher] if cipher else []
+    place = f"{HOST}:{port}:{HOST}:{target}"
+    return [name, "-F", "none", *peer.options(), *ciphers, "-N", "-L", place, HOST]
 
 
 @contextlib.contextmanager

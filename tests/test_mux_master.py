@@ -299,6 +299,22 @@ def test_a_stale_socket_is_removed_by_who_becomes_the_master(sshd: Peer, tmp_pat
     assert not os.path.exists(running.path)
 
 
+def test_clients_may_use_the_masters_agent(sshd: Peer, tmp_path: Path) -> None:
+    agent = tmp_path / "agent"
+    environment = {"SSH_AUTH_SOCK": str(agent)}
+    command = [peers.program("ssh-agent", "openssh-client"), "-D", "-a", str(agent)]
+    process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    try:
+        wait_for(agent.exists, "the agent")
+        with master(sshd, tmp_path, "-A", **environment) as running:
+            for program in ("ssh", "fastssh"):
+                done = running.run(program, "-A", HOST, "ssh-add -l; true", **environment)
+                assert (done.returncode, done.stdout) == (0, b"The agent has no identities.\n")
+    finally:
+        process.terminate()
+        process.wait(SECONDS)
+
+
 def test_the_user_is_asked_before_anything_is_done(sshd: Peer, tmp_path: Path) -> None:
     program, answer, asked = tmp_path / "askpass", tmp_path / "answer", tmp_path / "asked"
     program.write_text(f'#!/bin/sh\necho "$1" >> {asked}\ncat {answer}\n')

@@ -49,7 +49,6 @@ class Sharing:
     log: Log
     terminate: Callable[[], None]
     stopped: Callable[[], None]
-    agent: bool = False  # whether clients may have the agent forwarded
     permit: Callable[[str], Awaitable[bool]] | None = None
 
 
@@ -127,6 +126,8 @@ class _Client:
             await self._answer_all()
         except ProtocolError as error:
             self._sharing.log(0, f"control client: {printable(str(error))}")
+        except SSHError:  # the connection is gone, which everybody hears of
+            pass
         finally:
             if self._running is not None:
                 self._running.cancel()

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from fastssh.cli.mux.master import Master, Sharing
 from fastssh.cli.terminal import ask_permission
-from fastssh.config.session import control, forwarded_agent
+from fastssh.config.session import control
 from fastssh.wire.text import printable
 
 if TYPE_CHECKING:
@@ -43,7 +43,6 @@ class OwnMaster:
                 log=log,
                 terminate=self._end,
                 stopped=self._stopped.set,
-                agent=forwarded_agent(settings) is not None,
                 permit=ask_permission if asks else None,
             ),
         )

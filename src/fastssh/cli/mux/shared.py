@@ -73,7 +73,7 @@ class SharedSession:
                 (name, value) for name, equals, value in variables
                 if equals and any(match_pattern(name, pattern) for pattern in patterns)
             ),
-            agent=bool(asked.want_agent) and self._sharing.agent,
+            agent=bool(asked.want_agent) and self._sharing.connection.forwards_agent,
             terminal_refused=refused,
         )  # fmt: skip
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from fastssh.aio.dial import reason_of
 from fastssh.config.forwards import Forward, Kind, Listen, permit_remote_open
-from fastssh.errors import ChannelRequestError
+from fastssh.errors import ChannelRequestError, HostKeyError
 from fastssh.wire.text import printable
 
 if TYPE_CHECKING:
@@ -88,6 +88,8 @@ class Forwards:
                 self._open[forward] = await connection.forward_local(listen, target, **self._socket)
         except ChannelRequestError:
             raise ForwardError(f"remote port forwarding failed for listen {_place(forward.listen)}") from None
+        except HostKeyError as error:  # whoever the server is, it gets nothing of ours
+            raise ForwardError(f"Could not request {_direction(forward.kind)} forwarding.", str(error)) from None
         except ValueError as error:
             raise ForwardError(f"Could not request {_direction(forward.kind)} forwarding.", str(error)) from None
         except OSError as error:
