@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 from fastssh import algorithms
 from fastssh._native.plane import Plane
 from fastssh.aio import identities
-from fastssh.aio.dial import Route, reach, set_socket_options
+from fastssh.aio.dial import Route, reach, set_class, set_socket_options
 from fastssh.aio.driver import Driver
 from fastssh.aio.hostkeys import HostKeyPolicy, HostKeyQuestion
 from fastssh.aio.login import Login, Patience, open_agent
@@ -66,7 +66,7 @@ class ClientConnection:
 
     def __init__(self, options: ClientOptions, route: Route, policy: HostKeyPolicy, peer: str) -> None:
         self._options = options
-        self._address, self._carrier = route.address, route.carrier
+        self._sock, self._address, self._carrier = route.sock, route.address, route.carrier
         self._policy = policy
         self.plane = Plane()
         self._transport = Transport(
@@ -606,6 +606,10 @@ class ClientConnection:
 
         return await RemoteForward(self._client_forwarding(), listen, target, permit_open).open()
 
+    def set_class_of_service(self, quality: int) -> None:
+        """IP_TOS or IPV6_TCLASS of the connection from now on, as for a session with a terminal; -1 leaves it."""
+        set_class(self._sock, quality, lambda text: self._options.log(LOG_DEBUG1, text))
+
     @property
     def forwards_agent(self) -> bool:
         """Whether sessions may ask for the agent to be forwarded: ``forward_agent`` of the options, or
@@ -759,8 +763,9 @@ class connect(Opening[ClientConnection]):  # noqa: N801
         try:
             if route is not None:
                 set_socket_options(route.sock, options)
-            elif options.proxy_jump is not None:  # the hops have limits of their own, and people behind them
-                route, begun = await reach(options), loop.time()
+            elif options.proxy_command is None:  # hops and addresses have limits of their own
+                route = await reach(options)
+                begun = route.begun or loop.time()
             else:
                 async with _deadline(options.connect_timeout, f"connect to host {peer}"):
                     route = await reach(options)

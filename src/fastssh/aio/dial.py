@@ -11,7 +11,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
 from fastssh.aio.options import LOG_DEBUG1, ClientOptions
-from fastssh.errors import ConfigError, ConnectionLostError, SSHError
+from fastssh.errors import ConfigError, ConnectionLostError, SSHError, SSHTimeoutError
 from fastssh.wire.text import printable
 
 if TYPE_CHECKING:
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 # Class selector 1, the lower-effort class: what OpenSSH gives sessions that are not interactive (IPQoS, ssh_config(5)).
 IP_TOS_CS1: Final = 0x20
+
+RETRY_SECONDS: Final = 1.0  # between the turns of ConnectionAttempts
 
 _FAMILIES: Final = {"any": socket.AF_UNSPEC, "inet": socket.AF_INET, "inet6": socket.AF_INET6}
 
@@ -47,11 +49,13 @@ class Carrier(Protocol):
 
 class Route(NamedTuple):
     """A connected socket. ``address`` is the server's, None where something else made the connection; the
-    ``carrier`` then ends with it."""
+    ``carrier`` then ends with it. ``begun``: when its connection began, by the loop's clock, which is when
+    ``connect_timeout`` began."""
 
     sock: socket.socket
     address: str | None
     carrier: Carrier | None = None
+    begun: float | None = None
 
 
 async def reach(options: ClientOptions) -> Route:
@@ -70,24 +74,30 @@ async def reach(options: ClientOptions) -> Route:
 async def dial(options: ClientOptions) -> Route:
     """A connected, non-blocking socket and the address it is connected to.
 
-    Raises ConnectionLostError with the last address's reason, in ssh's words.
+    Each address gets ``connect_timeout`` seconds, and all of them ``connection_attempts`` turns, a second apart. Raises
+    ConnectionLostError with the last address's reason, in ssh's words, or SSHTimeoutError where that was the time.
     """
     host, port = options.host, options.port
     addresses = await _resolve(host, port, options)
     failure: OSError | None = None
-    for address in addresses:
-        shown = f"{printable(host)} [{address[4][0]}] port {port}"
-        options.log(LOG_DEBUG1, f"Connecting to {shown}.")
-        try:
-            sock = await _connect(address, options)
-        except OSError as error:
-            options.log(LOG_DEBUG1, f"connect to address {address[4][0]} port {port}: {reason_of(error)}")
-            failure = error
-        else:
-            options.log(LOG_DEBUG1, "Connection established.")
-            return Route(sock, str(address[4][0]))
+    for attempt in range(max(options.connection_attempts, 1)):
+        if attempt:
+            await asyncio.sleep(RETRY_SECONDS)
+            options.log(LOG_DEBUG1, "Trying again...")
+        for address in addresses:
+            begun = asyncio.get_running_loop().time()
+            options.log(LOG_DEBUG1, f"Connecting to {printable(host)} [{address[4][0]}] port {port}.")
+            try:
+                sock = await _connect(address, options)
+            except OSError as error:
+                options.log(LOG_DEBUG1, f"connect to address {address[4][0]} port {port}: {reason_of(error)}")
+                failure = error
+            else:
+                options.log(LOG_DEBUG1, "Connection established.")
+                return Route(sock, str(address[4][0]), begun=begun)
     reason = reason_of(failure) if failure is not None else "no address"
-    raise ConnectionLostError(f"connect to host {printable(host)} port {port}: {reason}") from failure
+    kind = SSHTimeoutError if isinstance(failure, TimeoutError) else ConnectionLostError
+    raise kind(f"connect to host {printable(host)} port {port}: {reason}") from failure
 
 
 def reason_of(error: OSError) -> str:
@@ -103,7 +113,10 @@ async def _resolve(host: str, port: int, options: ClientOptions) -> list[Address
         return list(socket.getaddrinfo(host, port, family, kind, protocol, socket.AI_NUMERICHOST))
     loop = asyncio.get_running_loop()
     try:
-        return list(await loop.getaddrinfo(host, port, family=family, type=kind, proto=protocol))
+        async with asyncio.timeout(options.connect_timeout or None):
+            return list(await loop.getaddrinfo(host, port, family=family, type=kind, proto=protocol))
+    except TimeoutError:
+        raise SSHTimeoutError(f"Could not resolve hostname {printable(host)}: no answer in time") from None
     except (OSError, UnicodeError) as error:
         reason = getattr(error, "strerror", None) or "not a host name"
         raise ConnectionLostError(f"Could not resolve hostname {printable(host)}: {reason}") from error
@@ -116,11 +129,15 @@ async def _connect(address: Address, options: ClientOptions) -> socket.socket:
         sock.setblocking(False)
         set_socket_options(sock, options)
         source = options.bind_address
-        if options.bind_interface is not None:
+        if source is None and options.bind_interface is not None:
             source = _address_of(options.bind_interface, family)
         if source is not None:
             await _bind(sock, family, source)
-        await asyncio.get_running_loop().sock_connect(sock, target)
+        try:
+            async with asyncio.timeout(options.connect_timeout or None):
+                await asyncio.get_running_loop().sock_connect(sock, target)
+        except TimeoutError as error:
+            raise error if error.errno else TimeoutError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT)) from None
     except BaseException:
         sock.close()
         raise

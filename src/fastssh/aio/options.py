@@ -88,11 +88,14 @@ class ClientOptions:
     host_key_alias: str | None = None  # name to look up in known_hosts instead of host
     address_family: Literal["any", "inet", "inet6"] = "any"
     bind_address: str | None = None
-    bind_interface: str | None = None  # an interface, one of whose addresses is used instead
+    bind_interface: str | None = None  # one of whose addresses is the source, without bind_address
+    connection_attempts: int = 1  # turns over all addresses, a second apart
     proxy_command: str | None = None  # the user's shell runs it, and its stdin and stdout are the connection
     proxy_use_fdpass: bool = False  # the command hands a connected socket over instead
     proxy_jump: ClientOptions | None = None  # the host to connect from, which may have a proxy_jump of its own
-    connect_timeout: float = 0  # until the first key exchange is done; 0: the system's, and login_timeout
+    # For each address of the host, and from the beginning of a connection to the end of its first key exchange; 0: the
+    # system's, and login_timeout.
+    connect_timeout: float = 0
     login_timeout: float = 120  # until authenticated, the time a person takes to answer not counted
     tcp_keepalive: bool = True
     ip_qos: int | None = None  # IP_TOS / IPV6_TCLASS; None: cs1 (0x20), the class of bulk traffic; -1: leave as it is

@@ -82,6 +82,7 @@ def _options(
         host_key_alias=settings.host_key_alias,
         bind_address=settings.text("BindAddress"),
         bind_interface=settings.text("BindInterface"),
+        connection_attempts=settings.number("ConnectionAttempts"),
         proxy_command=settings.text("ProxyCommand"),
         proxy_use_fdpass=settings.flag("ProxyUseFdpass"),
         connect_timeout=settings.number("ConnectTimeout"),

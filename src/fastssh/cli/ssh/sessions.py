@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 from fastssh.aio.session import Session, SessionRequest
 from fastssh.cli.ssh.forwards import ForwardError
 from fastssh.cli.ssh.wanted import command_of, describe_terminal, environment, wants_terminal
+from fastssh.config.session import class_of_service
 
 if TYPE_CHECKING:
     from fastssh.aio.client import ClientConnection
@@ -43,6 +44,7 @@ class SessionRunner:
     def open(self, connection: ClientConnection) -> Session:
         """Raises what ended the connection."""
         stdin = -1 if self._on_terminal else self._stdin
+        connection.set_class_of_service(class_of_service(self._settings, interactive=self._on_terminal))
         return Session(connection, self._request(connection.forwards_agent), stdin=stdin, stdout=1, stderr=2)
 
     def _request(self, agent: bool) -> SessionRequest:
