@@ -189,7 +189,11 @@ def greeting(port: int) -> bytes:
 
 def test_standard_input_and_output_are_a_connection_with_w(server: Peer) -> None:
     place = f"{HOST}:{server.port}"
-    assert run(server, options=["-W", place]).stdout.startswith(b"SSH-2.0-")
+    with start(server, options=["-W", place], stdin=subprocess.PIPE) as process:
+        assert process.stdin is not None and process.stdout is not None
+        assert process.stdout.read(8) == b"SSH-2.0-"
+        process.stdin.close()
+        assert process.wait(SECONDS) == 0
     inner = " ".join(command(server, options=["-W", "%h:%p"])[:-1])
     assert run(server, "echo inside", options=["-o", f"ProxyCommand={inner} {server.host}"]).stdout == b"inside\n"
     done = run(server, options=["-W", f"{HOST}:{free_port()}"])

@@ -78,6 +78,9 @@ async def dial(options: ClientOptions) -> Route:
     ConnectionLostError with the last address's reason, in ssh's words, or SSHTimeoutError where that was the time.
     """
     host, port = options.host, options.port
+    if options.early is not None and (sock := await options.early.taken()) is not None:
+        with suppress(OSError):  # it is lost already, and the next attempt tells
+            return _begun(sock, options)
     addresses = await _resolve(host, port, options)
     failure: OSError | None = None
     for attempt in range(max(options.connection_attempts, 1)):
@@ -98,6 +101,16 @@ async def dial(options: ClientOptions) -> Route:
     reason = reason_of(failure) if failure is not None else "no address"
     kind = SSHTimeoutError if isinstance(failure, TimeoutError) else ConnectionLostError
     raise kind(f"connect to host {printable(host)} port {port}: {reason}") from failure
+
+
+def _begun(sock: socket.socket, options: ClientOptions) -> Route:
+    """A connection that was made before we were asked for it."""
+    address = str(sock.getpeername()[0])
+    options.log(LOG_DEBUG1, f"Connecting to {printable(options.host)} [{address}] port {options.port}.")
+    options.log(LOG_DEBUG1, "Connection established.")
+    sock.setblocking(False)
+    set_socket_options(sock, options)
+    return Route(sock, address)
 
 
 def reason_of(error: OSError) -> str:

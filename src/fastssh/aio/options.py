@@ -14,6 +14,7 @@ from fastssh.errors import ConfigError
 from fastssh.keys.fingerprint import HASHES
 
 if TYPE_CHECKING:
+    from fastssh.aio.early import EarlyConnection
     from fastssh.keys.private import PrivateKey
     from fastssh.keys.public import PublicKey
 
@@ -143,6 +144,7 @@ class ClientOptions:
     rekey_bytes: int = 0  # 0: the cipher's own limit
     rekey_seconds: float = 0
     log: Callable[[int, str], None] = _no_log
+    early: EarlyConnection | None = None  # a connection to ``host`` and ``port`` that was begun already
     banner: Callable[[str], None] | None = None  # shows the server's banner in the prompter's place
 
     def __post_init__(self) -> None:

@@ -8,13 +8,13 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from fastssh.cli.messages import Messages
-from fastssh.cli.terminal import Terminal
 from fastssh.config.client import client_options, verbosity
 from fastssh.config.evaluate import load
 from fastssh.wire.text import printable
 
 if TYPE_CHECKING:
     from fastssh.aio.client import ClientConnection
+    from fastssh.aio.early import EarlyConnection
     from fastssh.aio.options import ClientOptions
     from fastssh.config.settings import Settings
 
@@ -45,18 +45,43 @@ async def connect(
 
 
 async def log_in(
-    settings: Settings, messages: Messages, log: Log, *, config_file: str | None = None
+    settings: Settings,
+    messages: Messages,
+    log: Log,
+    *,
+    config_file: str | None = None,
+    early: EarlyConnection | None = None,
 ) -> ClientConnection:
-    """Logs in to the host of ``settings``; hosts on the way there have the same files. Raises as :func:`connect`."""
+    """Logs in to the host of ``settings``; hosts on the way there have the same files. ``early`` is what
+    :func:`begin_early` gave. Raises as :func:`connect`."""
     from fastssh.aio.client import connect
 
-    return await connect(options(settings, messages, log, config_file=config_file))
+    asked = options(settings, messages, log, config_file=config_file)
+    asked.early = early
+    return await connect(asked)
+
+
+def begin_early(settings: Settings) -> EarlyConnection | None:
+    """The connection to the host of ``settings``, begun while the modules that it needs are still to be loaded; None
+    where it is not just to be made."""
+    if any(name in settings for name in ("ProxyCommand", "ProxyJump", "BindAddress", "BindInterface")):
+        return None
+    import socket
+
+    from fastssh.aio.early import EarlyConnection
+
+    families = {"inet": socket.AF_INET, "inet6": socket.AF_INET6}
+    return EarlyConnection(
+        settings.host, settings.port, families.get(str(settings.value("AddressFamily")), socket.AF_UNSPEC)
+    )
 
 
 def options(
     settings: Settings, messages: Messages, log: Log, *, config_file: str | None = None
 ) -> ClientOptions:
     """What :func:`log_in` connects with."""
+    from fastssh.cli.terminal import Terminal
+
     evaluate = functools.partial(load, file=config_file)
     prompter = Terminal(messages) if Terminal.available() else None
     found = client_options(settings, prompter=prompter, log=log, evaluate=evaluate)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from typing import Final, NoReturn
 
 from fastssh.cli.messages import Messages
@@ -14,6 +15,7 @@ FAILED: Final = 255
 
 def run() -> NoReturn:
     """The command fastssh."""
+    gc.disable()  # until the session has begun
     leave(main())
 
 

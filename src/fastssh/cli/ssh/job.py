@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import os
 import time
-from functools import partial
+from functools import cache, partial
 from typing import TYPE_CHECKING, Final
 
 from fastssh.aio.options import LOG_DEBUG1
-from fastssh.cli.connecting import Log, identity_overrides, log_in
+from fastssh.cli.connecting import Log, begin_early, identity_overrides, log_in
 from fastssh.cli.messages import Messages
+from fastssh.cli.process import hurry, settle
 from fastssh.cli.ssh import words
 from fastssh.cli.ssh.arguments import Arguments
 from fastssh.cli.ssh.wanted import stdio_place
@@ -20,7 +20,10 @@ from fastssh.config.evaluate import load
 from fastssh.errors import ChannelOpenError, ConfigError, SSHError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from fastssh.aio.client import ClientConnection
+    from fastssh.aio.early import EarlyConnection
     from fastssh.cli.mux.own import OwnMaster
     from fastssh.cli.ssh.background import Background
     from fastssh.cli.ssh.forwards import Forwards
@@ -135,20 +138,23 @@ class Job:
         self._asked, self._settings, self._wanted = asked, settings, wanted
         self._messages, self._log = messages, log
         self._background: Background | None = None
+        self._early: EarlyConnection | None = None
         self._began = time.monotonic()
 
     def start(self, background: Background | None) -> int:
         """Does it all; the exit status. ``background`` for one that detaches itself when it is logged in."""
+        self._background = background
+        self._early = begin_early(self._settings)  # what is imported from here on takes as long as the server's answer
+        hurry()
         from fastssh.cli.supervision import Supervisor
 
-        self._background = background
         return Supervisor(self._messages, status=FAILED).run(self._run())
 
     async def _run(self) -> int:
         logged_in = False
         try:
             connection = await log_in(
-                self._settings, self._messages, self._log, config_file=self._asked.config_file
+                self._settings, self._messages, self._log, config_file=self._asked.config_file, early=self._early
             )
             logged_in = True
             async with connection:
@@ -159,13 +165,11 @@ class Job:
             return FAILED
 
     async def _use(self, connection: ClientConnection) -> int:
-        from fastssh.cli.ssh.forwards import Forwards
-
-        settings = self._settings
-        forwards = Forwards(connection, settings)
-        strict = settings.flag("ExitOnForwardFailure")
-        if not await forwards.open_all(self._wanted, self._warn, exit_on_failure=strict) and strict:
-            return FAILED
+        forwards = cache(lambda: _forwards_of(connection, self._settings))
+        if self._wanted:
+            strict = self._settings.flag("ExitOnForwardFailure")
+            if not await forwards().open_all(self._wanted, self._warn, exit_on_failure=strict) and strict:
+                return FAILED
         await self._local_command()
         master = self._listen(connection, forwards)
         if master is None:
@@ -177,20 +181,23 @@ class Job:
             endless = settings.value("SessionType") == "none" and self._asked.forward_stdio is None
             return await master.until_told(self._work(connection, forwards, shared=True), endless=endless)
 
-    def _listen(self, connection: ClientConnection, forwards: Forwards) -> OwnMaster | None:
+    def _listen(self, connection: ClientConnection, forwards: Callable[[], Forwards]) -> OwnMaster | None:
         """Shares the connection, if it is to be."""
         if "ControlPath" not in self._settings:
             return None
         from fastssh.cli.mux.own import OwnMaster
 
-        return OwnMaster.make(connection, forwards, self._settings, self._log)
+        return OwnMaster.make(connection, forwards(), self._settings, self._log)
 
-    async def _work(self, connection: ClientConnection, forwards: Forwards, *, shared: bool = False) -> int:
+    async def _work(
+        self, connection: ClientConnection, forwards: Callable[[], Forwards], *, shared: bool = False
+    ) -> int:
         """What this call wants of the connection for itself."""
         if self._asked.forward_stdio is not None:
             return await self._forward_stdio(connection, self._asked.forward_stdio)
         if self._settings.value("SessionType") == "none":
             self._detach()
+            settle()
             await connection.wait_closed()
             assert connection.error is not None
             raise connection.error
@@ -232,7 +239,9 @@ class Job:
             return FAILED
         return 0
 
-    async def _session(self, connection: ClientConnection, forwards: Forwards, *, shared: bool) -> int:
+    async def _session(
+        self, connection: ClientConnection, forwards: Callable[[], Forwards], *, shared: bool
+    ) -> int:
         from fastssh.cli.ssh.sessions import SessionRunner
 
         runner = SessionRunner(self._asked.command, self._settings, self._messages, self._log)
@@ -240,6 +249,7 @@ class Job:
         if "OpenSSH" in connection.peer_identification and not shared:
             connection.global_request("no-more-sessions@openssh.com")
         self._detach()
+        settle()
         try:
             status = await runner.run(session, forwards)
         except ChannelOpenError as error:
@@ -254,6 +264,12 @@ class Job:
         return status
 
 
+def _forwards_of(connection: ClientConnection, settings: Settings) -> Forwards:
+    from fastssh.cli.ssh.forwards import Forwards  # what most calls have no use for
+
+    return Forwards(connection, settings)
+
+
 def _close_output() -> None:
     """Whoever reads our output learns that it has ended."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
@@ -263,6 +279,8 @@ def _close_output() -> None:
 
 async def run_locally(command: str) -> None:
     """A command of LocalCommand or ``~C``, with our standard descriptors. How it ends is its own affair."""
+    import asyncio
+
     shell = os.environ.get("SHELL") or "/bin/sh"
     process = await asyncio.create_subprocess_exec(shell, "-c", command)
     try:

@@ -8,11 +8,12 @@ import os
 from typing import TYPE_CHECKING, Final
 
 from fastssh.aio.session import Session, SessionRequest
-from fastssh.cli.ssh.forwards import ForwardError
 from fastssh.cli.ssh.wanted import command_of, describe_terminal, environment, wants_terminal
 from fastssh.config.session import class_of_service
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from fastssh.aio.client import ClientConnection
     from fastssh.cli.connecting import Log
     from fastssh.cli.messages import Messages
@@ -63,7 +64,7 @@ class SessionRunner:
             self._local.cooked()
         self._warn(text)
 
-    async def run(self, session: Session, forwards: Forwards) -> int:
+    async def run(self, session: Session, forwards: Callable[[], Forwards]) -> int:
         """The exit status; raises as :meth:`Session.wait` does."""
         if not self._on_terminal:
             await session.wait()
@@ -76,7 +77,7 @@ class SessionRunner:
             return FAILED
         return session.exit_status & 0xFF
 
-    async def _run_on_terminal(self, session: Session, forwards: Forwards) -> None:
+    async def _run_on_terminal(self, session: Session, forwards: Callable[[], Forwards]) -> None:
         from fastssh.cli.ssh.commands import EscapeCommands, Situation, shown
         from fastssh.cli.ssh.escapes import EscapeScanner
         from fastssh.cli.ssh.interactive import LocalTerminal, type_into
@@ -90,7 +91,7 @@ class SessionRunner:
                 session.finish(None)
 
             async def background() -> None:
-                await go_on_in_background(session, forwards, local)
+                await go_on_in_background(session, forwards(), local)
 
             async def shell(command: str) -> None:
                 local.cooked()
@@ -101,7 +102,7 @@ class SessionRunner:
 
             commands = EscapeCommands(
                 Situation(
-                    session=session, connection=session.connection, forwards=forwards, settings=self._settings,
+                    session=session, connection=session.connection, forwards=forwards(), settings=self._settings,
                     log=self._log, escape=shown(chr(escape)) if escape >= 0 else "", say=self._messages.show, end=end,
                     suspend=local.suspend, background=background, ask=local.ask, shell=shell,
                 )
@@ -121,6 +122,7 @@ async def go_on_in_background(session: Session, forwards: Forwards, local: Local
     """``~&``: nothing more is forwarded, the shell is told that its input has ended, and what is open goes on in a new
     process, until all of it has ended."""
     from fastssh.cli.ssh.background import fork_running
+    from fastssh.cli.ssh.forwards import ForwardError
 
     for forward in list(forwards):
         with contextlib.suppress(ForwardError):
