@@ -178,7 +178,7 @@ class Job:
             if self._persists:
                 self._detach()
                 return await master.linger()
-            endless = settings.value("SessionType") == "none" and self._asked.forward_stdio is None
+            endless = self._settings.value("SessionType") == "none" and self._asked.forward_stdio is None
             return await master.until_told(self._work(connection, forwards, shared=True), endless=endless)
 
     def _listen(self, connection: ClientConnection, forwards: Callable[[], Forwards]) -> OwnMaster | None:
