@@ -233,9 +233,9 @@ def test_row24_a_key_file_that_cannot_be_used_is_told_by_name(
 
 def test_broken_configurations_are_one_line(run: Run, tmp_path: Path) -> None:
     (tmp_path / "broken").write_text("Port 22\n\nFoo bar\n")
-    one_line(run("-F", "broken", "h:x", "."), "broken:3: unknown directive 'foo'", status=255)
+    one_line(run("-F", "broken", "h:x", "."), "broken:3: Bad configuration option: foo", status=255)
     one_line(run("-F", "missing", "h:x", "."), "missing: No such file", status=255)
-    one_line(run("-o", "Foo=1", "h:x", "."), "command line: unknown directive", status=255)
+    one_line(run("-o", "Foo=1", "h:x", "."), "command line: Bad configuration option: foo", status=255)
     one_line(run("-c", "rot13", "h:x", "."), "unknown cipher: 'rot13'", status=255)
     one_line(run("-o", "RefuseConnection=j", "h:x", "."), "RefuseConnection: j", status=255)
     (tmp_path / "home/.ssh/config").chmod(0o666)

@@ -730,7 +730,7 @@ def test_what_is_included_is_checked_where_it_stands(read: Load, tmp_path: Path)
     for text, reason in (
         ("Match User x\nInclude global\n", "global:1: port may not stand"),
         ("Match User x\nInclude all\n", "all:2: port may not stand"),
-        ("Match User x\nInclude bad\n", "bad:2: unknown directive 'foo'"),
+        ("Match User x\nInclude bad\n", "bad:2: Bad configuration option: foo"),
         ("Include global dangling\n", "sshd_config:1: cannot read .*dangling"),
         ("Include sshd_config\n", "sshd_config:1: includes are nested too deeply"),
         ("Include sshd_config sshd_config\n", "too deeply|files to read"),

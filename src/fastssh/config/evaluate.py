@@ -14,6 +14,7 @@ from fastssh.config.reading import SYSTEM_FOLDER, Reading, included, override
 from fastssh.config.settings import Settings
 from fastssh.config.tokens import Local, check_host, check_user, expand, expand_home
 from fastssh.errors import ConfigError
+from fastssh.files import shown
 from fastssh.keys.patterns import match_pattern_list
 
 SYSTEM_FILE: Final = "/etc/ssh/ssh_config"
@@ -86,7 +87,7 @@ class _Evaluation:
                 try:
                     self._file(file, user=True, check_owner=False, active=True, depth=0)
                 except OSError as error:
-                    raise ConfigError(f"{file}: {error.strerror}") from None
+                    raise ConfigError(f"Can't open user config file {shown(file)}: {error.strerror}") from None
             return
         user_file = os.path.join(self.settings.local.home, USER_FOLDER, USER_FILE)
         for path, user in ((user_file, True), (system_file, False)):
@@ -144,7 +145,7 @@ class _Evaluation:
             ignored = (self.settings.text("IgnoreUnknown") or "").lower().split(",")
             if line.keyword in OBSOLETE or match_pattern_list(line.keyword, ignored):
                 return
-            raise line.where.error(f"unknown directive {line.keyword!r}")
+            raise line.where.error(f"Bad configuration option: {shown(line.keyword)}")
         value = directive.value(line)
         if active:
             self.settings.set(directive, value, line.where)

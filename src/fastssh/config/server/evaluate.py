@@ -16,6 +16,7 @@ from fastssh.config.server.match import Condition, ConnectionFacts
 from fastssh.config.server.settings import BY_FIELD, DIRECTIVES, FIELDS, ServerSettings
 from fastssh.config.server.values import AddressFamily, ListenAddress
 from fastssh.errors import ConfigError
+from fastssh.files import shown
 
 SYSTEM_FILE: Final = "/etc/ssh/sshd_config"
 _WILDCARDS: Final = {  # IPv6 first, as the resolver has it
@@ -164,7 +165,7 @@ class _Loading:
             self._placed(line, conditions, DEPRECATED[line.keyword])
             self.warnings.append(f"{line.where}: {line.keyword} is deprecated and ignored")
         else:
-            raise line.where.error(f"unknown directive {line.keyword!r}")
+            raise line.where.error(f"Bad configuration option: {shown(line.keyword)}")
 
     def _placed(self, line: Line, conditions: tuple[Condition, ...], match: bool) -> None:
         if not match and not all(condition.always for condition in conditions):
