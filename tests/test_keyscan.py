@@ -122,6 +122,8 @@ def test_hosts_come_from_files_and_from_standard_input(sshd: Peer, tmp_path: Pat
     names = sorted(line.split()[0] for line in done.stdout.splitlines())
     ends = ["127.0.0.1", "127.0.0.1", "from.file", "second"]
     assert names == [f"[{name}]:{sshd.port}" for name in ends] and done.returncode == 0
+    local = scan("-qt", "ed25519", "-p", str(sshd.port), "localhost")  # whose first address may be another one's
+    assert local.stdout.startswith("[localhost]:") and local.stderr == ""
     missing = scan("-f", str(tmp_path / "none"))
     assert missing.returncode == 255 and missing.stderr.endswith("none: No such file or directory\n")
 
@@ -166,6 +168,8 @@ def test_a_hanging_host_keeps_nobody_waiting(sshd: Peer) -> None:
     with socket.create_server(("127.0.0.2", sshd.port)):
         done = scan("-qT", "1", "-p", str(sshd.port), "127.0.0.2", sshd.host)
     assert len(done.stdout.splitlines()) == 3 and done.returncode == 0
+    both = scan("-qT", "1", "-t", "rsa", "-p", str(sshd.port), f"127.0.0.3,{sshd.host}")
+    assert both.stdout.startswith(f"[127.0.0.3,{sshd.host}]:{sshd.port} ssh-rsa ") and both.stderr == ""
     assert done.stderr == f"127.0.0.2: identification of 127.0.0.2 port {sshd.port} timed out after 1 s\n"
 
 

@@ -81,7 +81,7 @@ async def dial(options: ClientOptions) -> Route:
     if options.early is not None and (sock := await options.early.taken()) is not None:
         with suppress(OSError):  # it is lost already, and the next attempt tells
             return _begun(sock, options)
-    addresses = await _resolve(host, port, options)
+    addresses = await resolve(host, port, options)
     failure: OSError | None = None
     for attempt in range(max(options.connection_attempts, 1)):
         if attempt:
@@ -120,7 +120,8 @@ def reason_of(error: OSError) -> str:
     return os.strerror(error.errno) if error.errno else str(error)
 
 
-async def _resolve(host: str, port: int, options: ClientOptions) -> list[Address]:
+async def resolve(host: str, port: int, options: ClientOptions) -> list[Address]:
+    """The addresses of ``host``, of the family of ``options``. Raises ConnectionLostError in ssh's words."""
     family, kind, protocol = _FAMILIES[options.address_family], socket.SOCK_STREAM, socket.IPPROTO_TCP
     with suppress(OSError, UnicodeError):  # an address needs no resolver, and no thread that waits for one
         return list(socket.getaddrinfo(host, port, family, kind, protocol, socket.AI_NUMERICHOST))

@@ -8,8 +8,9 @@ import resource
 import socket
 from collections.abc import Iterator
 from functools import partial
-from typing import Final
+from typing import Final, NamedTuple
 
+from fastssh.aio.dial import resolve
 from fastssh.aio.options import ClientOptions
 from fastssh.aio.probe import probe_host_key
 from fastssh.cli.keyscan.arguments import Arguments
@@ -24,6 +25,13 @@ from fastssh.wire.text import printable
 
 MAX_CONNECTIONS: Final = 256  # at once, as ssh-keyscan
 _RESERVED: Final = 32  # descriptors that are no connections
+
+
+class _Address(NamedTuple):
+    """``name`` is how somebody called it."""
+
+    name: str
+    address: str
 
 
 class Scan:
@@ -51,40 +59,62 @@ class Scan:
 
     async def _host(self, target: Target) -> None:
         told: set[str] = set()  # a host that cannot be reached is told of once, not for each type
+        addresses = [each for name in target.addresses for each in await self._resolve(name, target, told)]
         async with asyncio.TaskGroup() as group:
             for algorithms in self._asked.algorithms:
-                group.create_task(self._key(target, algorithms, told))
+                group.create_task(self._key(target, addresses, algorithms, told))
 
-    async def _key(self, target: Target, algorithms: tuple[str, ...], told: set[str]) -> None:
-        """Asks the addresses of ``target`` for one type of key, until one is reached."""
-        for address in target.addresses:
+    async def _resolve(self, name: str, target: Target, told: set[str]) -> list[_Address]:
+        """Once for all types of keys: threads wait for the resolver, and there are not many of them."""
+        try:
+            options = self._options(name)
+            async with asyncio.timeout(self._asked.timeout):
+                found = await resolve(name, self._asked.port, options)
+        except (SSHError, OSError, ValueError) as error:  # ValueError: a name with NUL
+            self._tell(name, error, target, told)
+            return []
+        return [_Address(name, address[4][0]) for address in found]
+
+    def _options(self, host: str, algorithms: tuple[str, ...] = ()) -> ClientOptions:
+        return ClientOptions(
+            host=host,
+            port=self._asked.port,
+            user="-",  # nobody logs in
+            address_family=self._asked.family,
+            host_key_algorithms=algorithms,
+            log=lambda level, text: self._debug(text),
+        )
+
+    async def _key(
+        self, target: Target, addresses: list[_Address], algorithms: tuple[str, ...], told: set[str]
+    ) -> None:
+        """Asks for one type of key, address by address until one answers."""
+        failures: dict[str, Exception] = {}
+        for name, address in addresses:
             try:
-                options = ClientOptions(
-                    host=address,
-                    port=self._asked.port,
-                    user="-",  # nobody logs in
-                    address_family=self._asked.family,
-                    host_key_algorithms=algorithms,
-                    log=lambda level, text: self._debug(text),
-                )
                 key = await probe_host_key(
-                    options, timeout=self._asked.timeout, greeted=partial(self._greeted, address)
-                )
+                    self._options(address, algorithms), timeout=self._asked.timeout,
+                    greeted=partial(self._greeted, name),
+                )  # fmt: skip
             except NegotiationError as error:  # it has no key of this type
-                self._debug(f"{address}: {error}")
+                self._debug(f"{name}: {error}")
                 return
-            except (SSHError, OSError, ValueError) as error:  # ValueError: a name with NUL
-                text = self._reason(address, error)
-                if target.ranged and isinstance(error, ConnectionLostError | SSHTimeoutError | OSError):
-                    self._debug(text)
-                elif text not in told:
-                    told.add(text)
-                    self._messages.write(text)
-                if not isinstance(error.__cause__, OSError):
-                    return  # it was reached
+            except (SSHError, OSError) as error:
+                failures[name] = error
             else:
                 self._print(target, key)
                 return
+        for name, failure in failures.items():
+            self._tell(name, failure, target, told)
+
+    def _tell(self, name: str, error: Exception, target: Target, told: set[str]) -> None:
+        """What is wrong with a host. Of a network nobody said that each address has one."""
+        text = self._reason(name, error)
+        if target.ranged and isinstance(error, ConnectionLostError | SSHTimeoutError | OSError):
+            self._debug(text)
+        elif text not in told:
+            told.add(text)
+            self._messages.write(text)
 
     def _debug(self, text: str) -> None:
         if self._asked.verbose:
@@ -101,6 +131,8 @@ class Scan:
         cause = error.__cause__
         if isinstance(cause, socket.gaierror):
             return f"getaddrinfo {printable(address)}: {cause.strerror}"
+        if isinstance(error, TimeoutError) and not isinstance(error, SSHError):
+            return f"getaddrinfo {printable(address)}: no answer in time"
         if isinstance(cause, OSError) and cause.errno:
             return f"connect (`{printable(address)}'): {os.strerror(cause.errno)}"
         return f"{printable(address)}: {printable(str(error))}"
