@@ -92,7 +92,7 @@ ROLES = (
         "multipubkey", "key-options", "portnum", "proto-version", "proto-mismatch", "agent", "agent-restrict",
         "cert-hostkey", "cert-userkey", "cert-file", "principals-command", "keys-command", "limit-keytype",
     )),
-    Role("fastssh-scp", {"SCP": "fastssh-scp"}, (*_SCP, "scp-ssh-wrapper")),
+    Role("fastssh-scp", {"SCP": "fastssh-scp"}, _SCP),
     Role("fastssh-sftp", {"SFTP": "fastssh-sftp"}, _SFTP),
     Role("fastssh-keygen", {"SSHKEYGEN": "fastssh-keygen"}, (
         "keygen-change", "keygen-convert", "keygen-comment", "keygen-knownhosts", "keygen-sshfp", "krl", "sshsig",

@@ -29,13 +29,14 @@ async def through_here(
     second = await job.reached(stack, target, sends=True)
     name = f"{source.host} to {target.host}"
     if job.asked.legacy:
-        from fastssh.aio import scp
+        from fastssh.aio.scp import Pace
+        from fastssh.aio.scp_relay import relay
 
-        options, pace = job.options(), scp.Pace(job.asked.limit)
+        options, pace = job.options(), Pace(job.asked.limit)
         say, verbose = job.messages.write, job.asked.verbosity > 0
         async with job.copying(name, lambda: first.error or second.error):
             for each in names:
-                await scp.relay(
+                await relay(
                     first.start, each, second.start, target.path, options, job.tally, pace=pace, say=say,
                     verbose=verbose,
                 )  # fmt: skip
