@@ -321,6 +321,6 @@ def test_x_bounds_requests_in_flight_and_their_size(tmp_path: Path, requests: in
         seen = [tuple(map(int, line.split())) for line in (tmp_path / "count").read_text().splitlines()]
         most = max(count for count, _ in seen)
         sizes = Counter(size for _, size in seen)
-        assert most == requests if requests else most > 3
+        assert most == requests or (not requests and most > 3), Counter(count for count, _ in seen)
         assert max(sizes) == buffer if 0 < buffer < 30_000 else max(sizes) <= (buffer or 261_120)
     assert contents(tmp_path / "down").keys() == contents(tmp_path / "tree").keys()

@@ -111,7 +111,7 @@ class FileDownload(FileCopy):
             self._finish(named(error, self.remote) if error is not None else None)
             return
         self._handle = handle
-        most = 0 if self.session.native_only else self.session.read_length - 1
+        most = -1 if self.session.native_only else self.session.read_length - 1
         if self.cancelled:
             self._give_up(self._interrupted())
         elif not self._careful and not self.options.resume and self.size <= most:
