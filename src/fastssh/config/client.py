@@ -13,7 +13,7 @@ from fastssh.config.directives import LOG_LEVELS
 from fastssh.config.evaluate import load
 from fastssh.config.session import agent_socket, forwarded_agent, known_hosts_command
 from fastssh.config.settings import Settings
-from fastssh.config.support import passed_over, refuse_unsupported
+from fastssh.config.support import passed_over, refuse
 from fastssh.errors import ConfigError
 
 MAX_HOPS: Final = 16
@@ -67,7 +67,7 @@ def _options(
     beyond: tuple[_Place, ...],
 ) -> ClientOptions:
     """``beyond`` are the places that are reached by way of this one."""
-    refuse_unsupported(settings)
+    refuse(settings)
     if log is not None:
         for line in passed_over(settings):
             log(1, line)

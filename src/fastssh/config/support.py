@@ -1,32 +1,22 @@
-"""What a configuration asks for and fastssh does not do: refused where that would break a promise, else told of."""
+"""What a configuration asks for and fastssh does not do, and what it forbids."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
 from fastssh.config.directives import DIRECTIVES
-from fastssh.config.lexer import Where
 from fastssh.config.settings import Settings
-from fastssh.config.table import Directive
-from fastssh.config.values import Value
 
 
-def refuse_unsupported(settings: Settings) -> None:
-    """ConfigError for what would change where we connect or whom we trust."""
-    for directive, value, where in _given(settings):
-        if directive.name == "RefuseConnection":
-            raise where.error(f"RefuseConnection: {value}")
-        if not directive.supports(value):
-            raise where.error(f"{directive.name} is not supported yet")
+def refuse(settings: Settings) -> None:
+    """ConfigError for a host that RefuseConnection is for."""
+    if "RefuseConnection" in settings:
+        raise settings.where("RefuseConnection").error(f"RefuseConnection: {settings.text('RefuseConnection')}")
 
 
 def passed_over(settings: Settings) -> Iterator[str]:
-    """A line for each setting that is ignored: a way in that is not there, a comfort that is missing."""
-    for directive, value, where in _given(settings):
-        if directive.passes_over(value):
-            yield f"{where}: {directive.name} is not supported, and ignored"
-
-
-def _given(settings: Settings) -> Iterator[tuple[Directive[Value], Value, Where]]:
+    """A line for each setting that is ignored: a way in that is not there, a comfort that is missing. None of them
+    would change where we connect, or make us trust whom we should not."""
     for name in settings:
-        yield DIRECTIVES[name.lower()], settings.value(name), settings.where(name)
+        if DIRECTIVES[name.lower()].passes_over(settings.value(name)):
+            yield f"{settings.where(name)}: {name} is not supported, and ignored"
