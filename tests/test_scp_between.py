@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +20,9 @@ from fastssh.aio.bridge import Bridge
 from fastssh.aio.crossload import crossload
 from fastssh.errors import SSHError, TransferError
 from fastssh.sftp.tree import CopyOptions
+from tests.support.agents import add
 from tests.support.copying import FASTSSH_SCP, copy, fastssh_scp, random_file, sha256
-from tests.support.peers import Peer, clean_environment, sftp_server, wait_for
+from tests.support.peers import Peer, clean_environment, program, sftp_server, wait_for
 from tests.support.scp_memory import Watcher
 from tests.support.watching import open_descriptors
 from tests.test_scp_legacy import contents, make_tree
@@ -269,6 +271,50 @@ def test_the_source_hosts_scp_copies_with_r(ssh: Path, tmp_path: Path) -> None:
     ssh.write_text(ssh.read_text().replace("PATH=", "export STATUS=3\nPATH="))
     done = scp(tmp_path, "-R", "-S", ssh, "one:a", "two:b")
     assert (done.returncode, done.stderr) == (1, "told\nfastssh-scp: scp on one ended with status 3\n")
+
+
+def test_j_goes_by_way_of_another_host(start_sshd: Callable[..., Peer], sshd: Peer, tmp_path: Path) -> None:
+    gate = start_sshd()
+    config = tmp_path / "config"
+    config.write_text("".join(
+        f"Host {name}\n HostName {peer.host}\n Port {peer.port}\n User {peer.user}\n IdentityFile {peer.key}\n"
+        f" UserKnownHostsFile {peer.known_hosts}\n IdentitiesOnly yes\n"
+        for name, peer in (("gate", gate), ("host", sshd))
+    ))  # fmt: skip
+    config.chmod(0o600)
+    source = random_file(tmp_path / "source", 100_000)
+    for count, protocol in enumerate(("-s", "-O"), 1):
+        done = scp(tmp_path, protocol, "-F", config, "-J", "gate", source, f"host:{sshd.root}/jumped{protocol}")
+        assert done.returncode == 0, done.stderr
+        assert sha256(sshd.root / f"jumped{protocol}") == sha256(source)
+        assert gate.log.read_text().count("Accepted publickey") == count
+
+
+def test_the_source_host_reaches_the_target_with_the_agent_here(
+    start_sshd: Callable[..., Peer], agent: str, tmp_path: Path
+) -> None:
+    """Two hops for real: fastssh-scp, then stock scp on the first host, which has nothing but the agent."""
+    bin = tmp_path / "bin"
+    bin.mkdir()
+    peer = start_sshd(SetEnv=f"PATH={bin}:/usr/bin:/bin")
+    config = tmp_path / "config"
+    config.write_text(
+        f"Host two\n HostName {peer.host}\n Port {peer.port}\n User {peer.user}\n"
+        f" UserKnownHostsFile {peer.known_hosts}\n IdentityFile none\n BatchMode yes\n"
+    )
+    (bin / "scp").write_text(f'#!/bin/sh\nexec {program("scp", "openssh-client")} -F {config} "$@"\n')
+    (bin / "scp").chmod(0o755)
+    add(agent, peer.key)
+    source = random_file(peer.root / "source", 100_000)
+    command = [FASTSSH_SCP, "-R", "-F", "none", *peer.options(), peer.remote(source), f"two:{peer.root}/copy"]
+    for flags, status in (["-A"], 0), ([], 1):
+        done = subprocess.run(
+            [str(command[0]), *flags, *map(os.fspath, command[1:])], cwd=tmp_path, capture_output=True, text=True,
+            timeout=SECONDS, stdin=subprocess.DEVNULL, env=clean_environment(tmp_path, SSH_AUTH_SOCK=agent),
+        )  # fmt: skip
+        assert done.returncode == status, done.stderr
+        assert (peer.root / "copy").exists() is (status == 0)
+        (peer.root / "copy").unlink(missing_ok=True)
 
 
 # --- bounds -----------------------------------------------------------------------------------------------------------
