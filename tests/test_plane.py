@@ -284,6 +284,37 @@ def test_put_of_a_source_that_shrank_says_how_much_there_was(file) -> None:
     assert len(server.content) == 100_000
 
 
+@pytest.mark.parametrize("kind", ["get", "put"])
+def test_a_transfer_tells_what_is_there_without_a_gap(file, kind: str) -> None:
+    """Replies out of order count, but not for that; and a transfer that was ended tells what it was."""
+    content = random.Random(9).randbytes(10_000)
+    client, plane = joined()
+    client.sftp_attach(0)
+    server = SFTPServer(plane, content if kind == "get" else b"")
+    held: list[Any] = []
+
+    def hold(*request: Any) -> list[bytes]:
+        if request[2] == 3000:  # an offset
+            held.append(request)
+            return []
+        return server.serve(*request)
+
+    server.answer = hold
+    fd = file(b"" if kind == "get" else content)
+    if kind == "get":
+        transfer = client.sftp_get(0, b"handle", fd, offset=1000, size=9000, chunk=1000, to_end=False)
+    else:
+        transfer = client.sftp_put(0, b"handle", fd, offset=1000, size=9000, chunk=1000)
+    events = run(client, server)
+    assert (client.transfer_progress(transfer), client.transfer_contiguous(transfer)) == (8000, 2000)
+    client.transfer_cancel(transfer)
+    for reply in server.serve(*held.pop()):
+        plane.channel_write(7, reply)
+    result = finished(client, events + run(client, server), transfer)
+    assert result.cancelled
+    assert result.contiguous == (2000 if kind == "get" else 3000)  # what arrives after the end is not written
+
+
 @pytest.mark.parametrize("limit", [1, 3, 64])
 @pytest.mark.parametrize("kind", ["get", "put"])
 def test_no_more_requests_are_under_way_than_was_allowed(file, kind: str, limit: int) -> None:
@@ -313,7 +344,7 @@ def test_no_more_requests_are_under_way_than_was_allowed(file, kind: str, limit:
             plane.channel_write(7, reply)
         events += run(client, server)
     result = finished(client, events, transfer)
-    assert (result.status, result.bytes) == (0, len(content))
+    assert (result.status, result.bytes, result.contiguous) == (0, len(content), len(content))
     assert (os.pread(fd, len(content) + 1, 0) if kind == "get" else bytes(server.content)) == content
     assert all(length <= 1000 for _, _, _, length in server.requests)
 

@@ -308,7 +308,7 @@ def test_a_refusal_of_any_session_fails_the_file_and_cuts_it(
     assert copy.error.strerror == "not this one"
     assert copy.error.filename == str(copying.target if direction == UP else copying.source)
     prefix = copying.assert_prefix()
-    assert prefix % SEGMENT == 0 or prefix == copying.body
+    assert prefix <= copying.body
     assert copying.party.open_handles() == 0
 
 

@@ -20,9 +20,9 @@ STOCK = program("sftp", "openssh-client")
 
 
 def liar(directory: Path, mode: str, lines: str, *arguments: str) -> Done:
-    """A session with a server that does one thing wrong."""
-    server = shlex.join([sys.executable, lying.__file__, mode])
-    return run(FASTSSH_SFTP, directory, lines, "-D", server, *arguments, home=directory)
+    """A session with a server that does one thing wrong, and whose own complaints nobody hears."""
+    server = f"exec {shlex.join([sys.executable, lying.__file__, mode])} 2>/dev/null"
+    return run(FASTSSH_SFTP, directory, lines, "-D", shlex.join(["sh", "-c", server]), *arguments, home=directory)
 
 
 # -- resuming ----------------------------------------------------------------------------------------------------------

@@ -47,8 +47,8 @@ def test_what_does_not_end_is_an_error_unless_it_is_still_typed(line: str) -> No
 
 
 def test_a_line_still_typed_tells_where_it_stands() -> None:
-    assert scan("get 'a b", partial=True) == Words(["get", "a b"], "'", open=True, behind=False)
-    assert scan("get ab", partial=True) == Words(["get", "ab"], "", open=False, behind=False)
+    assert scan("get 'a b", partial=True) == Words(["get", "a b"], "'", open=True, behind=False, start=4)
+    assert scan("get ab", partial=True) == Words(["get", "ab"], "", open=False, behind=False, start=4)
     assert scan("get ab ", partial=True) == Words(["get", "ab"], "", open=False, behind=True)
 
 

@@ -145,6 +145,7 @@ typedef struct fs_transfer_result {
     int sys_errno; /* with FS_E_SYSTEM */
     int cancelled;
     uint64_t bytes;      /* put: acknowledged; get: written to the file */
+    uint64_t contiguous; /* of these, how many are surely there from the offset on without a gap */
     int64_t end_of_file; /* get: smallest offset answered with EOF; put: bytes read from the file; -1 if unknown */
     char message[256];   /* the server's words, cut */
 } fs_transfer_result;
@@ -168,6 +169,7 @@ int fs_plane_sftp_attach(fs_plane *p, uint32_t channel);
 int fs_plane_sftp_limit(fs_plane *p, uint32_t channel, uint32_t requests); /* at once; before the first of them */
 int fs_plane_sftp_start(fs_plane *p, uint32_t channel, const fs_transfer_spec *spec, uint32_t *transfer);
 uint64_t fs_plane_transfer_progress(const fs_plane *p, uint32_t transfer);
+uint64_t fs_plane_transfer_contiguous(const fs_plane *p, uint32_t transfer);
 void fs_plane_transfer_cancel(fs_plane *p, uint32_t transfer);
 int fs_plane_transfer_result(fs_plane *p, uint32_t transfer,
                              fs_transfer_result *result); /* once; then the number is free */

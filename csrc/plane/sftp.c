@@ -132,7 +132,7 @@ int fs_plane_sftp_start(fs_plane *p, uint32_t id, const fs_transfer_spec *spec, 
     memcpy(t->handle, spec->handle, spec->handle_len);
     t->handle_len = (uint32_t)spec->handle_len;
     t->chunk = spec->chunk;
-    t->next = spec->offset;
+    t->first = t->next = spec->offset;
     t->end = spec->size < 0 ? UINT64_MAX : spec->offset + (uint64_t)spec->size;
     t->to_end = spec->kind == FS_TRANSFER_GET && spec->to_end;
     t->result.kind = spec->kind;
@@ -164,6 +164,12 @@ uint64_t fs_plane_transfer_progress(const fs_plane *p, uint32_t number)
     return t == NULL ? 0 : t->result.bytes;
 }
 
+uint64_t fs_plane_transfer_contiguous(const fs_plane *p, uint32_t number)
+{
+    const fs_transfer *t = find_transfer(p, number);
+    return t == NULL ? 0 : t->result.contiguous;
+}
+
 void fs_plane_transfer_cancel(fs_plane *p, uint32_t number)
 {
     fs_transfer *t = find_transfer(p, number);
@@ -189,6 +195,14 @@ void fs_transfer_fail(fs_transfer *t, int status, int sys_errno)
         return;
     t->result.status = status;
     t->result.sys_errno = sys_errno;
+}
+
+/* What does not come in order counts, but not as contiguous. */
+void fs_transfer_moved(fs_transfer *t, uint64_t offset, uint64_t bytes)
+{
+    t->result.bytes += bytes;
+    if (offset == t->first + t->result.contiguous)
+        t->result.contiguous += bytes;
 }
 
 /* --- requests ---------------------------------------------------------------------------------------------------- */
@@ -300,7 +314,7 @@ static int receive_status(fs_sftp *s, fs_request *r, const uint8_t *body, size_t
     fs_transfer *t = r->transfer;
     note_delivery(s, r, r->length, fs_now_ns());
     if (t->kind == FS_TRANSFER_PUT && code == SSH_FX_OK) {
-        t->result.bytes += r->length;
+        fs_transfer_moved(t, r->offset, r->length);
     } else if (t->kind == FS_TRANSFER_GET && code == SSH_FX_EOF) {
         if (t->result.end_of_file < 0 || r->offset < (uint64_t)t->result.end_of_file)
             t->result.end_of_file = (int64_t)r->offset;

@@ -24,6 +24,7 @@ typedef struct fs_transfer {
     int kind, fd;
     uint8_t handle[FS_SFTP_MAX_HANDLE];
     uint32_t handle_len, chunk;
+    uint64_t first;     /* the offset of its beginning */
     uint64_t next, end; /* next offset to ask for or to read; end: UINT64_MAX for until end of file */
     uint32_t outstanding;
     uint8_t to_end, probing,
@@ -71,6 +72,7 @@ void fs_sftp_request_done(fs_sftp *s, fs_request *r);
 uint8_t *fs_sftp_put_request(uint8_t *at, uint8_t type, uint32_t id, const fs_transfer *t, uint64_t offset,
                              uint32_t length);
 void fs_transfer_fail(fs_transfer *t, int status, int sys_errno);
+void fs_transfer_moved(fs_transfer *t, uint64_t offset, uint64_t bytes); /* bytes are there */
 static inline int fs_transfer_stopped(const fs_transfer *t)
 {
     return t->result.status != 0 || t->result.cancelled;

@@ -9,11 +9,12 @@ void fs_get_flush(fs_gather *g)
 {
     fs_transfer *t = g->transfer;
     while (g->first < g->count && !fs_transfer_stopped(t)) {
+        uint64_t offset = g->offset;
         ssize_t n = fs_gather_write(g);
         if (n < 0)
             fs_transfer_fail(t, FS_E_SYSTEM, (int)-n);
         else
-            t->result.bytes += (uint64_t)n;
+            fs_transfer_moved(t, offset, (uint64_t)n);
     }
 }
 

@@ -28,6 +28,11 @@ class Result:
     end_of_file: int = -1
     cancelled: bool = False
 
+    @property
+    def contiguous(self) -> int:
+        """What is asked for is answered in its order."""
+        return self.bytes
+
     def fail(self, reply: m.Reply | None, value: Any) -> None:
         self.status, self.message = MALFORMED, "malformed SFTP reply"
         if reply is m.STATUS and value.code != StatusCode.OK:
@@ -122,6 +127,9 @@ class MemoryLink:
 
     def transfer_progress(self, transfer: int) -> int:
         return self.results[transfer].bytes
+
+    def transfer_contiguous(self, transfer: int) -> int:
+        return self.results[transfer].contiguous
 
     def transfer_cancel(self, transfer: int) -> None:
         self.results[transfer].cancelled = True

@@ -48,6 +48,7 @@ class TransferResult:
 
     kind: str  # "get" or "put"
     bytes: int  # acknowledged by the server (put) or written to the file (get), contiguous or not
+    contiguous: int  # of these, how many are surely there from the offset on without a gap
     status: int  # 0; or an SSH_FX code > 0 from the server; or a negative fs_status (see error)
     errno: int  # of the local file operation when status is FS_E_SYSTEM
     message: str  # the server's words or the system's, for status != 0
@@ -148,6 +149,7 @@ class Plane:
         """Writes fd's bytes from offset, at most size of them (-1: until end of file), to the handle at the same
         offsets."""
     def transfer_progress(self, transfer: int) -> int: ...  # bytes so far; 0 after transfer_result
+    def transfer_contiguous(self, transfer: int) -> int: ...  # the same without a gap
     def transfer_cancel(self, transfer: int) -> None: ...  # no new requests; ends when the outstanding are answered
     def transfer_result(self, transfer: int) -> TransferResult: ...  # once, after its EVENT_TRANSFER
     def set_send_rate(self, bytes_per_second: int) -> None: ...  # 0: no limit; bulk only

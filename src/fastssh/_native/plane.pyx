@@ -29,6 +29,7 @@ cdef extern from "plane.h":
     ctypedef struct fs_transfer_result:
         int kind, status, sys_errno, cancelled
         uint64_t bytes
+        uint64_t contiguous
         int64_t end_of_file
         char *message
     ctypedef struct fs_transfer_spec:
@@ -89,6 +90,7 @@ cdef extern from "plane.h":
     int fs_plane_sftp_limit(fs_plane *p, uint32_t channel, uint32_t requests) nogil
     int fs_plane_sftp_start(fs_plane *p, uint32_t channel, const fs_transfer_spec *spec, uint32_t *transfer) nogil
     uint64_t fs_plane_transfer_progress(const fs_plane *p, uint32_t transfer) nogil
+    uint64_t fs_plane_transfer_contiguous(const fs_plane *p, uint32_t transfer) nogil
     void fs_plane_transfer_cancel(fs_plane *p, uint32_t transfer) nogil
     int fs_plane_transfer_result(fs_plane *p, uint32_t transfer, fs_transfer_result *result) nogil
     void fs_plane_set_send_rate(fs_plane *p, uint64_t bytes_per_second) nogil
@@ -136,6 +138,7 @@ MAX_LINGERING = FS_MAX_LINGERING
 cdef class TransferResult:
     cdef readonly str kind
     cdef readonly object bytes
+    cdef readonly object contiguous
     cdef readonly int status
     cdef int sys_errno  # `errno` itself is a macro of C
     cdef readonly str message
@@ -375,6 +378,9 @@ cdef class Plane:
     def transfer_progress(self, uint32_t transfer):
         return fs_plane_transfer_progress(self.plane, transfer)
 
+    def transfer_contiguous(self, uint32_t transfer):
+        return fs_plane_transfer_contiguous(self.plane, transfer)
+
     def transfer_cancel(self, uint32_t transfer):
         self.enter()
         fs_plane_transfer_cancel(self.plane, transfer)
@@ -386,6 +392,7 @@ cdef class Plane:
         check(fs_plane_transfer_result(self.plane, transfer, &found))
         result.kind = "get" if found.kind == FS_TRANSFER_GET else "put"
         result.bytes, result.status, result.sys_errno = found.bytes, found.status, found.sys_errno
+        result.contiguous = found.contiguous
         result.end_of_file, result.cancelled = found.end_of_file, found.cancelled
         result.message = (<bytes>found.message).decode("utf-8", "replace")
         return result

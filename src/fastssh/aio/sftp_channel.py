@@ -40,7 +40,8 @@ class _Link:
         self._channel = channel
         self.close = channel.close
         self.sftp_get, self.sftp_put = channel.sftp_get, channel.sftp_put
-        self.transfer_progress, self.transfer_cancel = channel.transfer_progress, channel.transfer_cancel
+        self.transfer_progress, self.transfer_contiguous = channel.transfer_progress, channel.transfer_contiguous
+        self.transfer_cancel = channel.transfer_cancel
         self.set_send_rate = channel.plane.set_send_rate
 
     def write(self, data: bytes) -> int:

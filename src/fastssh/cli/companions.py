@@ -24,12 +24,15 @@ FINISH_SECONDS: Final = 3.0  # for logins under way at the end: servers count on
 class Companions:
     """Companions of ``sftp``, ``number`` sessions in all (None: what is good), while its ``async with`` block runs.
 
-    Connections with the same key to the same host key, if nobody has to be asked for them; else channels of the one
-    connection. What cannot be opened is done without.
+    Connections with the same key to the same host key, if nobody has to be asked for them, or a ``number`` was asked
+    for and ``ask`` allows it; else channels of the one connection. What cannot be opened is done without.
     """
 
-    def __init__(self, connection: ClientConnection, sftp: SFTPClient, number: int | None) -> None:
+    def __init__(
+        self, connection: ClientConnection, sftp: SFTPClient, number: int | None, *, ask: bool = True
+    ) -> None:
         self._connection, self._sftp, self._number = connection, sftp, number
+        self._ask = ask and number is not None
         self._log = connection.options.log
         self._task: asyncio.Task[None] | None = None
         self._logins: list[asyncio.Task[ClientConnection | None]] = []
@@ -64,7 +67,7 @@ class Companions:
             await connection.wait_closed()
 
     async def _open(self) -> None:
-        options = self._connection.companion_options(ask=self._number is not None)
+        options = self._connection.companion_options(ask=self._ask)
         if options is not None:
             self._logins = [asyncio.create_task(self._log_in(options)) for _ in range(1, self._number or CONNECTIONS)]
             await asyncio.gather(*map(self._use, self._logins))

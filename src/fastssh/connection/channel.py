@@ -197,6 +197,10 @@ class Channel:
         self.connection.wake()
         return number
 
+    def transfer_contiguous(self, number: int) -> int:
+        """Bytes so far that are there without a gap."""
+        return self.plane.transfer_contiguous(number)
+
     def transfer_progress(self, number: int) -> int:
         """Bytes so far; 0 for one whose result was read."""
         return self.plane.transfer_progress(number)

@@ -85,6 +85,7 @@ class Stripes:
         self._last = len(self._states)  # number of the last piece
         self._free = 0  # no segment before this one is free
         self._left = self._last  # segments of the body that are not finished
+        self._begun: dict[int, int] = {}  # segments that failed: bytes that are there from their beginning
         self._lanes = [_Lane(session, handle, 1)]
         self._lane_count = 1
         self._failure: Failure | None = None
@@ -114,7 +115,8 @@ class Stripes:
     def prefix(self) -> int:
         """Bytes from the beginning of the file that are known to be there; never the last piece."""
         whole = (n for n, state in enumerate(self._states) if state in (_FREE, _UNDER_WAY))
-        return self._start + min(next(whole, self._last) * self._segment, self._body)
+        first = next(whole, self._last)
+        return self._start + min(first * self._segment + self._begun.get(first, 0), self._body)
 
     # -- the two directions ------------------------------------------------------------------------------------------
 
@@ -220,7 +222,7 @@ class Stripes:
             lane.running[segment] = number
 
     def _moved(self, lane: _Lane, segment: int, result: TransferResult | None, error: Failure | None) -> None:
-        del lane.running[segment]
+        number = lane.running.pop(segment)
         if self._over or lane.lost:
             if not lane.running and lane.number > 1 and not lane.closing:
                 self._forget(lane)
@@ -233,6 +235,8 @@ class Stripes:
         if failure is None and result is not None:
             self._finished(lane, segment, result)
         else:
+            if lane.number == 1 or not self.REDO:
+                self._begun[segment] = result.contiguous if result is not None else lane.session.contiguous(number)
             if segment != self._last:
                 self._states[segment] = _FREE
                 self._free = min(self._free, segment)

@@ -52,13 +52,13 @@ async def remote_names(sftp: SFTPClient, pattern: str) -> list[str]:
     return found or [glob.unescape(pattern)]
 
 
-def local_names(pattern: str) -> list[str]:
-    """The same for local names, a directory's with a slash behind it."""
+def local_names(pattern: str, *, at_least: bool = True) -> list[str]:
+    """The same for local names, a directory's with a slash behind it; without ``at_least`` perhaps none."""
     found = ["/" if pattern.startswith("/") else ""]
     components = [part for part in pattern.split("/") if part]
     for at, component in enumerate(components):
         found = [name for directory in found for name in _below(directory, component, at == len(components) - 1)]
-    found = sorted(found, key=os.fsencode) or [glob.unescape(pattern)]
+    found = sorted(found, key=os.fsencode) or [glob.unescape(pattern)] * at_least
     return [f"{name}/" if is_local_directory(name) and not name.endswith("/") else name for name in found]
 
 

@@ -73,7 +73,7 @@ async def opened(asked: Arguments, messages: Messages) -> AsyncIterator[Opened]:
             sftp = await stack.enter_async_context(await connection.sftp(**_options(asked)))
             found = Opened(sftp)
             if not (asked.limit or asked.buffer or asked.requests or asked.connections == 1):
-                companions = Companions(connection, sftp, asked.connections)
+                companions = Companions(connection, sftp, asked.connections, ask=False)
                 found.use(await stack.enter_async_context(companions), LARGE)
         sftp.session.set_send_rate(asked.limit)
         yield found

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import signal
 import sys
-from collections.abc import Iterator
-from types import FrameType
-from typing import IO, TYPE_CHECKING, Any, Final, NoReturn, Protocol
+from typing import IO, TYPE_CHECKING, Final, Protocol
 
 from fastssh.cli.messages import Messages, describe
 from fastssh.cli.sftp.arguments import Arguments
 from fastssh.cli.sftp.background import Background, Interrupted
-from fastssh.cli.sftp.commands import Command, parse, read_prefix
+from fastssh.cli.sftp.commands import BY_NAME, Command, Side, parse, read_prefix
 from fastssh.cli.sftp.copies import Copies
 from fastssh.cli.sftp.local import run_ls, run_shell
+from fastssh.cli.sftp.matching import local_names, remote_matches, under
 from fastssh.cli.sftp.opening import Opened, opened
 from fastssh.cli.sftp.output import Output
 from fastssh.cli.sftp.shell import Settings, Shell
+from fastssh.cli.sftp.signals import Ended, Signals
 from fastssh.cli.sftp.words import LineError
 from fastssh.cli.supervision import Supervisor
 from fastssh.errors import SSHError
@@ -29,15 +30,8 @@ if TYPE_CHECKING:
 EXIT_FAILED: Final = 1
 EXIT_NO_CONNECTION: Final = 255
 _GET: Final = "get"
-_ENDING: Final = (signal.SIGTERM, signal.SIGHUP)
-
-
-class Ended(BaseException):
-    """A signal that ends the program came."""
-
-    def __init__(self, number: int) -> None:
-        super().__init__(number)
-        self.number = number
+PATIENCE: Final = 30.0  # seconds for a transfer to end in order after Ctrl-C; a second one goes on without it
+COMPLETION_SECONDS: Final = 5.0  # for the server to tell names
 
 
 class Lines(Protocol):
@@ -84,11 +78,11 @@ class Job:
                     return status
                 background.start()
                 try:
-                    with _signals():
+                    with Signals(background.loop) as self._signals:
                         return self._serve(background, self._opened, file)
                 except Ended as ended:
                     return 128 + ended.number
-                except KeyboardInterrupt:
+                except (KeyboardInterrupt, Interrupted):
                     self._messages.line("interrupted")
                     return 128 + signal.SIGINT
                 finally:
@@ -143,22 +137,50 @@ class Job:
             went = background.call(self._go(shell, path, asked.local))
             if went is not None:
                 return 0 if went else EXIT_FAILED
-        lines: Lines = Batch(file)
+        lines: Lines
+        if asked.batch is None and file.isatty():
+            session.sftp.patience = PATIENCE
+            signal.signal(signal.SIGINT, signal.default_int_handler)  # whatever we were started with
+            from fastssh.cli.sftp.editing import Editor
+
+            lines = Editor(lambda side, pattern: self._names(background, shell, side, pattern))
+        else:
+            lines = Batch(file)
         return self._loop(background, shell, lines)
+
+    @staticmethod
+    def _names(background: Background, shell: Shell, side: Side, pattern: str) -> list[str]:
+        """What a line may be completed with; nothing if it takes too long, or cannot be had."""
+        if side is Side.LOCAL:
+            return local_names(pattern, at_least=False)
+
+        async def look() -> list[str]:
+            async with asyncio.timeout(COMPLETION_SECONDS):
+                return [match.marked for match in await remote_matches(shell.sftp, shell.pattern(pattern))]
+
+        try:
+            return background.call(look())
+        except (SSHError, OSError, ValueError, Interrupted):
+            return []
 
     async def _go(self, shell: Shell, path: str, local: str | None) -> bool | None:
         """To the directory of the command line: None. Or fetches its file: whether that went well."""
-        from fastssh.cli.sftp.commands import BY_NAME
-
         if local is None and await Copies.is_directory(shell, path):
-            shell.note(f"Changing to: {path}")
+            shell.note(f"Changing to: {under(shell.directory, path)}")
             return None if await shell.execute(Command(BY_NAME["cd"], paths=(path,))) else False
         return await shell.execute(Command(BY_NAME[_GET], paths=(path, *([local] if local is not None else []))))
 
     def _loop(self, background: Background, shell: Shell, lines: Lines) -> int:
         stop = shell.settings.stop
         while True:
-            line = lines.next()
+            try:
+                with self._signals.waiting():
+                    line = lines.next()
+            except KeyboardInterrupt:
+                if not lines.interactive:
+                    raise
+                self._output.text("\n")
+                continue
             if line is None:
                 return 0
             prefix, rest = read_prefix(line)
@@ -170,7 +192,13 @@ class Job:
             if command is not None and command.verb.does == "quit":
                 return 0
             shell.settings.stop = stop and not prefix.go_on
-            went = not wrong if command is None else self._execute(background, shell, command)
+            try:
+                went = not wrong if command is None else self._execute(background, shell, command)
+            except Interrupted:
+                if not lines.interactive:
+                    raise
+                self._output.error("Interrupt")
+                continue
             if not went and shell.settings.stop:
                 return EXIT_FAILED
 
@@ -192,22 +220,3 @@ def _understood(rest: str) -> tuple[Command | None, str]:
         return parse(rest), ""
     except LineError as error:
         return None, str(error)
-
-
-@contextlib.contextmanager
-def _signals() -> Iterator[None]:
-    """SIGTERM and SIGHUP end the block as Ctrl-C would."""
-
-    def end(number: int, frame: FrameType | None) -> NoReturn:
-        raise Ended(number)
-
-    before: dict[int, Any] = {}
-    try:
-        for number in _ENDING:
-            if signal.getsignal(number) is not signal.SIG_IGN:  # nohup
-                before[number] = signal.signal(number, end)
-        yield
-    finally:
-        for ending, handler in before.items():
-            signal.signal(ending, handler)
-

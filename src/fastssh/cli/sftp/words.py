@@ -23,13 +23,15 @@ class LineError(ValueError):
 
 class Words(NamedTuple):
     """What a line is made of. ``quote`` is the quotation mark that the last word began with, or empty; ``open``: its
-    end is missing; ``behind``: the line ends behind the last word, with a space or a comment.
+    end is missing; ``behind``: the line ends behind the last word, with a space or a comment; ``start``: the index of
+    the last word, if the line ends with it.
     """
 
     words: list[str]
     quote: str = ""
     open: bool = False
     behind: bool = True
+    start: int = -1
 
 
 def split(line: str) -> list[str]:
@@ -44,7 +46,7 @@ def scan(line: str, *, partial: bool = False) -> Words:
     words: list[str] = []
     word: list[str] | None = None
     mark = first = ""  # the quotation that we are in, and the one that the word began with
-    at = 0
+    at = start = 0
     while at < len(line):
         character, following = line[at], line[at + 1 : at + 2]
         at += 1
@@ -56,12 +58,12 @@ def scan(line: str, *, partial: bool = False) -> Words:
         if not mark and character == "#":
             return Words(_limited([*words, "".join(word)] if word is not None else words), first)
         if word is None:
-            word = []
+            word, start = [], at - 1
             first = character if character in "'\"" else ""
         if character == "\\":
             at += 1
             if not following:
-                return _cut_short([*words, "".join(word)], first, partial)
+                return _cut_short([*words, "".join(word)], first, partial, start)
             word.append(_escaped(following, mark))
         elif mark and character == mark:
             mark = ""
@@ -73,8 +75,8 @@ def scan(line: str, *, partial: bool = False) -> Words:
         return Words(_limited(words))
     words.append("".join(word))
     if mark:
-        return _cut_short(words, first, partial)
-    return Words(_limited(words), first, behind=False)
+        return _cut_short(words, first, partial, start)
+    return Words(_limited(words), first, behind=False, start=start)
 
 
 def _limited(words: list[str]) -> list[str]:
@@ -83,10 +85,10 @@ def _limited(words: list[str]) -> list[str]:
     return words
 
 
-def _cut_short(words: list[str], first: str, partial: bool) -> Words:
+def _cut_short(words: list[str], first: str, partial: bool, start: int) -> Words:
     if not partial:
         raise LineError("Unterminated quoted argument")
-    return Words(_limited(words), first, open=True, behind=False)
+    return Words(_limited(words), first, open=True, behind=False, start=start)
 
 
 def _escaped(character: str, mark: str) -> str:
