@@ -51,7 +51,7 @@ def test_a_tree_goes_from_one_host_to_another(sshd: Peer, tmp_path: Path, protoc
     random_file(there / "tree/large", 9 * MIB + 5)
     summary = copy(sshd, protocol, "-rp", sshd.remote(there / "tree"), sshd.remote(there / "copy"))
     assert contents(there / "copy") == contents(there / "tree")
-    assert (summary["files"], summary["bytes"]) == (5, 600_000 + 9 * MIB + 5)
+    assert (summary["files"], summary["bytes"], summary["connections"]) == (5, 600_000 + 9 * MIB + 5, 2)
     (there / "into").mkdir()
     (tmp_path / "local").write_text("local")
     sources = [sshd.remote(there / "tree/a.txt"), tmp_path / "local", sshd.remote(there / "tree/sub dir/b c")]

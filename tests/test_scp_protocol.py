@@ -395,6 +395,20 @@ def test_row21_read_only_takes_nothing(tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == []
 
 
+def test_row21_a_pipe_that_nobody_empties_does_not_stop_a_server(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    reader = os.open(tmp_path / "pipe", os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        with RootedFileSystem(tmp_path) as files:
+            talk = Talk(serve(files, parse_arguments(["-t", "pipe"]), patterns=True))
+            talk.give(b"C0644 1000000 x\n" + bytes(1_000_000) + b"\0", end=True)
+        assert b"temporarily unavailable" in talk.sent
+        assert talk.result is not None
+        assert talk.result.failed == 1
+    finally:
+        os.close(reader)
+
+
 def test_row21_a_rooted_sink_stays_below_its_root(tmp_path: Path) -> None:
     root = tmp_path / "root"
     root.mkdir()

@@ -12,7 +12,7 @@ from fastssh.scp.command import Command
 from fastssh.scp.names import anything, requested
 from fastssh.scp.sink import Sink
 from fastssh.scp.source import Source
-from fastssh.scp.steps import Line, Steps
+from fastssh.scp.steps import CHUNK, Line, Steps
 from fastssh.sftp import paths
 from fastssh.sftp.filesystem import LocalFileSystem
 from fastssh.sftp.tree import CopyObserver, CopyOptions, CopyReport
@@ -25,6 +25,7 @@ T = TypeVar("T")
 
 END_SECONDS: Final = 10.0  # for the other side's scp to end when all is said
 LONGEST_WORDS: Final = 64 * 1024  # bytes of what the other side says on standard error that are passed on
+PACE_SECONDS: Final = 0.25  # that a rate may be made up for after a pause
 _LINE: Final = 4096
 
 Start = Callable[[str], Awaitable["Process"]]  # runs a command on the other side
@@ -37,24 +38,21 @@ class Reader(Protocol):
 
 
 class Pace:
-    """Holds bytes back to ``rate`` bytes a second, counted from the first; 0: none are."""
+    """Holds bytes back to ``rate`` bytes a second; 0: none are. ``piece``: so many at once, a part of a second's."""
 
     def __init__(self, rate: int = 0) -> None:
         self._rate = rate
-        self._began = 0.0
-        self._bytes = 0
+        self._due = 0.0  # when the next byte may go
+        self.piece = max(rate // 8, 256) if rate else CHUNK
 
     async def passed(self, count: int) -> None:
         """``count`` bytes more went through: returns when they may have."""
         if not self._rate:
             return
         now = asyncio.get_running_loop().time()
-        if not self._bytes:
-            self._began = now
-        self._bytes += count
-        ahead = self._bytes / self._rate - (now - self._began)
-        if ahead > 0:
-            await asyncio.sleep(ahead)
+        self._due = max(self._due, now - PACE_SECONDS) + count / self._rate
+        if self._due > now:
+            await asyncio.sleep(self._due - now)
 
 
 async def drive(steps: Steps[T], reader: Reader, writer: ProcessWriter, pace: Pace | None = None) -> T:
@@ -72,21 +70,28 @@ async def drive(steps: Steps[T], reader: Reader, writer: ProcessWriter, pace: Pa
                     if unsent is not None:
                         raise unsent
                     try:
-                        writer.write(want)
+                        await _send(want, writer, pace)
                     except ChannelClosedError as error:
                         unsent = error
-                    await writer.drain()
-                    await pace.passed(len(want))
                 else:
                     unsent = None
-                    line = isinstance(want, Line)
-                    got = await (reader.readline(want.limit) if line else reader.read(want.limit))
-                    if not line:
+                    if isinstance(want, Line):
+                        got = await reader.readline(want.limit)
+                    else:
+                        got = await reader.read(min(want.limit, pace.piece))
                         await pace.passed(len(got))
                 want = steps.send(got)
         except StopIteration as end:
             result: T = end.value
             return result
+
+
+async def _send(data: bytes, writer: ProcessWriter, pace: Pace) -> None:
+    for start in range(0, len(data), pace.piece):
+        piece = data[start : start + pace.piece]
+        writer.write(piece)
+        await writer.drain()
+        await pace.passed(len(piece))
 
 
 async def upload(
@@ -130,7 +135,7 @@ async def download(
     """
     command = Command(False, (source or ".",), options.recurse, options.preserve, verbose=verbose)
     check = requested(paths.encode(source)) if strict else anything
-    sink = Sink(LocalFileSystem("."), paths.encode(target), options, observer, check=check)
+    sink = Sink(LocalFileSystem("."), paths.encode(target), options, observer, check=check, wait=True)
     return await _converse(start, command, sink.steps(), sink.report, pace, say)
 
 

@@ -9,7 +9,6 @@ from fastssh.errors import ProtocolError, TransferError
 from fastssh.scp.command import Command
 from fastssh.scp.records import MAX_LINE, OK, Directory, End, File, Problem, decode
 from fastssh.scp.records import problem as problem_of
-from fastssh.scp.steps import CHUNK
 from fastssh.sftp import paths
 from fastssh.sftp.tree import CopyObserver, CopyOptions, CopyReport
 
@@ -82,7 +81,7 @@ class _Relay:
         self._observer.started(name, record.size)
         left = record.size
         while left:
-            data = await self._source.stdout.read(min(left, CHUNK))
+            data = await self._source.stdout.read(min(left, self._pace.piece))
             if not data:
                 raise ProtocolError("the other side ended in the middle of a file")
             await self._send(data)

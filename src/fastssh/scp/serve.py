@@ -24,13 +24,14 @@ _NOBODY: Final = type("_Nobody", (CopyObserver,), {"__doc__": "An observer who d
 
 
 def serve(filesystem: FileSystem, command: Command, *, patterns: bool, read_only: bool = False) -> Steps[CopyReport]:
-    """What :class:`Sink` or :class:`Source` make of it. ``patterns``: no shell has expanded the paths yet."""
+    """What :class:`Sink` or :class:`Source` make of it. ``patterns``: no shell has expanded the paths yet,
+    for this is a server, which others wait for."""
     if command.sink and read_only:
         return _refusing("Permission denied")
     if command.sink:
         path = command.paths[0]
         target = _home(filesystem, path) if patterns else paths.encode(path)
-        return Sink(filesystem, target, command.options, _NOBODY).steps()
+        return Sink(filesystem, target, command.options, _NOBODY, wait=not patterns).steps()
     if patterns:
         sources = [name for path in command.paths for name in expand(filesystem, path)]
     else:

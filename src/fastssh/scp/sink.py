@@ -30,7 +30,8 @@ _OPEN_WRITE: Final = os.O_WRONLY | os.O_CREAT | os.O_NONBLOCK | os.O_CLOEXEC | o
 class Sink:
     """Writes to ``target`` of ``filesystem``: into it if it is a directory, else to that name.
 
-    ``check`` judges the names at the top. :meth:`steps` gives what was done; it raises ProtocolError, and TransferError
+    ``check`` judges the names at the top; ``wait``: where the target is a pipe or a terminal, nobody else has to wait
+    when that takes its time. :meth:`steps` gives what was done; it raises ProtocolError, and TransferError
     where the other side cannot go on.
     """
 
@@ -42,10 +43,11 @@ class Sink:
         observer: CopyObserver,
         *,
         check: Check = anything,
+        wait: bool = False,
         report: CopyReport | None = None,
     ) -> None:
         self._files, self._target, self._options = filesystem, target or b".", options
-        self._observer, self._check = observer, check
+        self._observer, self._check, self._wait = observer, check, wait
         self._used = False
         self.report = report or CopyReport()
 
@@ -172,7 +174,7 @@ class Sink:
     def _file(self, entry: File, path: bytes, times: Times | None) -> Steps[None]:
         name = paths.decode(path)
         try:
-            target = _Target(self._files, path, entry, self._options)
+            target = _Target(self._files, path, entry, self._options, wait=self._wait)
         except OSError as error:
             yield from self._refused(path, error)
             return
@@ -212,7 +214,7 @@ class _Target:
     itself changes nothing.
     """
 
-    def __init__(self, filesystem: FileSystem, path: bytes, entry: File, options: CopyOptions) -> None:
+    def __init__(self, filesystem: FileSystem, path: bytes, entry: File, options: CopyOptions, *, wait: bool) -> None:
         self.missing = entry.size
         self._mode, self._preserve = options.mode(entry.mode), options.preserve
         self._written = 0
@@ -225,17 +227,18 @@ class _Target:
             self._created = False
             self._fd, readable = _open_old(filesystem, path, mode)
         try:
-            self._open(entry.size, False if self._created else readable)
+            self._open(entry.size, not self._created and readable, wait=wait)
         except BaseException:
             os.close(self._fd)
             raise
 
-    def _open(self, size: int, readable: bool) -> None:
+    def _open(self, size: int, readable: bool, *, wait: bool) -> None:
         st = os.fstat(self._fd)
         if stat.S_ISDIR(st.st_mode):
             raise failure(errno.EISDIR)
         self._regular = stat.S_ISREG(st.st_mode)
-        os.set_blocking(self._fd, True)
+        if self._regular or wait:
+            os.set_blocking(self._fd, True)
         self._comparing = readable and self._regular and st.st_size == size > 0
         if self._regular and not self._comparing and st.st_size:
             os.ftruncate(self._fd, 0)

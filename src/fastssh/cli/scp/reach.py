@@ -73,7 +73,10 @@ async def reach(
         connection = await log_in(settings, messages, log, config_file=asked.config_file)
     async with connection:
         summary.connected(connection.negotiated, sends=sends)
-        yield _Connection(asked, connection, summary)
+        try:
+            yield _Connection(asked, connection, summary)
+        finally:
+            summary.open -= 1
 
 
 class _Connection:
@@ -103,7 +106,9 @@ class _Connection:
                 yield
             finally:
                 tally.on_started = None
-                self._summary.connections = max(self._summary.connections, 1 + companions.connections)
+                self._summary.connections = max(
+                    self._summary.connections, self._summary.open + companions.connections
+                )
 
 
 class _Program:

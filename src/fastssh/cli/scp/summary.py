@@ -27,6 +27,7 @@ class Summary:
     seconds: float = 0.0  # of copying
     algorithms: dict[str, str] = field(default_factory=dict)  # of the last connection
     connections: int = 0  # at once, at most
+    open: int = 0  # now, without companions
     failed: int = 0
     errors: list[dict[str, str]] = field(default_factory=list)  # the first MAX_ERRORS of them
     interrupted: bool = False
@@ -34,7 +35,8 @@ class Summary:
 
     def connected(self, chosen: Negotiated, *, sends: bool) -> None:
         """There is a connection, over which most of the bytes go one way."""
-        self.connections = max(self.connections, 1)
+        self.open += 1
+        self.connections = max(self.connections, self.open)
         self.algorithms = {
             "cipher": chosen.cipher_c2s if sends else chosen.cipher_s2c,
             "mac": chosen.mac_c2s if sends else chosen.mac_s2c,
