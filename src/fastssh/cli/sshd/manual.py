@@ -52,17 +52,17 @@ UsersFile, a setting that sshd(8) does not have, names users of an SFTP service.
 
     name:hash:root:ro|rw[:keys_file]
 
-with a bcrypt hash, or `*` for no password. These users, and no others, may then log in. They have SFTP, and
-the legacy SCP protocol (`scp -O`), below root and nothing else, and with `ro` change nothing. A server of root's serves their files as the owner of root, who cannot be
-root. The file may be open to nobody but its owner, and is read again after SIGHUP."""
+with a bcrypt hash, or `*` for no password. These users, and no others, may then log in. They have SFTP, and the
+legacy SCP protocol (`scp -O`), below root and nothing else, and with `ro` change nothing. A server of root's serves
+their files as the owner of root, who cannot be root. The file may be open to nobody but its owner, and is read again
+after SIGHUP."""
 
 _CONFIGURATION: Final = """\
 These directives of sshd_config(5) take effect, within Match where they may stand there: {server directives}.
 
 KexAlgorithms leaves out the NIST curves unless they are asked for, as with `+ecdh-sha2-nistp256`.
 
-`scp -t` and `scp -f`, the far side of `scp -O`, are commands of the account; where it finds no scp, fastssh-scp
-runs.
+`scp -t` and `scp -f`, the far side of `scp -O`, are commands of the account; where it finds no scp, fastssh-scp runs.
 
 `internal-sftp`, as a subsystem or a forced command, takes -R, -d and -u of sftp-server(8). The files of RevokedKeys are
 lists of keys or key revocation lists of ssh-keygen(1). One that cannot be read or understood, a signed one for
