@@ -37,6 +37,7 @@ from fastssh.transport.transport import Phase, Role, Transport, TransportOptions
 from fastssh.version import __version__
 from fastssh.wire.messages import FIRST_CONNECTION, OpenFailureReason, ServiceAccept
 from fastssh.wire.requests import EnvRequest, ExecRequest, SubsystemRequest
+from fastssh.wire.text import printable
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -120,12 +121,18 @@ class ClientConnection:
             async with _deadline(options.login_timeout, f"login to {self._driver.peer}") as timeout:
                 self._patience = Patience(timeout)
                 self._driver.start()
+                options.log(
+                    LOG_DEBUG1,
+                    f"Authenticating to {printable(options.host)}:{options.port} as '{printable(options.user)}'",
+                )
                 agent = await open_agent(options)  # meanwhile the key exchange goes on
                 files = await identities.load_files(options)
                 await self._key_exchange(connect_deadline, timeout)
                 if self.error is not None:
                     raise self.error
-                login = self._login = Login(options, self._transport, self._driver, Patience(timeout))
+                login = self._login = Login(
+                    options, self._transport, self._driver, Patience(timeout), self._where()
+                )
                 await login.run(agent, files, server_changed=self._policy.changed_key_accepted)
         except BaseException as error:
             if isinstance(error, ConnectionLostError) and self._carrier is not None:
@@ -140,6 +147,12 @@ class ClientConnection:
         self._every(min(options.rekey_seconds or REKEY_CHECK_SECONDS, REKEY_CHECK_SECONDS), self._check_rekey)
         if options.server_alive_interval > 0:
             self._every(options.server_alive_interval, self._check_alive)
+
+    def _where(self) -> str:
+        """The server as ssh names it after the login."""
+        options = self._options
+        host = printable(options.host)
+        return f"{host} (via proxy)" if self._carrier is not None else f"{host} ([{self._address}]:{options.port})"
 
     async def _key_exchange(self, deadline: float | None, login: asyncio.Timeout) -> None:
         left = 0.0 if deadline is None else max(deadline - asyncio.get_running_loop().time(), 0.001)

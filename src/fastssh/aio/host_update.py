@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from fastssh import algorithms
@@ -134,18 +135,18 @@ class HostKeyUpdate:
     async def _permitted(self, update: Update, files: list[list[Line]]) -> bool:
         """Tells of the change; with ``ask`` a person decides."""
         asking = self._options.updating == "ask"
-        level = LOG_WARNING if asking else LOG_DEBUG1
+        say = partial(self._log, LOG_WARNING) if asking else self._options.tell
         if asking:
-            self._log(level, "The server has updated its host keys.")
-            self._log(level, "These changes were verified by the server's existing trusted key.")
+            say("The server has updated its host keys.")
+            say("These changes were verified by the server's existing trusted key.")
         for key in update.new:
-            self._log(level, f"Learned new hostkey: {key.family} {key.fingerprint()}")
+            say(f"Learned new hostkey: {key.family} {key.fingerprint()}")
         for blob in list(update.old)[:_OLD_TYPES]:
             try:
                 key = decode_key(blob)
             except KeyFormatError:
                 continue
-            self._log(level, f"Deprecating obsolete hostkey: {key.family} {key.fingerprint()}")
+            say(f"Deprecating obsolete hostkey: {key.family} {key.fingerprint()}")
         if not asking:
             return True
         prompter = self._options.prompter
@@ -154,7 +155,7 @@ class HostKeyUpdate:
             answer = (await prompter.ask("Accept updated hostkeys? (yes/no): ", echo=True)).strip().lower()
             if answer in ("yes", "no"):
                 return answer == "yes"
-            self._log(level, 'Please enter "yes" or "no"')
+            say('Please enter "yes" or "no"')
         return False
 
     def _write(self, keys: list[PublicKey], announced: frozenset[bytes], proven: frozenset[bytes]) -> None:

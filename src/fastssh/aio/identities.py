@@ -9,7 +9,7 @@ import asyncio
 import os
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from fastssh.aio.options import LOG_DEBUG1, LOG_DEBUG2, LOG_WARNING, ClientOptions
 from fastssh.auth.effects import Identity
@@ -83,11 +83,11 @@ def load_file(path: str, log: Log, *, named: bool) -> Identity | None:
 
 def _certificate(file: str, log: Log) -> PublicKey | None:
     """The user's certificate in ``file``; None for what is none."""
-    from fastssh.keys.certificate import Certificate, CertificateType
-
     found = _read_public(file)
     if found is None:
         return None
+    from fastssh.keys.certificate import Certificate, CertificateType  # most users have none
+
     if not isinstance(found, Certificate) or found.type is not CertificateType.USER:
         log(LOG_DEBUG1, f"ignoring certificate {printable(file)}: not a user certificate")
         return None
@@ -107,11 +107,26 @@ def _load(options: ClientOptions) -> list[Identity]:
             options.log(LOG_WARNING, f"Certificate file {printable(path)} not accessible: No such file or directory")
     for path in options.identity_paths():
         identity = load_file(path, options.log, named=named)
+        _note(path, identity.public if identity is not None else None, options.log)
         if identity is not None:
             files.append(identity)
-        if not options.certificate_files and (beside := _certificate(f"{path}-cert.pub", options.log)) is not None:
+        if options.certificate_files:
+            continue
+        beside = _certificate(f"{path}-cert.pub", options.log)
+        _note(f"{path}-cert", beside, options.log)
+        if beside is not None:
             files.append(Identity(printable(path), "file", beside, path=path, explicit=named))
     return files
+
+
+# What ssh's log calls the types of keys.
+_TYPES: Final = ("RSA", "DSA", "ECDSA", "ED25519", "RSA-CERT", "DSA-CERT", "ECDSA-CERT", "ED25519-CERT", "XMSS",
+                 "XMSS-CERT", "ECDSA-SK", "ECDSA-SK-CERT", "ED25519-SK", "ED25519-SK-CERT")  # fmt: skip
+
+
+def _note(path: str, public: PublicKey | None, log: Log) -> None:
+    number = _TYPES.index(public.family) if public is not None and public.family in _TYPES else -1
+    log(LOG_DEBUG1, f"identity file {printable(path)} type {number}")
 
 
 async def load_files(options: ClientOptions) -> list[Identity]:

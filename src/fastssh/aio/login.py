@@ -58,10 +58,13 @@ async def open_agent(options: ClientOptions) -> AgentClient | None:
 
 
 class Login:
-    """One authentication. :meth:`run` returns when the server let us in; ``message`` is fed meanwhile."""
+    """One authentication. :meth:`run` returns when the server let us in; ``message`` is fed meanwhile. ``where`` names
+    the server."""
 
-    def __init__(self, options: ClientOptions, transport: Transport, driver: Driver, patience: Patience) -> None:
-        self._options = options
+    def __init__(
+        self, options: ClientOptions, transport: Transport, driver: Driver, patience: Patience, where: str
+    ) -> None:
+        self._options, self._where = options, where
         self._transport = transport
         self._driver = driver
         self._patience = patience
@@ -114,7 +117,7 @@ class Login:
                 answering.result()  # it only ends by raising
             method = self._done.result()
             await self._add_keys(context)
-            options.log(LOG_DEBUG1, f'Authenticated to {self._driver.peer} using "{method}".')
+            options.tell(f'Authenticated to {self._where} using "{method}".')
         except AuthenticationError as error:
             for note in self._notes:
                 error.add_note(note)

@@ -144,6 +144,7 @@ class ClientOptions:
     rekey_bytes: int = 0  # 0: the cipher's own limit
     rekey_seconds: float = 0
     log: Callable[[int, str], None] = _no_log
+    verbose: Callable[[str], None] | None = None  # what ssh shows with LogLevel VERBOSE; None: goes to log, at level 1
     early: EarlyConnection | None = None  # a connection to ``host`` and ``port`` that was begun already
     banner: Callable[[str], None] | None = None  # shows the server's banner in the prompter's place
 
@@ -188,6 +189,13 @@ class ClientOptions:
     def checking(self) -> StrictHostKeyChecking:
         """strict_host_key_checking with its default filled in: without anybody to ask, unknown hosts are refused."""
         return self.strict_host_key_checking or ("ask" if self.prompter is not None else "yes")
+
+    def tell(self, text: str) -> None:
+        """A line for ``verbose``."""
+        if self.verbose is not None:
+            self.verbose(text)
+        else:
+            self.log(LOG_DEBUG1, text)
 
     @property
     def updating(self) -> Literal["yes", "ask", "no"]:

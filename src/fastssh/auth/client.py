@@ -42,6 +42,7 @@ def authenticate(context: AuthContext) -> Flow[str]:
     accept = yield Receive("transport", (ServiceAccept,))
     if accept.service != USERAUTH:
         raise ProtocolError(f"server accepted service {accept.service}, which was not requested")
+    yield Tell(1, "SSH2_MSG_SERVICE_ACCEPT received")
     yield Send(context.request("none"))
     verdict: Verdict = yield Receive("auth", VERDICTS)
     publickey = Publickey(context)

@@ -24,9 +24,19 @@ Override = str | tuple[str, str]
 class Log:
     """Takes what ``ClientOptions.log`` is given, up to ``level`` (see :func:`fastssh.config.client.verbosity`)."""
 
-    def __init__(self, messages: Messages, level: int) -> None:
+    def __init__(self, messages: Messages, level: int, *, verbose: bool = False) -> None:
         self.level = level
-        self._messages = messages
+        self._messages, self._verbose = messages, verbose
+
+    @classmethod
+    def of(cls, settings: Settings, messages: Messages) -> Log:
+        """As LogLevel says."""
+        return cls(messages, verbosity(settings), verbose=settings.value("LogLevel") == "verbose")
+
+    def verbose(self, text: str) -> None:
+        """What is shown from LogLevel VERBOSE on."""
+        if self._verbose or self.level > 0:
+            self._messages.write(printable(text, newlines=True))
 
     def __call__(self, of: int, text: str) -> None:
         if of <= self.level:
@@ -41,7 +51,7 @@ async def connect(
     Raises ConfigError, and what :class:`fastssh.connect` raises.
     """
     settings = load(host, overrides=overrides, file=config_file)
-    return await log_in(settings, messages, Log(messages, verbosity(settings)), config_file=config_file)
+    return await log_in(settings, messages, Log.of(settings, messages), config_file=config_file)
 
 
 async def log_in(
@@ -85,6 +95,7 @@ def options(
     evaluate = functools.partial(load, file=config_file)
     prompter = Terminal(messages) if Terminal.available() else None
     found = client_options(settings, prompter=prompter, log=log, evaluate=evaluate)
+    found.verbose = log.verbose
     found.banner = functools.partial(_show_banner, messages, log)  # there need not be anybody to ask
     return found
 

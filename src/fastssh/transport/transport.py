@@ -450,10 +450,15 @@ class Transport:
                     self._observer.debug("SSH2_MSG_NEWKEYS received")
                     return early
                 self._awaited = message
+                if message is not KexInit:
+                    self._observer.debug(f"expecting {_openssh_title(message)}")
                 return None
-            case Send(message):
+            case Send(message, detail, before):
+                if before:
+                    self._observer.debug(before)
                 self._seal(message.encode())
-                self._observer.debug(f"{_openssh_title(message)} sent")
+                if not isinstance(message, NewKeys):  # told of with the keys
+                    self._observer.debug(f"{_openssh_title(message)}{detail} sent")
             case Agreed(negotiated, skip_guess):
                 self._agree(negotiated, skip_guess)
             case AskHostKey(key):
@@ -462,11 +467,14 @@ class Transport:
                 self.plane.set_send_keys(
                     keys.cipher, keys.mac, keys.key, keys.iv, keys.mac_key, reset_sequence=self._strict
                 )
+                self._observer.debug(f"rekey out after {self._blocks(keys.cipher)} blocks")
+                self._observer.debug("SSH2_MSG_NEWKEYS sent")
                 self._release()
             case UseReceiveKeys(keys):
                 self.plane.set_receive_keys(
                     keys.cipher, keys.mac, keys.key, keys.iv, keys.mac_key, reset_sequence=self._strict
                 )
+                self._observer.debug(f"rekey in after {self._blocks(keys.cipher)} blocks")
                 self._peer_in_exchange = False
                 if self.phase is Phase.CONNECTION:
                     self._compress_receiving()
@@ -475,6 +483,11 @@ class Transport:
     @property
     def _strict(self) -> bool:
         return self.negotiated is not None and self.negotiated.strict
+
+    def _blocks(self, cipher: str) -> int:
+        """After how many blocks of the cipher keys are changed (RFC 4344 section 3.2), as OpenSSH counts them."""
+        size, most = (8, 2**27) if cipher.startswith("chacha20") else (16, 2**32)
+        return min(most, self.options.rekey_bytes // size) if self.options.rekey_bytes else most
 
     def _agree(self, negotiated: Negotiated, skip_guess: bool) -> None:
         if negotiated.strict and self._outcome is None and self._kexinit_received != 0:
@@ -502,7 +515,6 @@ class Transport:
                 self._advance(b"")
                 self._pump()
 
-        self._observer.debug(f"Server host key: {key.algorithm} {key.fingerprint()}")
         self._asking = True
         self._observer.host_key_received(key, answer)
         at_once = False
@@ -585,5 +597,5 @@ class Transport:
 
 
 def _openssh_title(message: Message | type[Message]) -> str:
-    """The message's name as OpenSSH logs it."""
-    return message.title.replace("SSH_", "SSH2_", 1)
+    """The message's name as OpenSSH logs it, which has one name for all methods of one round trip."""
+    return message.title.replace("SSH_", "SSH2_", 1).replace("MSG_KEXDH_", "MSG_KEX_ECDH_")

@@ -17,7 +17,6 @@ from fastssh.cli.copy_id.arguments import Arguments
 from fastssh.cli.copy_id.keys import InstallableKey, Source
 from fastssh.cli.messages import Messages, describe
 from fastssh.cli.process import print_text
-from fastssh.config.client import verbosity
 from fastssh.config.evaluate import load
 from fastssh.errors import AuthenticationError, DisconnectedError, KeyFormatError, SSHError
 from fastssh.wire.text import printable
@@ -71,7 +70,7 @@ class CopyIdJob:
         user, at, host = self._asked.host.rpartition("@")
         overrides = [*self._asked.overrides, *([("User", user)] if at else [])]
         settings = load(host, overrides=overrides, file=file)
-        log = connecting.Log(self._messages, verbosity(settings))
+        log = connecting.Log.of(settings, self._messages)
         options = connecting.options(settings, self._messages, log, config_file=file)
         try:
             source = await self._source(options)

@@ -58,11 +58,10 @@ async def reach(
         return
     from fastssh.cli.connecting import Log, log_in
     from fastssh.cli.mux.sharing import master_path
-    from fastssh.config.client import verbosity
     from fastssh.config.evaluate import load
 
     settings = load(remote.host, overrides=_overrides(asked, messages, remote), file=asked.config_file)
-    log = Log(messages, verbosity(settings))
+    log = Log.of(settings, messages)
     master = master_path(settings, lambda text: log(0, text))
     if master is not None:
         async with contextlib.AsyncExitStack() as stack:

@@ -50,13 +50,12 @@ async def opened(asked: Arguments, messages: Messages) -> AsyncIterator[Opened]:
             from fastssh.cli.companions import LARGE, Companions
             from fastssh.cli.connecting import Log, log_in
             from fastssh.cli.mux.sharing import master_path
-            from fastssh.config.client import verbosity
             from fastssh.config.evaluate import load
 
             remote = asked.destination
             assert remote is not None
             settings = load(remote.host, overrides=_overrides(asked, remote, messages), file=asked.config_file)
-            log = Log(messages, verbosity(settings))
+            log = Log.of(settings, messages)
             master = master_path(settings, lambda text: log(0, text))
             if master is not None:
                 from fastssh.cli.mux.bridge import session

@@ -15,7 +15,6 @@ from fastssh.cli.process import hurry, settle
 from fastssh.cli.ssh import words
 from fastssh.cli.ssh.arguments import Arguments
 from fastssh.cli.ssh.wanted import stdio_place
-from fastssh.config.client import verbosity
 from fastssh.config.evaluate import load
 from fastssh.errors import ChannelOpenError, ConfigError, SSHError
 
@@ -41,7 +40,7 @@ def run(asked: Arguments, messages: Messages) -> int:
 
             messages.elsewhere = to_file(asked.log_file)
         settings = _settings(asked, messages)
-        log = Log(messages, verbosity(settings))
+        log = Log.of(settings, messages)
         wanted = _forwards(asked, settings)
         if asked.dump:
             return _dump(settings, wanted, messages)
@@ -258,8 +257,10 @@ class Job:
         if not runner.terminated:
             await connection.idle()
         plane, seconds = connection.plane, time.monotonic() - self._began
-        self._log(LOG_DEBUG1, f"Transferred: sent {plane.bytes_sent}, received {plane.bytes_received} bytes, "
-                              f"in {seconds:.1f} seconds")
+        sent, received = plane.bytes_sent, plane.bytes_received
+        self._log.verbose(f"Transferred: sent {sent}, received {received} bytes, in {seconds:.1f} seconds")
+        if seconds > 0:
+            self._log.verbose(f"Bytes per second: sent {sent / seconds:.1f}, received {received / seconds:.1f}")
         self._log(LOG_DEBUG1, f"Exit status {-1 if session.exit_status is None else status}")
         return status
 

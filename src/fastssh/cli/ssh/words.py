@@ -21,6 +21,14 @@ _REASONS: Final = {
 }
 
 
+# What ssh says first of a packet that cannot be one.
+_PACKETS: Final = {
+    "packet length out of range": "Bad packet length.",
+    "packet padding out of range": "padding error",
+    "message authentication code incorrect": "Corrupted MAC on input.",
+}
+
+
 def tell(
     error: SSHError | OSError, messages: Messages, settings: Settings | None = None, *, begun: bool = False
 ) -> None:
@@ -30,6 +38,9 @@ def tell(
     text = describe(error)
     if isinstance(error, ConfigError) or not isinstance(error, SSHError) or text.startswith(_PREFIXED):
         messages.line(text)
+    elif text in _PACKETS and settings is not None:
+        messages.write(_PACKETS[text])
+        messages.write(printable(f"Connection to {settings.host} port {settings.port}: {text}"))
     elif isinstance(error, ConnectionLostError) and settings is not None:
         for line in _lost(error, settings, begun=begun):
             messages.write(printable(line))

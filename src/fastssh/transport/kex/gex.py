@@ -42,12 +42,12 @@ def _values(request: KexDhGexRequest, group: Group, e: int, f: int) -> bytes:
 
 def client(context: Context) -> Generator[MethodEffect, bytes, Agreement]:
     request = KexDhGexRequest(MIN_BITS, preferred_bits(context.key_bytes), MAX_BITS)
-    yield Send(request)
+    yield Send(request, f"({request.minimum}<{request.preferred}<{request.maximum})")
     proposal = yield from receive(KexDhGexGroup)
     group = Group(proposal.p, proposal.g)
     check_group(group, request.minimum, request.maximum)
     ours = DiffieHellman(group, context.key_bytes, context.random)
-    yield Send(KexDhGexInit(ours.public))
+    yield Send(KexDhGexInit(ours.public), before=f"bits set: {ours.public.bit_count()}/{group.bits}")
     reply = yield from receive(KexDhGexReply)
     k = codec.mpint(ours.shared(reply.f))
     return context.verify(reply.host_key, reply.signature, _values(request, group, ours.public, reply.f), k)

@@ -27,9 +27,11 @@ M = TypeVar("M", bound=Message)
 
 
 class Send(NamedTuple):
-    """Sends ``message``."""
+    """Sends ``message``. For the log: what stands behind its name, and a line before it."""
 
     message: Message
+    detail: str = ""
+    before: str = ""
 
 
 class Receive(NamedTuple):
