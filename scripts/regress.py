@@ -39,8 +39,9 @@ RESULTS = ROOT / "docs" / "regress.md"
 SCRIPT_SECONDS = 900.0
 LINES_SHOWN = 3  # of what a failed script said
 LONGEST = 120  # characters of each
+_KEY_TYPES = {*algorithms.HOST_KEYS, *map(algorithms.key_type, algorithms.HOST_KEYS)}
 OFFERED = sorted({
-    *algorithms.KEX, *algorithms.HOST_KEYS, *map(algorithms.key_type, algorithms.HOST_KEYS), *algorithms.CIPHERS,
+    *algorithms.KEX, *_KEY_TYPES, *map(algorithms.certificate_algorithm, _KEY_TYPES), *algorithms.CIPHERS,
     *algorithms.MACS,
 })  # fmt: skip
 # Every call of the suite is `ssh -E<log> ...`, so -Q may stand anywhere.
