@@ -354,7 +354,7 @@ def test_a_known_key_that_we_would_not_be_shown_stays_if_it_is_announced() -> No
 def test_the_configuration_says_whether(tmp_path: Path, text: str, expected: str) -> None:
     path = tmp_path / "config"
     path.write_text(f"{text}\nUser u\n")
-    found = client_options(load("h", file=str(path)), prompter=object())  # type: ignore[arg-type]
+    found = client_options(load("h", file=str(path), session_type="shell"), prompter=object())  # type: ignore[arg-type]
     assert found.updating == expected
 
 
