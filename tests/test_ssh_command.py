@@ -229,6 +229,14 @@ def test_a_forward_that_cannot_be_is_told_of_and_fatal_only_if_asked(sshd: Peer)
         assert (done.returncode, done.stdout) == (255, b"")
 
 
+def test_a_tunnel_is_told_of_and_fatal_only_if_asked(sshd: Peer) -> None:
+    done = run(sshd, "echo in", options=["-oTunnel=yes"])
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"in\n", b"Could not request tunnel forwarding.\n")
+    done = run(sshd, "echo in", options=["-oTunnel=yes", "-oExitOnForwardFailure=yes"])
+    assert (done.returncode, done.stdout) == (255, b"")
+    assert b"Could not request tunnel forwarding" in done.stderr
+
+
 @contextlib.contextmanager
 def ended(marker: str) -> Iterator[int]:
     """The process whose command line holds ``marker``, ended at the end."""

@@ -16,6 +16,7 @@ from fastssh.cli.ssh import words
 from fastssh.cli.ssh.arguments import Arguments
 from fastssh.cli.ssh.wanted import stdio_place
 from fastssh.config.evaluate import load
+from fastssh.config.session import local_command, refused_tunnel
 from fastssh.errors import ChannelOpenError, ConfigError, SSHError
 
 if TYPE_CHECKING:
@@ -164,6 +165,8 @@ class Job:
             return FAILED
 
     async def _use(self, connection: ClientConnection) -> int:
+        if (refused := refused_tunnel(self._settings)) is not None:
+            self._warn(refused)
         forwards = cache(lambda: _forwards_of(connection, self._settings))
         if self._wanted:
             strict = self._settings.flag("ExitOnForwardFailure")
@@ -211,8 +214,7 @@ class Job:
             self._background.detach(keep_stderr=self._log.level > 0)
 
     async def _local_command(self) -> None:
-        command = self._settings.text("LocalCommand")
-        if command is None or not self._settings.flag("PermitLocalCommand"):
+        if (command := local_command(self._settings)) is None:
             return
         self._log(3, f"Executing command: '{command}'")
         await run_locally(command)
