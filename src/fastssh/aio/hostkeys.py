@@ -209,6 +209,8 @@ class HostKeyPolicy:
         make = self._options.known_hosts_command
         if make is None or self._pinned is not None:
             return
+        if key is None and self._options.host_key_algorithms:
+            return  # the order is given: nobody has to be asked for it
         from fastssh.aio import known_hosts_command as program
 
         fingerprint = self._fingerprint(key) if key is not None else ""
