@@ -3,25 +3,29 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
 import stat
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+import bcrypt
 import hypothesis
 import hypothesis.strategies as st
 import pytest
 
 from fastssh.cli.copy_id import arguments, install
 from fastssh.cli.tool import UsageError
+from tests.conftest import FastsshdFactory
 from tests.support import keygen, openssh, peers
 from tests.support.peers import PASSWORD, Peer, clean_environment, program
 
 FASTSSH_COPY_ID = Path(sys.executable).parent / "fastssh-copy-id"
 SECONDS = 60
+NOBODY = 65534
 
 
 @dataclass
@@ -144,6 +148,25 @@ def test_what_was_there_stays(person: Person, way: tuple[str, ...]) -> None:
     assert there.read_text() == f"# no newline at the end \\n $(here) \\\\\n{line}"
     assert file.is_symlink() and modes(there) == (0o700, 0o600)
     there.unlink()
+
+
+def test_an_account_without_a_shell(start_fastsshd: FastsshdFactory, tmp_path: Path) -> None:
+    """A user of fastsshd's who has a folder and SFTP, and nothing else."""
+    root, users = tmp_path / "root", tmp_path / "users"
+    root.mkdir()
+    if os.getuid() == 0:
+        os.chown(root, NOBODY, NOBODY)  # files are served as the owner, which root may not be
+    users.write_text(f"ann:{bcrypt.hashpw(PASSWORD.encode(), bcrypt.gensalt(4)).decode()}:{root}:rw\n")
+    users.chmod(0o600)
+    peer = replace(start_fastsshd(UsersFile=users), user="ann")
+    person = Person.at(tmp_path / "person", peer)
+    line = person.key().with_suffix(".pub").read_text()
+    shell = person.run()
+    assert shell.returncode == 1 and "fastssh-copy-id: ERROR: " in shell.stderr and "Traceback" not in shell.stderr
+    done = person.run("-s")
+    assert done.returncode == 0 and "Number of key(s) added: 1" in done.stdout, done.stderr
+    file = root / ".ssh" / "authorized_keys"
+    assert file.read_text() == line and modes(file) == (0o700, 0o600)
 
 
 def test_a_dry_run_only_tells(person: Person) -> None:
