@@ -349,3 +349,25 @@ def test_the_configuration_is_printed_with_g(sshd: Peer) -> None:
     done = run(sshd, "ls", options=["-G", "-L", "1:a:2"])
     lines = done.stdout.decode().splitlines()
     assert done.returncode == 0 and f"port {sshd.port}" in lines and "localforward 1 [a]:2" in lines
+
+
+def test_row20_names_that_a_shell_would_take_apart_go_nowhere(tmp_path: Path) -> None:
+    proxy = ["-o", f"ProxyCommand=touch {tmp_path}/ran; echo %h %r"]
+    for words in (["--", "-oProxyCommand=x"], [f"`touch {tmp_path}/b`"], ["$(id)"], ["-l", "a;b", "host"], ["a\nb"]):
+        done = subprocess.run([FASTSSH, "-F", "none", *proxy, *words], capture_output=True, timeout=SECONDS)
+        assert done.returncode == 255
+        assert re.fullmatch(rb"fastssh: .*characters that are not allowed.*\n", done.stderr), done.stderr
+    assert os.listdir(tmp_path) == []
+
+
+def test_row24_a_configuration_that_is_no_file_or_others_may_write_to_is_refused(tmp_path: Path) -> None:
+    (tmp_path / ".ssh").mkdir()
+    config = tmp_path / ".ssh" / "config"
+    config.write_text("User somebody\n")
+    config.chmod(0o666)
+    environment = {"HOME": str(tmp_path), "PATH": os.environ["PATH"]}
+    done = subprocess.run([FASTSSH, "-G", "host"], capture_output=True, env=environment, timeout=SECONDS)
+    assert done.returncode == 255 and b"owner or permissions" in done.stderr
+    os.mkfifo(tmp_path / "fifo")
+    done = subprocess.run([FASTSSH, "-F", tmp_path / "fifo", "-G", "host"], capture_output=True, timeout=SECONDS)
+    assert done.returncode == 255 and done.stderr.count(b"\n") == 1

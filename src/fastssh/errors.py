@@ -139,6 +139,16 @@ class ChannelOpenError(RemoteError):
         super().__init__(f"channel refused: {description or 'no reason given'} (code {code})")
         self.code, self.description = code, description
 
+    def told(self, channel: int) -> str:
+        """As ssh tells of it."""
+        reason = _OPEN_FAILURES.get(self.code, "unknown reason")
+        return f"channel {channel}: open failed: {reason}{': ' * bool(self.description)}{self.description}"
+
+
+_OPEN_FAILURES = {
+    1: "administratively prohibited", 2: "connect failed", 3: "unknown channel type", 4: "resource shortage",
+}
+
 
 class ChannelRequestError(RemoteError):
     """The peer answered a channel or global request with failure."""

@@ -92,17 +92,7 @@ class _Group(RelayGroup):
         """In ssh's words as well, for whoever wonders why a connection was closed."""
         super().refused(what, relay, error)
         if relay.channel is not None and isinstance(error, ChannelOpenError):
-            reason = _REASONS.get(error.code, "unknown reason")
-            text = f": {error.description}" if error.description else ""
-            self._say(LOG_WARNING, f"channel {relay.channel.id}: open failed: {reason}{text}")
-
-
-_REASONS: Final = {
-    OpenFailureReason.ADMINISTRATIVELY_PROHIBITED.value: "administratively prohibited",
-    OpenFailureReason.CONNECT_FAILED.value: "connect failed",
-    OpenFailureReason.UNKNOWN_CHANNEL_TYPE.value: "unknown channel type",
-    OpenFailureReason.RESOURCE_SHORTAGE.value: "resource shortage",
-}
+            self._say(LOG_WARNING, error.told(relay.channel.id))
 
 
 class ClientForwarding:

@@ -97,7 +97,8 @@ def _use_own_master(asked: Arguments, settings: Settings, messages: Messages, lo
 
 def _settings(asked: Arguments, messages: Messages) -> Settings:
     overrides = asked.overrides + identity_overrides(asked.identities, messages, quiet=asked.quiet)
-    kind = "subsystem" if asked.subsystem else "exec" if asked.command else "shell"
+    without = ("SessionType", "none") in asked.overrides
+    kind = "none" if without else "subsystem" if asked.subsystem else "exec" if asked.command else "shell"
     return load(
         asked.host, overrides=overrides, defaults=asked.defaults, file=asked.config_file, session_type=kind,
         command=asked.command,
@@ -235,7 +236,7 @@ class Job:
         try:
             await channel.wait()
         except ChannelOpenError as error:
-            self._warn(words.open_failed(channel.channel.id, error))
+            self._warn(error.told(channel.channel.id))
             self._warn("stdio forwarding failed")
             return FAILED
         return 0
@@ -251,11 +252,9 @@ class Job:
             connection.global_request("no-more-sessions@openssh.com")
         self._detach()
         settle()
-        try:
-            status = await runner.run(session, forwards)
-        except ChannelOpenError as error:
-            self._warn(words.open_failed(session.channel.id, error))
-            return FAILED
+        status = await runner.run(session, forwards)
+        if connection.error is not None:
+            return status
         if not runner.terminated:
             await connection.idle()
         plane, seconds = connection.plane, time.monotonic() - self._began

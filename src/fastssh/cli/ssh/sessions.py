@@ -8,8 +8,11 @@ import os
 from typing import TYPE_CHECKING, Final
 
 from fastssh.aio.session import Session, SessionRequest
+from fastssh.cli.ssh import words
 from fastssh.cli.ssh.wanted import command_of, describe_terminal, environment, wants_terminal
 from fastssh.config.session import class_of_service
+from fastssh.errors import ChannelOpenError, SSHError
+from fastssh.wire.text import printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -65,17 +68,17 @@ class SessionRunner:
         self._warn(text)
 
     async def run(self, session: Session, forwards: Callable[[], Forwards]) -> int:
-        """The exit status; raises as :meth:`Session.wait` does."""
-        if not self._on_terminal:
-            await session.wait()
-        else:
-            try:
-                await self._run_on_terminal(session, forwards)
-            finally:
-                self._warn(f"Connection to {self._settings.host} closed.")
-        if session.exit_status is None:
-            return FAILED
-        return session.exit_status & 0xFF
+        """The exit status, when it is over; what ended it otherwise was told of."""
+        try:
+            await (self._run_on_terminal(session, forwards) if self._on_terminal else session.wait())
+        except ChannelOpenError as error:
+            self._warn(printable(error.told(session.channel.id)))
+        except (SSHError, OSError) as error:
+            if self._log.level >= 0:
+                words.tell(error, self._messages, self._settings, begun=True)
+        if self._on_terminal:
+            self._warn(f"Connection to {self._settings.host} closed.")
+        return FAILED if session.exit_status is None else session.exit_status & 0xFF
 
     async def _run_on_terminal(self, session: Session, forwards: Callable[[], Forwards]) -> None:
         from fastssh.cli.ssh.commands import EscapeCommands, Situation, shown

@@ -5,20 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from fastssh.cli.messages import Messages, describe
-from fastssh.errors import ChannelOpenError, ConfigError, ConnectionLostError, DisconnectedError, SSHError
-from fastssh.wire.messages import OpenFailureReason
+from fastssh.errors import ConfigError, ConnectionLostError, DisconnectedError, SSHError
 from fastssh.wire.text import printable
 
 if TYPE_CHECKING:
     from fastssh.config.settings import Settings
 
 _PREFIXED: Final = ("connect to host ", "Could not resolve hostname ")  # behind the program's name in ssh as well
-_REASONS: Final = {
-    OpenFailureReason.ADMINISTRATIVELY_PROHIBITED.value: "administratively prohibited",
-    OpenFailureReason.CONNECT_FAILED.value: "connect failed",
-    OpenFailureReason.UNKNOWN_CHANNEL_TYPE.value: "unknown channel type",
-    OpenFailureReason.RESOURCE_SHORTAGE.value: "resource shortage",
-}
 
 
 # What ssh says first of a packet that cannot be one.
@@ -42,8 +35,7 @@ def tell(
         messages.write(_PACKETS[text])
         messages.write(printable(f"Connection to {settings.host} port {settings.port}: {text}"))
     elif isinstance(error, ConnectionLostError) and settings is not None:
-        for line in _lost(error, settings, begun=begun):
-            messages.write(printable(line))
+        messages.write(printable(_lost(error, settings, begun=begun)))
     elif isinstance(error, DisconnectedError) and settings is not None:
         where = f"{settings.host} port {settings.port}"
         messages.write(printable(f"Received disconnect from {where}:{error.code}: {error.description}"))
@@ -52,19 +44,12 @@ def tell(
         messages.write(printable(text))
 
 
-def _lost(error: ConnectionLostError, settings: Settings, *, begun: bool) -> list[str]:
-    cause = error.__cause__
+def _lost(error: ConnectionLostError, settings: Settings, *, begun: bool) -> str:
+    cause, text, place = error.__cause__, describe(error), f"{settings.host} port {settings.port}"
     reason = cause.strerror if isinstance(cause, OSError) else None
-    if begun and reason:
-        return [f"Read from remote host {settings.host}: {reason}", f"Connection to {settings.host} closed."]
     if begun:
-        return [f"Connection to {settings.host} closed by remote host."]
-    if reason and reason.startswith("Connection reset"):
-        return [f"Connection reset by {settings.host} port {settings.port}"]
-    return [describe(error)] if reason else [f"Connection closed by {settings.host} port {settings.port}"]
-
-
-def open_failed(channel: int, error: ChannelOpenError) -> str:
-    """A channel that the server refused."""
-    reason = _REASONS.get(error.code, "unknown reason")
-    return printable(f"channel {channel}: open failed: {reason}: {error.description}")
+        lost = f"Read from remote host {settings.host}: {reason}"
+        return lost if reason else f"Connection to {settings.host} closed by remote host."
+    if text == f"connection to {place} closed by the peer":
+        return f"Connection closed by {place}"
+    return f"Connection reset by {place}" if text == f"connection to {place}: Connection reset by peer" else text
