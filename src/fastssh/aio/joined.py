@@ -87,9 +87,20 @@ class JoinedChannel(ChannelHandler):
 
     def opened(self) -> None:
         self.is_open = True
+        self.join()
+
+    def join(self) -> None:
+        """From here on bytes are relayed. Once is enough."""
+        if self._relay is not None:
+            return
         sources = {0: self._borrowed[RELAY_SOURCE].fd} if RELAY_SOURCE in self._borrowed else {}
         sinks = {stream: self._borrowed[end].fd for stream, end in enumerate(SINKS) if end in self._borrowed}
         self._relay = DescriptorRelay(self.channel, sources=sources, sinks=sinks, ended=self._end)
+
+    def data(self, stream: int, data: bytes) -> None:
+        """What came before the descriptors were joined."""
+        self.join()
+        self.channel.relay_feed(data, stream)
 
     def open_failed(self, error: SSHError) -> None:
         self.finish(error)

@@ -126,7 +126,10 @@ class Session(JoinedChannel):
             channel.request("env", EnvRequest(_encode(name), _encode(value)).body(), False)
         what, data = asked.start()
         channel.request(what, data, True, lambda success: self._start_answered(what, success))
-        super().opened()
+        self.is_open = True
+        if asked.terminal is None:
+            self.join()
+        # else when the server has answered: our terminal has to be put back before output is shown if theirs is refused
         self._room.set()
 
     def request(self, name: str, want_reply: bool, data: bytes) -> bool:
@@ -155,6 +158,8 @@ class Session(JoinedChannel):
             self._request.terminal_refused(f"PTY allocation request failed on channel {self.channel.id}")
 
     def _start_answered(self, what: str, success: bool) -> None:
+        if self.is_open:
+            self.join()
         if not success and self.is_open:
             self.finish(ChannelRequestError(f"{what} request failed on channel {self.channel.id}"))
             self.close()
