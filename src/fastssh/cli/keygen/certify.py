@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import time
-from typing import NamedTuple
 
 from fastssh.cli.keygen import identity, signers
 from fastssh.cli.keygen.arguments import Arguments
 from fastssh.cli.keygen.certificates import validity_text
 from fastssh.cli.keygen.console import Console, Fatal
+from fastssh.cli.keygen.serials import read_serial
 from fastssh.cli.keygen.signers import Signer
 from fastssh.cli.tool import UsageError
 from fastssh.errors import AgentError, KeyFormatError, SignatureError
@@ -17,16 +17,8 @@ from fastssh.files import UnfitFileError, replace_file, shown
 from fastssh.keys.certificate import CertificateType
 from fastssh.keys.issuing import NONCE, Terms, complete, parse_options
 from fastssh.keys.times import Validity, parse_validity
-from fastssh.wire.codec import UINT64_MAX
 
 _SHORT_NAMES = {"ed25519": "ssh-ed25519", "rsa": "rsa-sha2-512"}
-
-
-class Serial(NamedTuple):
-    """-z; with a ``+`` before it each further certificate has the next one."""
-
-    first: int = 0
-    counts: bool = False
 
 
 def run(asked: Arguments, console: Console) -> int:
@@ -82,16 +74,6 @@ def _write(
             f'Signed {terms.type.name.lower()} key {target}: id "{terms.key_id}" serial {terms.serial}{names} '
             f"valid {validity_text(terms.validity)}"
         )
-
-
-def read_serial(text: str | None) -> Serial:
-    """The value of -z. Raises Fatal."""
-    if text is None:
-        return Serial()
-    digits = text.removeprefix("+")
-    if not (digits.isascii() and digits.isdigit() and len(digits) <= 20) or int(digits) > UINT64_MAX:
-        raise Fatal(f'Invalid serial number "{digits}"')
-    return Serial(int(digits), text.startswith("+"))
 
 
 def _authority(asked: Arguments, console: Console) -> Signer:

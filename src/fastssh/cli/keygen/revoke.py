@@ -8,8 +8,8 @@ from typing import Final
 
 from fastssh.cli.keygen import identity, signers
 from fastssh.cli.keygen.arguments import Arguments
-from fastssh.cli.keygen.certify import read_serial
 from fastssh.cli.keygen.console import Console, Fatal
+from fastssh.cli.keygen.serials import read_serial
 from fastssh.errors import KeyFormatError, ProtocolError
 from fastssh.files import read_any, replace_file, shown
 from fastssh.keys.fingerprint import fingerprint
