@@ -78,7 +78,8 @@ class Job:
                     return status
                 background.start()
                 try:
-                    with Signals(background.loop) as self._signals:
+                    interactive = self._asked.batch is None and file.isatty()
+                    with Signals(background.loop, interactive=interactive):
                         return self._serve(background, self._opened, file)
                 except Ended as ended:
                     return 128 + ended.number
@@ -140,7 +141,6 @@ class Job:
         lines: Lines
         if asked.batch is None and file.isatty():
             session.sftp.patience = PATIENCE
-            signal.signal(signal.SIGINT, signal.default_int_handler)  # whatever we were started with
             from fastssh.cli.sftp.editing import Editor
 
             lines = Editor(lambda side, pattern: self._names(background, shell, side, pattern))
@@ -174,8 +174,7 @@ class Job:
         stop = shell.settings.stop
         while True:
             try:
-                with self._signals.waiting():
-                    line = lines.next()
+                line = lines.next()
             except KeyboardInterrupt:
                 if not lines.interactive:
                     raise

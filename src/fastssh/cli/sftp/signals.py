@@ -1,19 +1,16 @@
-"""Signals while a line is waited for: none of them is lost, whoever waits."""
+"""Signals that end a command or the program, wherever the main thread waits: none of them is lost."""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import signal
 import socket
 import threading
-from collections.abc import Iterator
 from types import FrameType
 from typing import Any, Final, NoReturn, Self
 
 AGAIN_SECONDS: Final = 0.05
 _ENDING: Final = (signal.SIGTERM, signal.SIGHUP)
-_HEARD: Final = (signal.SIGINT, *_ENDING)
 
 
 class Ended(BaseException):
@@ -25,63 +22,71 @@ class Ended(BaseException):
 
 
 class Signals:
-    """While the ``with`` block runs in the main thread, SIGTERM and SIGHUP raise Ended in it, as Ctrl-C raises
-    KeyboardInterrupt.
+    """While the ``with`` block runs in the main thread, Ctrl-C raises KeyboardInterrupt in it, SIGTERM and SIGHUP raise
+    Ended. Those that were ignored stay so, but for Ctrl-C where somebody is at a terminal (``interactive``).
 
-    Python's handlers run in the main thread when it comes back from what it waits in. A signal that comes after the
-    last look and before readline, or read(2), has begun to wait would be noticed with the next key alone; so whatever
-    :meth:`waiting` does not end soon is sent again. ``loop`` turns in another thread and looks after that.
+    Python's handlers run when the main thread comes back from what it waits in. A signal that comes after its last
+    look, and before readline or read(2) has begun to wait, would be noticed with the next key alone. The system's
+    handler leaves a byte for each signal, and ours takes it away; what is still there after a while is sent again by
+    ``loop``, which turns in another thread.
     """
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._loop = loop
+    def __init__(self, loop: asyncio.AbstractEventLoop, *, interactive: bool) -> None:
+        self._loop, self._interactive = loop, interactive
         self._main = threading.get_ident()
-        self._wait = 0  # the number of the wait under way; 0: none
-        self._waits = 0
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> Self:
-        for number in _ENDING:
-            if signal.getsignal(number) is not signal.SIG_IGN:  # nohup
-                self._before[number] = signal.signal(number, _end)
         self._reading, self._writing = socket.socketpair()
         for end in (self._reading, self._writing):
             end.setblocking(False)
         signal.set_wakeup_fd(self._writing.fileno(), warn_on_full_buffer=False)
-        self._loop.call_soon_threadsafe(self._loop.add_reader, self._reading, self._heard)
+        for number in (signal.SIGINT, *_ENDING):
+            ignored = signal.getsignal(number) is signal.SIG_IGN  # nohup, and jobs in the background of scripts
+            if not ignored or (self._interactive and number == signal.SIGINT):
+                self._before[number] = signal.signal(number, self._handle)
+        self._loop.call_soon_threadsafe(self._watch)
         return self
 
     def __exit__(self, *ignored: object) -> None:
-        signal.set_wakeup_fd(-1)
         for number, handler in self._before.items():
             signal.signal(number, handler)
+        signal.set_wakeup_fd(-1)
         self._loop.call_soon_threadsafe(self._close)
+
+    def _handle(self, number: int, frame: FrameType | None) -> NoReturn:
+        """In the main thread."""
+        try:
+            self._reading.recv(4096)
+        except BlockingIOError:
+            pass  # somebody was faster than the byte
+        if number == signal.SIGINT:
+            raise KeyboardInterrupt
+        raise Ended(number)
+
+    # -- in the loop's thread ------------------------------------------------------------------------------------------
+
+    def _watch(self) -> None:
+        if self._reading.fileno() >= 0:
+            self._loop.add_reader(self._reading, self._heard)
+
+    def _heard(self) -> None:
+        self._loop.remove_reader(self._reading)
+        self._loop.call_later(AGAIN_SECONDS, self._look)
+
+    def _look(self) -> None:
+        """Whether what came is dealt with."""
+        if self._reading.fileno() < 0:
+            return
+        try:
+            left = self._reading.recv(1, socket.MSG_PEEK)
+        except BlockingIOError:
+            self._watch()
+        else:
+            signal.pthread_kill(self._main, left[0])
+            self._heard()
 
     def _close(self) -> None:
         self._loop.remove_reader(self._reading)
         self._reading.close()
         self._writing.close()
-
-    @contextlib.contextmanager
-    def waiting(self) -> Iterator[None]:
-        """Around what waits."""
-        self._waits += 1
-        self._wait = self._waits
-        try:
-            yield
-        finally:
-            self._wait = 0
-
-    def _heard(self) -> None:
-        """A signal came; the system's handler wrote its number."""
-        for number in self._reading.recv(64):
-            if number in _HEARD and self._wait:
-                self._loop.call_later(AGAIN_SECONDS, self._again, number, self._wait)
-
-    def _again(self, number: int, wait: int) -> None:
-        if self._wait == wait:
-            signal.pthread_kill(self._main, number)
-
-
-def _end(number: int, frame: FrameType | None) -> NoReturn:
-    raise Ended(number)
