@@ -58,6 +58,28 @@ def test_a_batch_does_its_work_over_a_connection(peer: Peer, tmp_path: Path) -> 
     assert (tmp_path / "into/two").read_text() == "two"
 
 
+def test_home_directories_are_found_where_nothing_is_removed_or_changed(peer: Peer, tmp_path: Path) -> None:
+    done = ours(peer, tmp_path, f"""
+        pwd
+        cd /
+        cd ~
+        pwd
+        cd /
+        cd ~{peer.user}
+        pwd
+        df ~/
+        -ls ~nobodyknows
+        -rm ~/nothing
+        -rmdir ~
+    """, "-b", "-")
+    assert done.returncode == 0, done.stdout
+    homes = re.findall("Remote working directory: (.*)", done.stdout)
+    assert homes[0] == homes[1] != "/"
+    assert homes[2] in (os.path.expanduser(f"~{peer.user}"), homes[0])
+    for name in ("~nobodyknows", "~/nothing", "~"):  # names of this directory
+        assert f"{homes[2]}/{name}" in done.stdout
+
+
 def test_a_batch_ends_with_the_first_command_that_fails(tmp_path: Path) -> None:
     failing = (
         *("get nothing", "put nothing", "cd nothing", "ls nothing", "rm nothing", "rmdir nothing", "mkdir .", "get"),

@@ -24,7 +24,7 @@ complete -c fastssh-sftp -s R -x -d 'requests under way at once; by default as m
 complete -c fastssh-sftp -s X -x -d 'nrequests=N or buffer=N, as -R and -B'
 complete -c fastssh-sftp -s s -x -d 'another subsystem, or with a slash in it another command, on the remote host'
 complete -c fastssh-sftp -s D -x -d 'a local SFTP server in place of a connection, with its arguments'
-complete -c fastssh-sftp -s S -xa 'command' -d 'another program than fastssh for the connection; it is called as ssh(1) is'
+complete -c fastssh-sftp -s S -rF -d 'another program than fastssh for the connection; it is called as ssh(1) is'
 complete -c fastssh-sftp -l connections -x -d 'connections for large files, 1 to 8; by default up to 3 if nobody has to be asked for them; always 1 with -l, -B, -R, -D and -S'
 complete -c fastssh-sftp -l help -d 'show the options'
 complete -c fastssh-sftp -l version -d 'show versions'

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from fastssh.cli.location import Remote, sftp_destination
+from fastssh.cli.sftp.manual import commands_text
 from fastssh.cli.tool import Option, Section, Tool, UsageError
 from fastssh.config.values import port as read_port
 
@@ -48,12 +49,13 @@ stand in brackets.""",
                "subsystem | sftp_server"),
         Option("-D", "a local SFTP server in place of a connection, with its arguments", "sftp_server_command"),
         Option("-S", "another program than fastssh for the connection; it is called as ssh(1) is", "program",
-               completes="command"),
+               completes="file"),
         Option("--connections", "connections for large files, 1 to 8; by default up to 3 if nobody has to be asked for "
                "them; always 1 with -l, -B, -R, -D and -S", "number"),
         Option("-2", ""),
     ),
     sections=(
+        Section("COMMANDS", commands_text()),
         Section("EXIT STATUS", "The exit status is 0, 1 when a command of a batch or the file of the command line "
                 "failed, 255 when no connection could be made or it was lost, and 130 after Ctrl-C in a batch.",
                 help=True),

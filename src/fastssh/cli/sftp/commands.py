@@ -27,6 +27,9 @@ class Takes(Enum):
     REST = 9  # of the line, as it is
 
 
+PATTERNS: Final = (Takes.SOURCE, Takes.MAYBE_PATTERN, Takes.PATTERN)  # those whose first operand is one
+
+
 class Side(Enum):
     """Whose names complete an operand."""
 

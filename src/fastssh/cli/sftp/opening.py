@@ -39,7 +39,7 @@ class Opened:
 async def opened(asked: Arguments, messages: Messages) -> AsyncIterator[Opened]:
     """The session that the command line asks for, closed at the end. Raises SSHError and OSError."""
     async with contextlib.AsyncExitStack() as stack:
-        command = _program(asked)
+        command = program_of(asked)
         if command is not None:
             with _without_interrupts():
                 bridge = Bridge.run(command)
@@ -95,7 +95,7 @@ def _overrides(asked: Arguments, remote: Remote, messages: Messages) -> list[str
     return found
 
 
-def _program(asked: Arguments) -> list[str] | None:
+def program_of(asked: Arguments) -> list[str] | None:
     """The program of -D or -S with its arguments, if there is one. Raises ValueError."""
     if asked.server is not None:
         command = shlex.split(asked.server)

@@ -10,7 +10,7 @@ from typing import Any, Final, TypeVar
 
 from fastssh.aio.sftp import SFTPClient, SFTPEntry
 from fastssh.aio.sftp_file import SFTPFile
-from fastssh.cli.sftp.commands import Command, help_text
+from fastssh.cli.sftp.commands import PATTERNS, Command, Side, help_text
 from fastssh.cli.sftp.df import df_text
 from fastssh.cli.sftp.listing import Entry, Style, columns, long_line, ordered, scaled, terminal_columns
 from fastssh.cli.sftp.matching import Match, escaped, remote_matches, remote_names, under
@@ -21,6 +21,7 @@ from fastssh.sftp.attributes import SFTPAttributes
 
 T = TypeVar("T")
 
+_KNOW_TILDE: Final = frozenset(("cd", "df", "du", "get", "ls", "put", "reget", "reput"))
 _IDS_AT_ONCE: Final = 1000  # whose names are asked for in one request
 
 
@@ -85,7 +86,7 @@ class Shell:
     async def execute(self, command: Command) -> bool:
         """Whether it went well; what went wrong is said. Raises SSHError when the session is lost."""
         try:
-            await self._does[command.verb.does](command)
+            await self._does[command.verb.does](await self._expanded(command))
         except CommandError as error:
             if str(error):
                 self.output.error(str(error))
@@ -103,6 +104,30 @@ class Shell:
     def remote(self, path: str) -> bytes:
         """``path``, a name, seen from the remote directory, for the wire."""
         return paths.encode(under(self.directory, path))
+
+    async def _expanded(self, command: Command) -> Command:
+        """``command`` with ~ and ~user replaced in remote paths, but not where something is removed or changed: sftp(1)
+        takes them for names there."""
+        if command.verb.does not in _KNOW_TILDE:
+            return command
+        found = list(command.paths)
+        for at, path in enumerate(found):
+            if path.startswith("~") and command.verb.completes[at] is Side.REMOTE:
+                found[at] = await self._without_tilde(path, pattern=at == 0 and command.verb.takes in PATTERNS)
+        return command._replace(paths=tuple(found))
+
+    async def _without_tilde(self, path: str, *, pattern: bool) -> str:
+        """The path itself where nobody of that name is known."""
+        user, slash, rest = path.partition("/")
+        home = self._start
+        if user != "~":
+            try:
+                home = paths.decode(await self.sftp.expand_user(user))
+            except SFTPError:
+                if self.sftp.session.error is not None:
+                    raise
+                return path
+        return (escaped(home) if pattern else home) + slash + rest
 
     async def asked(self, what: str, reply: Awaitable[T]) -> T:
         """The server's answer, or CommandError with ``what`` before its reason."""
