@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import re
+import subprocess
 from pathlib import Path
 
 import pytest
 
 from tests.support.copying import random_file
-from tests.support.peers import Peer, program
-from tests.support.sftp_tool import FASTSSH_SFTP, local, ours
+from tests.support.peers import Peer, program, sftp_server
+from tests.support.sftp_tool import FASTSSH_SFTP, local, ours, run
 
 
 @pytest.fixture(params=["sshd", "fastsshd"])
@@ -214,3 +215,19 @@ def test_all_is_said_and_done_as_sftp_does_it(tmp_path: Path) -> None:
     assert mine[2:] == theirs[2:]
     assert mine[0] == theirs[0]
     assert mine[1] == theirs[1]
+
+
+def test_a_batch_file_that_is_missing_and_output_that_nobody_reads_are_told(tmp_path: Path) -> None:
+    done = local(tmp_path, "", "-b", "missing")
+    assert (done.returncode, done.stdout) == (255, "fastssh-sftp: No such file or directory (missing).\n")
+    command = f"exec {FASTSSH_SFTP} -D {sftp_server()} -b - >&-"  # as when a pipe's reader is gone, but at once
+    done = run("/bin/sh", tmp_path, "pwd\nmkdir made\n", "-c", command, home=tmp_path)
+    assert done.returncode == 0
+    assert (tmp_path / "made").is_dir()
+    with open("/dev/full", "wb") as full:
+        ended = subprocess.run(
+            [FASTSSH_SFTP, "-D", sftp_server(), "-b", "-"], input=b"pwd\nmkdir more\n", cwd=tmp_path, stdout=full,
+            stderr=subprocess.PIPE, timeout=60, check=False,
+        )  # fmt: skip
+    assert ended.returncode == 1
+    assert ended.stderr == b"fastssh-sftp: No space left on device\n"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 from collections.abc import Callable, Iterator
@@ -17,8 +18,9 @@ from fastssh.cli.sftp.completion import choices
 from fastssh.cli.sftp.editing import MAX_SHOWN, listed
 from fastssh.cli.sftp.words import plain, split
 from fastssh.sftp import glob
+from tests.conftest import SshdFactory
 from tests.support.copying import random_file
-from tests.support.peers import Peer, clean_environment, sftp_server
+from tests.support.peers import PASSWORD, Peer, clean_environment, sftp_server
 from tests.support.sftp_tool import FASTSSH_SFTP
 
 SECONDS = 30
@@ -30,14 +32,14 @@ def start(tmp_path: Path) -> Iterator[Start]:
     """start(*arguments): fastssh-sftp on a terminal of 80 columns, at its first prompt, in tmp_path."""
     running: list[pexpect.spawn[str]] = []
 
-    def start_it(*arguments: str | os.PathLike[str]) -> pexpect.spawn[str]:
+    def start_it(*arguments: str | os.PathLike[str], first: str = "sftp> ") -> pexpect.spawn[str]:
         environment = clean_environment(tmp_path) | {"TERM": "xterm", "LANG": "C.UTF-8"}
         child = pexpect.spawn(
             os.fspath(FASTSSH_SFTP), list(map(os.fspath, arguments)), cwd=os.fspath(tmp_path), env=environment,
             encoding="utf-8", codec_errors="replace", timeout=SECONDS, dimensions=(24, 80), echo=True,
         )  # fmt: skip
         running.append(child)
-        child.expect_exact("sftp> ")
+        child.expect_exact(first)
         return child
 
     yield start_it
@@ -133,6 +135,33 @@ def test_ctrl_c_ends_a_transfer_and_keeps_the_session(start: Start, sshd: Peer, 
     child.expect(pexpect.EOF)
     child.close()
     assert child.exitstatus == 0
+
+
+def test_a_password_is_asked_for_before_the_first_prompt(sshd_password: Peer, start: Start, tmp_path: Path) -> None:
+    settings = {"Port": sshd_password.port, "User": sshd_password.user, "PubkeyAuthentication": "no",
+                "UserKnownHostsFile": sshd_password.known_hosts, "GlobalKnownHostsFile": "none"}  # fmt: skip
+    options = [part for name, value in settings.items() for part in ("-o", f"{name}={value}")]
+    child = start("-F", "/dev/null", *options, sshd_password.host, first="password: ")
+    child.sendline(PASSWORD)
+    child.expect_exact("sftp> ")
+    assert PASSWORD not in (child.before or "")
+    assert f"Connected to {sshd_password.host}." in (child.before or "")
+    assert answer(child, "version") == "SFTP protocol version 3\n"
+
+
+def test_a_connection_that_was_lost_ends_the_session_with_a_word(start: Start, start_sshd: SshdFactory) -> None:
+    server = start_sshd()
+    child = start("-F", "/dev/null", *server.options(), server.host)
+    for pid in server.sessions():
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, 9)
+    child.sendline("pwd")
+    child.expect("Remote working directory")
+    child.sendline("ls")
+    child.expect_exact("Connection closed: ")
+    child.expect(pexpect.EOF)
+    child.close()
+    assert child.exitstatus == 255
 
 
 def test_the_terminal_is_as_it_was_after_a_signal(start: Start, tmp_path: Path) -> None:

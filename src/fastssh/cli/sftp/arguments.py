@@ -121,7 +121,7 @@ def read(argv: list[str]) -> Arguments:
     options, operands = TOOL.parse(argv)
     found = Arguments()
     verbosity = 0
-    noisy = False
+    noisy = silent = False
     for option, value in options:
         if option in _PASSED:
             found.passed += [option, value] if value else [option]
@@ -139,7 +139,7 @@ def read(argv: list[str]) -> Arguments:
                     found.overrides.append(("BatchMode", "yes"))
                     found.passed.append("-obatchmode yes")
                 case "-q":
-                    found.quiet = True
+                    found.quiet = silent = True
                 case "-N":
                     noisy = True
                 case "-v":
@@ -168,10 +168,10 @@ def read(argv: list[str]) -> Arguments:
                     found.program = value
                 case "--connections":
                     found.connections = _between(value, _CONNECTIONS_MAX, "number of connections")
-    if found.quiet and not noisy:
-        found.overrides.append(("LogLevel", "ERROR"))
-    elif verbosity:
+    if verbosity:
         found.overrides.append(("LogLevel", f"DEBUG{min(verbosity, 3)}"))
+    elif silent:  # a batch is quiet of its own, and warnings are still told
+        found.overrides.append(("LogLevel", "ERROR"))
     found.quiet = found.quiet and not noisy
     _read_operands(found, operands)
     return found

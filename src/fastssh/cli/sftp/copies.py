@@ -14,7 +14,7 @@ from fastssh.cli.sftp.commands import Command
 from fastssh.cli.sftp.matching import is_local_directory, last_component, local_names, remote_matches, under
 from fastssh.cli.sftp.output import CommandError, reason
 from fastssh.errors import SFTPError, SSHError
-from fastssh.sftp import paths
+from fastssh.sftp import messages, paths
 
 if TYPE_CHECKING:
     from fastssh.cli.sftp.shell import Shell
@@ -49,8 +49,9 @@ class Copies:
                 copied = under(local, name) if into else local
             shell.note(f"{'Resuming' if self._resumes(shell, command) else 'Fetching'} {match.marked} to {copied}")
             pairs.append((paths.encode(match.path), copied, match.attributes))
+        options = self._options(shell, command, download=True)
         async with self._observed(shell, "download") as tally:
-            report = await self._settled(shell, copy.fetch(shell.sftp, pairs, self._options(shell, command), tally))
+            report = await self._settled(shell, copy.fetch(shell.sftp, pairs, options, tally))
         if report.failed:
             raise CommandError("")
 
@@ -74,8 +75,9 @@ class Copies:
             words = "Resuming upload of" if self._resumes(shell, command) else "Uploading"
             shell.note(f"{words} {name} to {copied}")
             pairs.append((name, paths.encode(copied)))
+        options = self._options(shell, command, download=False)
         async with self._observed(shell, "upload") as tally:
-            report = await self._settled(shell, copy.store(shell.sftp, pairs, self._options(shell, command), tally))
+            report = await self._settled(shell, copy.store(shell.sftp, pairs, options, tally))
         if failed or report.failed:
             raise CommandError("")
 
@@ -83,12 +85,12 @@ class Copies:
     def _resumes(shell: Shell, command: Command) -> bool:
         return shell.settings.resume or "a" in command.flags or command.verb.does in ("reget", "reput")
 
-    def _options(self, shell: Shell, command: Command) -> copy.CopyOptions:
+    def _options(self, shell: Shell, command: Command, *, download: bool) -> copy.CopyOptions:
         flags, settings = command.flags.lower(), shell.settings
         return copy.CopyOptions(
             preserve=settings.preserve or "p" in flags,
             recurse=settings.recurse or "r" in flags,
-            fsync=settings.fsync or "f" in flags,
+            fsync=(settings.fsync or "f" in flags) and (download or shell.sftp.session.supports(messages.FSYNC)),
             resume=self._resumes(shell, command),
             only_regular=True,
         )

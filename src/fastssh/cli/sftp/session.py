@@ -21,6 +21,7 @@ from fastssh.cli.sftp.shell import Settings, Shell
 from fastssh.cli.sftp.signals import Ended, Signals
 from fastssh.cli.sftp.words import LineError
 from fastssh.cli.supervision import Supervisor
+from fastssh.cli.tool import UsageError
 from fastssh.errors import SSHError
 from fastssh.wire.text import printable
 
@@ -67,7 +68,7 @@ class Job:
         self._opened: Opened | None = None
 
     def run(self) -> int:
-        """Raises OSError for a batch file that cannot be read."""
+        """Raises UsageError for a batch file that cannot be read."""
         if sys.stdout is not None and hasattr(sys.stdout, "reconfigure"):
             sys.stdout.reconfigure(errors="backslashreplace")
         with contextlib.ExitStack() as stack:
@@ -93,7 +94,10 @@ class Job:
     def _batch(self, stack: contextlib.ExitStack) -> IO[bytes]:
         if self._asked.batch in (None, "-"):
             return stack.enter_context(open(0, "rb", closefd=False))
-        return stack.enter_context(open(self._asked.batch, "rb"))
+        try:
+            return stack.enter_context(open(self._asked.batch, "rb"))
+        except OSError as error:
+            raise UsageError(f"{error.strerror} ({self._asked.batch}).", status=EXIT_NO_CONNECTION) from None
 
     # -- the connection ------------------------------------------------------------------------------------------------
 
