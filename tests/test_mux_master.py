@@ -18,7 +18,22 @@ from pathlib import Path
 import pytest
 
 from fastssh.wire import mux
+from fastssh.wire.messages import (
+    CHANNEL_DATA,
+    CHANNEL_WINDOW_ADJUST,
+    ChannelClose,
+    ChannelEof,
+    ChannelOpen,
+    ChannelOpenConfirmation,
+    ChannelRequest,
+    ChannelSuccess,
+    GlobalRequest,
+    Message,
+    RequestFailure,
+    decode,
+)
 from fastssh.wire.mux import Decoder, MuxMessage
+from fastssh.wire.requests import CancelTcpipForward, ExecRequest
 from tests.support import peers
 from tests.support.peers import HOST, Peer, free_port, wait_for
 
@@ -219,6 +234,26 @@ def test_escapes_of_a_client_are_the_masters_to_read(shared: Running, program: s
     assert process.returncode == 255
 
 
+@each_program
+def test_a_client_may_speak_the_connection_protocol_itself(shared: Running, program: str) -> None:
+    data = os.urandom(3 << 20)
+    done = shared.run(program, "-O", "proxy", HOST, "cat; echo oops >&2; exit 7", data=data)
+    assert (done.returncode, done.stdout == data, done.stderr) == (7, True, b"oops\n")
+    here, there, port = free_port(), free_port(), shared.peer.port
+    process = subprocess.Popen(
+        shared.command(program, "-O", "proxy", "-L", f"{here}:{HOST}:{port}", "-R", f"{there}:{HOST}:{port}", HOST,
+                       "echo on; cat"), stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+    )  # fmt: skip
+    assert process.stdin is not None and process.stdout is not None
+    assert process.stdout.readline() == b"on\n"
+    for each in (here, there):
+        wait_for(lambda each=each: peers._greets(each), "the forward")  # type: ignore[misc]
+    process.communicate(timeout=SECONDS)
+    assert process.returncode == 0
+    wait_for(lambda: not peers._greets(there), "the forward's end")
+    assert shared.run(program, "-O", "check", HOST).returncode == 0
+
+
 def test_copies_go_over_a_shared_connection(shared: Running, tmp_path: Path) -> None:
     data = os.urandom(3 << 20)
     (tmp_path / "source").write_bytes(data)
@@ -394,6 +429,72 @@ def test_row26_what_a_client_says_wrong_ends_that_client_alone(shared: Running, 
     bystander.sock.close()
 
 
+def packet(message: Message) -> bytes:
+    payload = message.encode()
+    return struct.pack(">IB", len(payload) + 1, 0) + payload
+
+
+class Proxied(Raw):
+    """A client by hand in proxy mode, with a session channel: its number is 3, the server's ``remote``."""
+
+    def __init__(self, path: str, command: str) -> None:
+        super().__init__(path)
+        self.sock.sendall(mux.Proxy(1).encode())
+        assert self.receive() == mux.ProxyOk(1)
+        self._rest = self._decoder.take()
+        self.sock.sendall(packet(ChannelOpen("session", 3, 1 << 20, 32768, b"")))
+        confirmed = self.message()
+        assert isinstance(confirmed, ChannelOpenConfirmation) and confirmed.recipient == 3
+        self.remote = confirmed.sender
+        self.sock.sendall(packet(ChannelRequest(self.remote, "exec", True, ExecRequest(command.encode()).body())))
+
+    def message(self) -> Message | None:
+        """The next one that is not for the native plane."""
+        while True:
+            while len(self._rest) < 4 or len(self._rest) < 4 + int.from_bytes(self._rest[:4], "big"):
+                data = self.sock.recv(65536)
+                if not data:
+                    return None
+                self._rest += data
+            end = 4 + int.from_bytes(self._rest[:4], "big")
+            payload, self._rest = self._rest[5 : end - self._rest[4]], self._rest[end:]
+            if payload[0] not in (CHANNEL_WINDOW_ADJUST, CHANNEL_DATA):
+                return decode("connection", payload)
+
+
+def test_row26_a_client_in_proxy_mode_has_its_own_channels_alone(shared: Running) -> None:
+    bystander = Proxied(shared.path, "cat")
+    assert isinstance(bystander.message(), ChannelSuccess)
+    for wrong in (
+        packet(ChannelClose(bystander.remote)), packet(ChannelEof(77)), packet(ChannelOpenConfirmation(0, 1, 1, 32768)),
+        packet(GlobalRequest("cancel-tcpip-forward", True, CancelTcpipForward(b"localhost", 22).body())),
+        b"\0\0\0\0\0", b"\xff\xff\xff\xff\0", b"\0\0\0\3\0\x62\1",
+    ):  # fmt: skip
+        hostile = Proxied(shared.path, "cat")
+        hostile.sock.sendall(wrong)
+        with contextlib.suppress(ConnectionError):
+            while hostile.message() is not None:
+                pass
+        hostile.sock.close()
+    refused = packet(GlobalRequest("no-more-sessions@openssh.com", True, b""))
+    bystander.sock.sendall(refused)
+    assert isinstance(bystander.message(), RequestFailure)
+    bystander.sock.sendall(packet(ChannelEof(bystander.remote)))
+    requests = [bystander.message() for _ in range(3)]
+    assert {type(message) for message in requests} == {ChannelRequest, ChannelEof, ChannelClose}
+    bystander.sock.sendall(packet(ChannelClose(bystander.remote)))
+    bystander.sock.close()
+
+
+def test_row11_what_a_client_in_proxy_mode_leaves_open_is_closed(shared: Running, tmp_path: Path) -> None:
+    gone = tmp_path / "gone"
+    client = Proxied(shared.path, f"trap 'touch {gone}' EXIT; cat")
+    assert isinstance(client.message(), ChannelSuccess)
+    client.sock.close()
+    wait_for(gone.exists, "the session's end")
+    assert shared.run("fastssh", HOST, "true").returncode == 0
+
+
 def test_row02_nothing_is_done_before_a_greeting(shared: Running) -> None:
     for data in (mux.AliveCheck(1).encode(), mux.Terminate(1).encode(), mux.Hello(3).encode()):
         hostile = Raw(shared.path, greet=False)
@@ -406,7 +507,6 @@ def test_row02_nothing_is_done_before_a_greeting(shared: Running) -> None:
 def test_requests_that_are_not_known_or_make_no_sense_are_refused(shared: Running) -> None:
     client = Raw(shared.path)
     for request, reason in (
-        (mux.Proxy(1).encode(), "unsupported request"),
         (b"\0\0\0\x0c\x10\0\0\x7f\0\0\0\1abcd", "unsupported request"),
         (mux.OpenForward(1, 9, b"", 80, b"h", 80).encode(), "Invalid forwarding request"),
         (mux.OpenForward(1, 1, b"", 80, b"", 80).encode(), "Invalid forwarding request"),
@@ -470,7 +570,7 @@ def test_row12_a_client_that_reads_no_replies_is_left(shared: Running) -> None:
     with contextlib.suppress(ConnectionError, TimeoutError):
         client.sock.settimeout(5)
         for _ in range(2000):
-            client.sock.sendall(mux.Proxy(1).encode() * 100)
+            client.sock.sendall(mux.AliveCheck(1).encode() * 100)
     client.sock.close()
     assert shared.run("fastssh", "-O", "check", HOST).returncode == 0
 

@@ -811,3 +811,49 @@ def test_row13_a_compressed_bomb_is_refused() -> None:
     server.send(bomb)
     with pytest.raises(ProtocolError, match="compress"):
         client.feed(server.take())
+
+
+# -- for shared connections --------------------------------------------------------------------------------------------
+
+
+def test_packets_without_padding_are_a_length_a_nought_and_the_message() -> None:
+    plane, message = Plane(), bytes([80]) + os.urandom(99)
+    plane.set_unpadded()
+    plane.send(message)
+    packet = struct.pack(">IB", len(message) + 1, 0) + message
+    assert plane.take() == packet
+    for size in (1, 7, len(packet)):
+        other = Plane()
+        other.set_unpadded()
+        for start in range(0, len(packet), size):
+            other.feed(packet[start : start + size])
+        assert other.events() == [(native.EVENT_MESSAGE, 0, message)]
+    for late in (plane, other):
+        with pytest.raises(ValueError):
+            late.set_unpadded()
+    for bad in (b"\0\0\0\0\0", b"\0\0\0\1\0", b"\0\4\0\1\0", b"\0\0\0\2\1\5"):  # the last: padding, and no message
+        plane = Plane()
+        plane.set_unpadded()
+        with pytest.raises(ProtocolError):
+            plane.feed(bad)
+
+
+def test_what_comes_for_a_raw_channel_is_pythons_to_understand() -> None:
+    client, server = Plane(), Plane()
+    client.channel_add(5, 0, 32768)
+    client.channel_raw(5)
+    messages = [
+        struct.pack(">BIIII", CONFIRM, 5, 7, 0, 32768), struct.pack(">BII", DATA, 5, 3) + b"abc",
+        struct.pack(">BII", ADJUST, 5, 0xFFFFFFFF), struct.pack(">BII", ADJUST, 5, 0xFFFFFFFF),
+        struct.pack(">BIII", EXTENDED, 5, 1, 1) + b"x", struct.pack(">BI", EOF, 5), struct.pack(">BI", CLOSE, 5),
+    ]  # fmt: skip
+    for message in messages:
+        server.send(message)
+    deliver(server, client, blocked=lambda: None)
+    raw = (native.EVENT_RAW, 5)
+    found = client.events()
+    assert [event[2] for event in found] == messages
+    assert [event[:2] == raw for event in found] == [False, True, True, True, True, False, False]
+    server.send(messages[1])
+    with pytest.raises(ProtocolError):  # after CLOSE there is nobody any more
+        deliver(server, client)

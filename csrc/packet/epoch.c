@@ -1,4 +1,5 @@
 #include "epoch.h"
+#include "padding.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -43,6 +44,7 @@ void *fs_epoch_new(size_t object_size, const fs_packet_keys *keys, int sealing, 
     epoch->suite = suite;
     epoch->state = (uint8_t *)epoch + aligned(object_size);
     epoch->block = (uint8_t)keys->cipher->block_len;
+    epoch->least_padding = epoch->block > 1 ? FS_PADDING_MIN : 0;
     epoch->tag_len = (uint8_t)(keys->cipher->tag_len ? keys->cipher->tag_len : keys->mac ? keys->mac->tag_len : 0);
     epoch->allocated = size;
     epoch->counters.sequence = keys->sequence;

@@ -6,8 +6,8 @@
 
 typedef struct fs_epoch {
     const fs_suite *suite;
-    void *state;            /* the suite's */
-    uint8_t block, tag_len; /* bytes; block a power of two, at least 8 */
+    void *state;                           /* the suite's */
+    uint8_t block, tag_len, least_padding; /* bytes; block a power of two, at least 8, or 1 where nothing is padded */
     int status; /* the first fault: after it the key stream's place is lost, so every later call returns it */
     size_t allocated;
     fs_packet_counters counters;

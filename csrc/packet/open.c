@@ -45,8 +45,8 @@ static int learn_length(fs_opener *o, const uint8_t *start)
 
     if (status != FS_OK)
         return status;
-    /* at least padding_length and the least padding, as OpenSSH; and the padded part is whole blocks */
-    if (length < 1 + FS_PADDING_MIN || length > FS_PACKET_MAX_LENGTH || (outside + length) % epoch->block != 0)
+    /* at least padding_length, a message's number and the least padding; and the padded part is whole blocks */
+    if (length < 2u + epoch->least_padding || length > FS_PACKET_MAX_LENGTH || (outside + length) % epoch->block != 0)
         return FS_E_LENGTH;
     o->length = length;
     return FS_OK;
@@ -64,7 +64,7 @@ static int open_packet(fs_opener *o, uint8_t *start, fs_packet *packet)
         return status;
     padding = start[4];
     /* packet_length counts the byte padding_length, and a message has at least its number */
-    if (padding < FS_PADDING_MIN || padding > length - 2)
+    if (padding < epoch->least_padding || padding > length - 2)
         return FS_E_PADDING;
     packet->start = start;
     packet->payload = start + FS_PACKET_HEADER;

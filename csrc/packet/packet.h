@@ -25,7 +25,7 @@ typedef struct fs_mac_info {
     uint8_t etm; /* encrypt-then-MAC (OpenSSH PROTOCOL 1.5) */
 } fs_mac_info;
 
-const fs_cipher_info *fs_cipher_find(const char *name); /* includes "none"; NULL if unknown */
+const fs_cipher_info *fs_cipher_find(const char *name); /* and "none", "unpadded"; NULL if unknown */
 const fs_mac_info *fs_mac_find(const char *name);       /* "none" or "" for AEAD and for no cipher; NULL if unknown */
 extern const fs_cipher_info *const fs_cipher_all[];     /* without "none", ended by NULL */
 extern const fs_mac_info *const fs_mac_all[];

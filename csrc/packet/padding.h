@@ -12,10 +12,10 @@ typedef struct fs_padding {
     uint8_t pool[FS_PADDING_POOL];
 } fs_padding;
 
-/* Padding for `unpadded` bytes so that blocks are full: FS_PADDING_MIN to block + 3 bytes. block is a power of two. */
-static inline uint32_t fs_padding_len(uint32_t unpadded, uint32_t block)
+/* Padding for `unpadded` bytes so that blocks are full: least to block + least - 1 bytes. block is a power of two. */
+static inline uint32_t fs_padding_len(uint32_t unpadded, uint32_t block, uint32_t least)
 {
-    return FS_PADDING_MIN + ((0u - (unpadded + FS_PADDING_MIN)) & (block - 1));
+    return least + ((0u - (unpadded + least)) & (block - 1));
 }
 
 /* Puts len <= 255 random bytes. FS_OK or FS_E_CRYPTO. */

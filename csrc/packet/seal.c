@@ -31,7 +31,7 @@ int fs_sealer_rekey_due(const fs_sealer *s)
 static uint32_t padding_for(const fs_epoch *epoch, size_t payload_len)
 {
     const uint32_t outside = epoch->suite->length_clear ? 4 : 0;
-    return fs_padding_len(FS_PACKET_HEADER - outside + (uint32_t)payload_len, epoch->block);
+    return fs_padding_len(FS_PACKET_HEADER - outside + (uint32_t)payload_len, epoch->block, epoch->least_padding);
 }
 
 /* packet_length for a payload; 0 when no such packet may be made. */

@@ -19,6 +19,9 @@ typedef struct mac_entry {
 /* AES in counter mode: RFC 4344 section 4. GCM: RFC 5647, under OpenSSH's names. chacha20-poly1305: two 32-byte keys,
  * and the sequence number as nonce, so no IV; "none" and it pad to 8 (RFC 4253 section 6). */
 static const cipher_entry NONE = {{"none", 0, 0, 8, 0}, NULL, &fs_suite_none, NULL};
+/* Neither protection nor padding: between a program and the master whose connection it shares (OpenSSH's PROTOCOL.mux
+ * section 9). Never negotiated: no peer can name it. */
+static const cipher_entry UNPADDED = {{"unpadded", 0, 0, 1, 0}, NULL, &fs_suite_none, NULL};
 static const cipher_entry AES128_GCM = {{"aes128-gcm@openssh.com", 16, 12, 16, 16}, "AES-128-GCM", &fs_suite_gcm, NULL};
 static const cipher_entry AES256_GCM = {{"aes256-gcm@openssh.com", 32, 12, 16, 16}, "AES-256-GCM", &fs_suite_gcm, NULL};
 static const cipher_entry CHACHA = {
@@ -49,6 +52,8 @@ const fs_cipher_info *fs_cipher_find(const char *name)
 {
     if (strcmp(name, NONE.info.name) == 0)
         return &NONE.info;
+    if (strcmp(name, UNPADDED.info.name) == 0)
+        return &UNPADDED.info;
     for (const fs_cipher_info *const *cipher = fs_cipher_all; *cipher; cipher++)
         if (strcmp(name, (*cipher)->name) == 0)
             return *cipher;

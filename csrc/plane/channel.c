@@ -140,6 +140,15 @@ int fs_plane_channel_consumed(fs_plane *p, uint32_t id, uint32_t count)
     return c == NULL ? FS_E_CHANNEL : fs_channel_consume(c, count);
 }
 
+int fs_plane_channel_raw(fs_plane *p, uint32_t id)
+{
+    fs_channel *c = fs_channel_find(p, id);
+    if (c == NULL)
+        return FS_E_CHANNEL;
+    c->raw = 1;
+    return FS_OK;
+}
+
 int fs_plane_channel_widen(fs_plane *p, uint32_t id, uint32_t window)
 {
     fs_channel *c = fs_channel_find(p, id);

@@ -88,6 +88,15 @@ static int receive_channel_state(fs_plane *p, const uint8_t *payload, size_t len
     return FS_OK;
 }
 
+/* A message for a channel whose data and windows are others' to count. */
+static int is_raw(const fs_plane *p, const uint8_t *payload, size_t len)
+{
+    if (len < 5 || payload[0] < SSH_MSG_CHANNEL_WINDOW_ADJUST || payload[0] > SSH_MSG_CHANNEL_EXTENDED_DATA)
+        return 0;
+    const fs_channel *c = open_channel(p, payload);
+    return c != NULL && c->raw;
+}
+
 int fs_dispatch(fs_plane *p, uint32_t sequence, uint8_t *payload, size_t len)
 {
     uint8_t number = payload[0];
@@ -97,6 +106,8 @@ int fs_dispatch(fs_plane *p, uint32_t sequence, uint8_t *payload, size_t len)
     /* RFC 4253 section 7.1: after its KEXINIT a peer sends nothing but what the key exchange needs. */
     if (p->receiving_kex && (number >= 50 || (number > SSH_MSG_DEBUG && number <= SSH_MSG_KEXINIT)))
         return FS_E_STATE;
+    if (is_raw(p, payload, len))
+        return fs_push_event(p, FS_EVENT_RAW, fs_get_u32(payload + 1), 0, payload, len);
     switch (number) {
     case SSH_MSG_CHANNEL_DATA:
         return receive_data(p, payload, len, 0);

@@ -64,6 +64,7 @@ typedef struct fs_channel {
     uint32_t id, remote;
     uint8_t state;
     uint8_t eof_wanted, eof_sent, close_wanted, close_sent, eof_received, close_received;
+    uint8_t raw;                                               /* everything that comes for it is an event */
     uint8_t want_writable;                                     /* the queue went above the low-water mark */
     uint32_t local_window, local_window_max, local_max_packet; /* what the peer may still send */
     uint32_t unacknowledged;                                   /* consumed, not yet given back */

@@ -33,25 +33,46 @@ uint64_t fs_now_ns(void)
 
 /* --- life -------------------------------------------------------------------------------------------------------- */
 
+/* Sealer and opener without keys. */
+static int without_keys(fs_plane *p, const char *cipher)
+{
+    int status = FS_OK;
+    fs_packet_keys keys = {.cipher = fs_cipher_find(cipher),
+                           .mac = fs_mac_find("none"),
+                           .key = (const uint8_t *)"",
+                           .iv = (const uint8_t *)"",
+                           .mac_key = (const uint8_t *)""};
+    fs_sealer *sealer = fs_sealer_new(&keys, &status);
+    fs_opener *opener = sealer == NULL ? NULL : fs_opener_new(&keys, &status);
+    if (opener == NULL) {
+        fs_sealer_free(sealer);
+        return status;
+    }
+    fs_sealer_free(p->sealer);
+    fs_opener_free(p->opener);
+    p->sealer = sealer;
+    p->opener = opener;
+    return FS_OK;
+}
+
+int fs_plane_unpadded(fs_plane *p)
+{
+    if (p->bytes_received > 0 || fs_sealer_counters(p->sealer)->packets > 0)
+        return FS_E_STATE;
+    return without_keys(p, "unpadded");
+}
+
 fs_plane *fs_plane_new(size_t receive_capacity, size_t send_capacity, int *status)
 {
     fs_plane *p = calloc(1, sizeof *p);
     *status = FS_E_NO_MEMORY;
     if (p == NULL)
         return NULL;
-    fs_packet_keys none = {.cipher = fs_cipher_find("none"),
-                           .mac = fs_mac_find("none"),
-                           .key = (const uint8_t *)"",
-                           .iv = (const uint8_t *)"",
-                           .mac_key = (const uint8_t *)""};
     p->in_capacity = receive_capacity < LEAST_RECEIVE ? LEAST_RECEIVE : receive_capacity;
     p->out_target = send_capacity < LEAST_SEND ? LEAST_SEND : send_capacity > MOST_SEND ? MOST_SEND : send_capacity;
     p->in = malloc(p->in_capacity);
-    if (p->in != NULL && fs_buffer_reserve(&p->out, p->out_target, p->out_target) == FS_OK) {
-        p->sealer = fs_sealer_new(&none, status);
-        if (p->sealer != NULL)
-            p->opener = fs_opener_new(&none, status);
-    }
+    if (p->in != NULL && fs_buffer_reserve(&p->out, p->out_target, p->out_target) == FS_OK)
+        *status = without_keys(p, "none");
     if (p->opener == NULL) {
         fs_plane_free(p);
         return NULL;

@@ -22,6 +22,9 @@ typedef struct fs_plane fs_plane;
 
 /* Capacities in bytes; raised to the least that holds a whole packet or SFTP message, sending lowered to 4 MiB. */
 fs_plane *fs_plane_new(size_t receive_capacity, size_t send_capacity, int *status);
+/* Packets without protection and without padding in both directions (OpenSSH's PROTOCOL.mux section 9), for a plane
+ * that has neither sent nor received anything; else FS_E_STATE. */
+int fs_plane_unpadded(fs_plane *p);
 void fs_plane_free(fs_plane *p); /* wipes buffers and keys */
 
 /* --- keys -------------------------------------------------------------------------------------------------------- */
@@ -57,6 +60,7 @@ enum {
     FS_EVENT_SFTP_END,
     FS_EVENT_RELAY,
     FS_EVENT_RELAY_WAITS,
+    FS_EVENT_RAW,
 };
 
 typedef struct fs_event {
@@ -131,6 +135,9 @@ int fs_plane_channel_close(fs_plane *p, uint32_t channel);
 int fs_plane_channel_consumed(fs_plane *p, uint32_t channel, uint32_t count);
 /* The peer may from now on have up to `window` bytes under way, if that is more than before. */
 int fs_plane_channel_widen(fs_plane *p, uint32_t channel, uint32_t window);
+/* From now on data and windows are events (FS_EVENT_RAW), and nothing is counted: as all else on it, they are the
+ * caller's to understand. */
+int fs_plane_channel_raw(fs_plane *p, uint32_t channel);
 int fs_plane_channel_remote(const fs_plane *p, uint32_t channel, uint32_t *remote, uint32_t *window,
                             uint32_t *max_packet);
 void fs_plane_channel_remove(fs_plane *p, uint32_t channel);

@@ -16,6 +16,7 @@ EVENT_WRITABLE: Final = 4  # (4, channel)               the channel's queue fell
 EVENT_SFTP_END: Final = 5  # (5, channel)               served: all that came before the client's EOF is worked off
 EVENT_RELAY: Final = 6  # (6, channel, end, errno)      relayed: this end is done with, by itself (0) or by an error
 EVENT_RELAY_WAITS: Final = 7  # (7, channel, ends)      of relay_waits(): what is to be watched now
+EVENT_RAW: Final = 8  # (8, channel, payload)           of a raw channel: data, or more window
 
 Event: TypeAlias = (
     tuple[Literal[0], int, bytes]
@@ -26,6 +27,7 @@ Event: TypeAlias = (
     | tuple[Literal[5], int]
     | tuple[Literal[6], int, int, int]
     | tuple[Literal[7], int, int]
+    | tuple[Literal[8], int, bytes]
 )
 
 # the ends of a relay: bits
@@ -58,6 +60,9 @@ class TransferResult:
 class Plane:
     def __init__(self, *, receive_capacity: int = ..., send_capacity: int = ...) -> None: ...
 
+    def set_unpadded(self) -> None:
+        """Packets have neither protection nor padding, in both directions (OpenSSH's PROTOCOL.mux section 9). Before
+        anything is sent or received; else ValueError."""
     # -- keys ----------------------------------------------------------------------------------------------------
     def set_send_keys(
         self, cipher: str, mac: str, key: bytes, iv: bytes, mac_key: bytes, *, reset_sequence: bool
@@ -127,6 +132,9 @@ class Plane:
         for stderr."""
     def channel_widen(self, channel: int, window: int) -> None:
         """The peer may from now on have up to ``window`` bytes under way, if that is more than before."""
+    def channel_raw(self, channel: int) -> None:
+        """From now on data and windows of this channel are EVENT_RAW, and nothing is counted; what is sent on it goes
+        by send()."""
     def channel_remove(self, channel: int) -> None:
         """After CLOSE went both ways (or open failed)."""
 

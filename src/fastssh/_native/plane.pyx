@@ -42,12 +42,13 @@ cdef extern from "plane.h":
         int to_end
     enum:
         FS_EVENT_MESSAGE, FS_EVENT_DATA, FS_EVENT_SFTP, FS_EVENT_TRANSFER, FS_EVENT_WRITABLE, FS_EVENT_SFTP_END
-        FS_EVENT_RELAY, FS_EVENT_RELAY_WAITS
+        FS_EVENT_RELAY, FS_EVENT_RELAY_WAITS, FS_EVENT_RAW
         FS_RELAY_SOURCE, FS_RELAY_SOURCE_STDERR, FS_RELAY_SINK, FS_RELAY_SINK_STDERR, FS_RELAY_ENDS
         FS_STEP_EVENTS, FS_STEP_WANT_WRITE, FS_STEP_EOF, FS_STEP_MORE, FS_STEP_BLOCKED
         FS_TRANSFER_GET, FS_TRANSFER_PUT
         FS_OK, FS_E_ARGUMENT, FS_E_CHANNEL, FS_E_STATE, FS_E_SYSTEM, FS_E_QUEUE
     fs_plane *fs_plane_new(size_t receive_capacity, size_t send_capacity, int *status) nogil
+    int fs_plane_unpadded(fs_plane *p) nogil
     void fs_plane_free(fs_plane *p) nogil
     int fs_plane_set_send_keys(fs_plane *p, fs_packet_keys keys, int reset_sequence) nogil
     int fs_plane_set_receive_keys(fs_plane *p, fs_packet_keys keys, int reset_sequence) nogil
@@ -85,6 +86,7 @@ cdef extern from "plane.h":
     int fs_plane_channel_close(fs_plane *p, uint32_t channel) nogil
     int fs_plane_channel_consumed(fs_plane *p, uint32_t channel, uint32_t count) nogil
     int fs_plane_channel_widen(fs_plane *p, uint32_t channel, uint32_t window) nogil
+    int fs_plane_channel_raw(fs_plane *p, uint32_t channel) nogil
     void fs_plane_channel_remove(fs_plane *p, uint32_t channel) nogil
     int fs_plane_sftp_attach(fs_plane *p, uint32_t channel) nogil
     int fs_plane_sftp_limit(fs_plane *p, uint32_t channel, uint32_t requests) nogil
@@ -123,6 +125,7 @@ EVENT_WRITABLE = FS_EVENT_WRITABLE
 EVENT_SFTP_END = FS_EVENT_SFTP_END
 EVENT_RELAY = FS_EVENT_RELAY
 EVENT_RELAY_WAITS = FS_EVENT_RELAY_WAITS
+EVENT_RAW = FS_EVENT_RAW
 RELAY_SOURCE = FS_RELAY_SOURCE
 RELAY_SOURCE_STDERR = FS_RELAY_SOURCE_STDERR
 RELAY_SINK = FS_RELAY_SINK
@@ -175,6 +178,10 @@ cdef class Plane:
 
     def __dealloc__(self):
         fs_plane_free(self.plane)
+
+    def set_unpadded(self):
+        self.enter()
+        check(fs_plane_unpadded(self.plane))
 
     cdef int enter(self) except -1:
         """One thread at a time: step() lets go of the GIL."""
@@ -240,7 +247,7 @@ cdef class Plane:
         cdef list found = []
         self.enter()
         while fs_plane_event(self.plane, &cursor, &event):
-            if event.kind == FS_EVENT_MESSAGE or event.kind == FS_EVENT_SFTP:
+            if event.kind == FS_EVENT_MESSAGE or event.kind == FS_EVENT_SFTP or event.kind == FS_EVENT_RAW:
                 found.append((event.kind, event.a, (<const char *>event.bytes)[:event.length]))
             elif event.kind == FS_EVENT_DATA:
                 found.append((event.kind, event.a, event.b, (<const char *>event.bytes)[:event.length]))
@@ -343,6 +350,10 @@ cdef class Plane:
     def channel_widen(self, uint32_t channel, uint32_t window):
         self.enter()
         check(fs_plane_channel_widen(self.plane, channel, window))
+
+    def channel_raw(self, uint32_t channel):
+        self.enter()
+        check(fs_plane_channel_raw(self.plane, channel))
 
     def channel_remove(self, uint32_t channel):
         self.enter()

@@ -12,11 +12,12 @@ import contextlib
 import os
 import signal
 import socket
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
-from fastssh._native.plane import EVENT_MESSAGE, RELAY_SINK, RELAY_SOURCE, Plane
+from fastssh._native.plane import RELAY_SINK, RELAY_SOURCE, Plane
 from fastssh.aio.driver import Driver
+from fastssh.aio.plain import PlainTransport
 from fastssh.aio.process import Process
 from fastssh.aio.relay import DescriptorRelay
 from fastssh.aio.server.child import Child
@@ -33,48 +34,9 @@ if TYPE_CHECKING:
     from fastssh._native.plane import Event
     from fastssh.aio.server.program import Exit
     from fastssh.aio.sftp import SFTPClient
-    from fastssh.wire.messages import Message
 
-_GREETING: Final = b"\n"  # in place of an identification, which the driver waits for
 END_SECONDS: Final = 2.0  # for a program to end after its input did; then SIGTERM, and as long again SIGKILL
 CAUGHT: Final = [signal.SIGPIPE, *([signal.SIGXFSZ] if hasattr(signal, "SIGXFSZ") else [])]  # ignored by Python alone
-
-
-class _PlainTransport:
-    """What a driver and a connection ask of a transport, without a key exchange."""
-
-    identification: Final = _GREETING
-    peer_identification: Final = "local"
-
-    def __init__(self, plane: Plane) -> None:
-        self._plane = plane
-        self.connection: Connection  # set before anything is received
-
-    def send(self, message: Message) -> None:
-        self._plane.send(message.encode())
-
-    def receive_identification(self, data: bytes) -> bool:
-        rest = data[len(_GREETING) :]
-        while rest:
-            rest = rest[self._plane.feed(rest) :]
-            self.process_events(self._plane.events())
-        return True
-
-    def process_events(self, events: Iterable[Event]) -> None:
-        for event in events:
-            if event[0] == EVENT_MESSAGE:
-                self.connection.message(event[2])
-            else:
-                self.connection.event(event)
-
-    def check_rekey(self) -> None:
-        """There are no keys."""
-
-    def disconnect(self, reason: int, text: str) -> None:
-        """The socket's end says it."""
-
-    def disconnect_for(self, error: BaseException) -> None:
-        """The socket's end says it."""
 
 
 class _Side:
@@ -82,7 +44,7 @@ class _Side:
 
     def __init__(self, sock: socket.socket, name: str) -> None:
         plane = Plane()
-        transport = _PlainTransport(plane)
+        transport = PlainTransport(plane)
         made: Any = transport  # of a Transport, this is what a driver uses
         self.driver = Driver(sock, made, plane, settle=self._settle, lost=self._lost, watch=self._watch, peer=name)
         self.connection = Connection(transport, plane, wake=self.driver.wake, turn=self.driver.turn)

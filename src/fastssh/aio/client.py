@@ -70,9 +70,7 @@ class ClientConnection:
         self._sock, self._address, self._carrier = route.sock, route.address, route.carrier
         self._policy = policy
         self.plane = Plane()
-        self._transport = Transport(
-            Role.CLIENT, self.plane, self._transport_options(), self, random=os.urandom, now=time.monotonic
-        )
+        self._transport = self._make_transport()
         self._driver = Driver(
             route.sock,
             self._transport,
@@ -96,6 +94,11 @@ class ClientConnection:
         self._timers: dict[Callable[[], None], asyncio.TimerHandle] = {}
         self._alive_bytes = self._alive_missed = 0
         self._forwarding: ClientForwarding | None = None
+
+    def _make_transport(self) -> Transport:
+        return Transport(
+            Role.CLIENT, self.plane, self._transport_options(), self, random=os.urandom, now=time.monotonic
+        )
 
     def _transport_options(self) -> TransportOptions:
         options = self._options
@@ -398,6 +401,11 @@ class ClientConnection:
 
     # -- channels --------------------------------------------------------------------------------------------------
 
+    @property
+    def protocol(self) -> Connection:
+        """The connection protocol underneath."""
+        return self._connection
+
     def start_channel(
         self,
         kind: str,
@@ -592,7 +600,7 @@ class ClientConnection:
         from fastssh.aio.forwarding.client import LocalForward
 
         return await LocalForward.open(
-            self._client_forwarding(), listen, target, bind_mask=bind_mask, bind_unlink=bind_unlink
+            self.forwarding, listen, target, bind_mask=bind_mask, bind_unlink=bind_unlink
         )
 
     async def forward_dynamic(
@@ -603,7 +611,7 @@ class ClientConnection:
         from fastssh.aio.forwarding.client import DynamicForward
 
         return await DynamicForward.open(
-            self._client_forwarding(), listen, None, bind_mask=bind_mask, bind_unlink=bind_unlink
+            self.forwarding, listen, None, bind_mask=bind_mask, bind_unlink=bind_unlink
         )
 
     async def forward_remote(
@@ -617,7 +625,7 @@ class ClientConnection:
         """
         from fastssh.aio.forwarding.client import RemoteForward
 
-        return await RemoteForward(self._client_forwarding(), listen, target, permit_open).open()
+        return await RemoteForward(self.forwarding, listen, target, permit_open).open()
 
     def set_class_of_service(self, quality: int) -> None:
         """IP_TOS or IPV6_TCLASS of the connection from now on, as for a session with a terminal; -1 leaves it."""
@@ -668,7 +676,9 @@ class ClientConnection:
         assert self._agent_forwarding is not None
         self._agent_forwarding.opened(incoming)
 
-    def _client_forwarding(self) -> ClientForwarding:
+    @property
+    def forwarding(self) -> ClientForwarding:
+        """What is forwarded for us; made when it is first asked for."""
         if self._policy.changed_key_accepted:
             raise HostKeyError("Port forwarding is disabled to avoid man-in-the-middle attacks.")
         if self._forwarding is None:

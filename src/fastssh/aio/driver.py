@@ -72,6 +72,7 @@ class Driver:
         """Sends our identification and listens for the peer's."""
         self._sock.setblocking(False)
         _set_option(self._sock, socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._identified = not self._transport.identification  # where there is none, none is waited for
         try:
             sent = self._sock.send(self._transport.identification)
         except OSError as error:

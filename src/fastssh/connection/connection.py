@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from fastssh._native.plane import (
     EVENT_DATA,
+    EVENT_RAW,
     EVENT_RELAY,
     EVENT_RELAY_WAITS,
     EVENT_SFTP,
@@ -47,6 +48,8 @@ DEFAULT_WINDOW = 2 * 1024 * 1024  # bytes, as OpenSSH's sessions
 DEFAULT_MAX_PACKET = 32 * 1024  # bytes of data in one message, as OpenSSH and RFC 4253 section 6.1
 MAX_OUTSTANDING_GLOBAL_REQUESTS = 256
 
+FIRST_OF_CHANNEL, LAST_OF_CHANNEL = 91, 100  # messages that begin with a recipient's number (RFC 4254 section 9)
+
 Acceptor = Callable[["IncomingOpen"], None]
 GlobalHandler = Callable[[bytes], bytes | None]  # request data -> reply data, or None for failure
 
@@ -56,6 +59,15 @@ class Sender(Protocol):
 
     def send(self, message: Message) -> None: ...
 
+    def send_payload(self, payload: bytes) -> None: ...
+
+
+class RawChannel(Protocol):
+    """Whoever understands the messages of a channel that :meth:`Connection.add_raw` made."""
+
+    def received(self, payload: bytes) -> None:
+        """A message of the peer's for it."""
+
 
 class IncomingOpen:
     """A CHANNEL_OPEN of the peer, to be accepted or refused, now or later, once."""
@@ -64,6 +76,11 @@ class IncomingOpen:
         self._connection: Connection | None = connection
         self._message = message
         self.kind, self.data = message.kind, message.data
+
+    def take(self) -> ChannelOpen:
+        """The message itself, to be answered by the caller."""
+        self._answer()
+        return self._message
 
     def _answer(self) -> Connection:
         if self._connection is None:
@@ -113,19 +130,21 @@ class Connection:
         self.channel_limits = dict(channel_limits or {})
         self.on_lost: list[Callable[[SSHError], None]] = []
         self.on_idle: Callable[[], None] | None = None
+        self.after_turn: list[Callable[[], None]] = []  # each called once: after a turn of the plane, or at the end
         self.error: SSHError | None = None  # set once the connection is gone
         self._transport = transport
         self._channels: dict[int, Channel] = {}
         self._free: list[int] = []  # numbers given back, smallest first
         self._peer_channels: dict[int, str] = {}  # their types
         self._incoming: set[IncomingOpen] = set()
+        self._raw: dict[int, RawChannel] = {}
         self._closing: list[int] = []  # closed for their owners, our CLOSE not yet sent
         self._global_replies: deque[Callable[[bytes | None], None] | None] = deque()
 
     @property
     def channels(self) -> int:
         """How many channels are open, opening or closing."""
-        return len(self._channels) + len(self._closing)
+        return len(self._channels) + len(self._raw) + len(self._closing)
 
     def open_channels(self) -> list[Channel]:
         """Those that are not closed."""
@@ -153,6 +172,34 @@ class Connection:
         channel = self._new_channel(kind, handler, window, max_packet)
         self.send(ChannelOpen(kind, channel.id, window, max_packet, data))
         return channel
+
+    # -- channels whose messages somebody else understands ---------------------------------------------------------
+
+    def add_raw(self, handler: RawChannel, max_packet: int) -> int:
+        """The number of a channel whose messages go to ``handler`` as they come, and are sent with
+        :meth:`send_payload`, the opening ones included. ``max_packet`` in bytes is what the peer is told."""
+        self._check_alive()
+        number = self._take_number(0, max_packet)
+        self.plane.channel_raw(number)
+        self._raw[number] = handler
+        return number
+
+    def confirm_raw(self, number: int, remote: int, max_packet: int) -> None:
+        """The peer opened it, and we have confirmed that."""
+        self.plane.channel_confirm(number, remote, 0, max_packet)
+
+    def remove_raw(self, number: int) -> None:
+        """The peer has closed it, or has not opened it, and so have we."""
+        del self._raw[number]
+        self._closing.append(number)
+        self.wake()
+
+    def send_payload(self, payload: bytes) -> None:
+        """A message as it is on the wire."""
+        try:
+            self._transport.send_payload(payload)
+        finally:
+            self.wake()
 
     def global_request(
         self,
@@ -182,14 +229,18 @@ class Connection:
             raise self.error
 
     def _new_channel(self, kind: str, handler: ChannelHandler, window: int, max_packet: int) -> Channel:
+        number = self._take_number(window, max_packet)
+        channel = self._channels[number] = Channel(self, number, kind, handler)
+        return channel
+
+    def _take_number(self, window: int, max_packet: int) -> int:
         number = heapq.heappop(self._free) if self._free else self.channels
         try:
             self.plane.channel_add(number, window, max_packet)
         except BaseException:
             heapq.heappush(self._free, number)
             raise
-        channel = self._channels[number] = Channel(self, number, kind, handler)
-        return channel
+        return number
 
     def _remove(self, number: int) -> None:
         self.plane.channel_remove(number)
@@ -202,15 +253,27 @@ class Connection:
         """Gives back the numbers of closed channels. To be called right after each turn of the plane (``step`` or
         ``take``), before its events are looked at: what was asked for before that turn has then been sent, our CLOSE
         included, if nothing is left unsent and no key exchange holds messages back (RFC 4253 section 7.1)."""
+        if self.after_turn:
+            self._turned()
         if self._closing and not self.plane.unsent and not self.plane.sending_kex:
             closing, self._closing = self._closing, []
             for number in closing:
                 self._remove(number)
 
+    def _turned(self) -> None:
+        calls, self.after_turn = self.after_turn, []
+        for call in calls:
+            call()
+
     # -- what the peer sends ---------------------------------------------------------------------------------------
 
     def message(self, payload: bytes) -> None:
         """One message of 80 and up. Raises ProtocolError: the connection is then over."""
+        if self._raw and FIRST_OF_CHANNEL <= payload[0] <= LAST_OF_CHANNEL:
+            raw = self._raw.get(int.from_bytes(payload[1:5], "big"))
+            if raw is not None:
+                raw.received(payload)
+                return
         match decode("connection", payload):
             case ChannelRequest() as message:
                 self._channel(message.recipient).received_request(message)
@@ -241,6 +304,9 @@ class Connection:
             self._channel(event[1]).received_data(event[2], event[3])
         elif event[0] == EVENT_SFTP:
             self._channel(event[1]).received_sftp(event[2])
+        elif event[0] == EVENT_RAW:
+            if event[1] in self._raw:
+                self._raw[event[1]].received(event[2])
         elif event[1] in self._channels:  # the others are the plane's own, and may be late
             channel = self._channels[event[1]]
             handler = channel.handler
@@ -332,9 +398,11 @@ class Connection:
             return
         self.error = error
         channels, self._channels = self._channels, {}
+        self._raw.clear()
         self._incoming.clear()
         replies, self._global_replies = self._global_replies, deque()
         ended, self.on_lost = self.on_lost, []
+        self._turned()
         calls: list[Callable[[], object]] = [partial(channel.finish, error) for channel in channels.values()]
         calls += [partial(on_reply, None) for on_reply in replies if on_reply is not None]
         calls += [partial(callback, error) for callback in ended]

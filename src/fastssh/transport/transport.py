@@ -19,7 +19,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, TypeVar
 
-from fastssh._native.plane import EVENT_DATA, EVENT_MESSAGE, EVENT_SFTP
+from fastssh._native.plane import EVENT_DATA, EVENT_MESSAGE, EVENT_RAW, EVENT_SFTP
 from fastssh.errors import ConnectionLostError, DisconnectedError, HostKeyError, ProtocolError, SSHError
 from fastssh.transport.exchange import Agreed, Effect, Outcome, Terms, UseReceiveKeys, UseSendKeys, exchange
 from fastssh.transport.identification import IdentificationReader, identification_line
@@ -290,7 +290,7 @@ class Transport:
                 return
             if event[0] == EVENT_MESSAGE:
                 self._receive(event[1], event[2])
-            elif self._peer_in_exchange and event[0] in (EVENT_DATA, EVENT_SFTP):
+            elif self._peer_in_exchange and event[0] in (EVENT_DATA, EVENT_SFTP, EVENT_RAW):
                 raise ProtocolError("channel data received during key exchange, between KEXINIT and NEWKEYS")
             else:
                 self._observer.channel_event(event)

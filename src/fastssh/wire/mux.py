@@ -231,3 +231,8 @@ class Decoder:
     def rest(self) -> bytes:
         """What came behind the last message."""
         return bytes(self._received)
+
+    def take(self) -> bytes:
+        """The same, which is then no message's any more."""
+        rest, self._received = bytes(self._received), bytearray()
+        return rest

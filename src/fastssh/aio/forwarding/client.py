@@ -13,7 +13,7 @@ import os
 import socket
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from fastssh.aio.dial import Address as SocketAddress
 from fastssh.aio.forwarding.connect import connect_path, connect_tcp, resolve
@@ -79,6 +79,13 @@ def _checked(address: Address, *, any_port: bool = False, remote: bool = False) 
     return address
 
 
+class Taker(Protocol):
+    """Whoever takes connections that came to a listener of the server's."""
+
+    def opened(self, incoming: IncomingOpen) -> None:
+        """A connection came to the server."""
+
+
 class _Group(RelayGroup):
     """The relays of one forward."""
 
@@ -109,7 +116,7 @@ class ClientForwarding:
         self._fail, self._log = fail, log
         self._groups: set[RelayGroup] = set()
         self._retired: set[RelayGroup] = set()  # whose forwards have stopped
-        self._remote: dict[Key, RemoteForward] = {}
+        self._remote: dict[Key, Taker] = {}
         connection.max_peer_channels += MAX_CHANNELS
         connection.acceptors |= {
             "forwarded-tcpip": self._forwarded_tcpip,
@@ -145,7 +152,7 @@ class ClientForwarding:
 
     # -- the server's side of remote forwards --------------------------------------------------------------------------
 
-    def add(self, key: Key, forward: RemoteForward) -> None:
+    def add(self, key: Key, forward: Taker) -> None:
         """What the server says comes from ``key`` goes to ``forward``."""
         self._remote[key] = forward
 
@@ -163,7 +170,7 @@ class ClientForwarding:
     def _forwarded_streamlocal(self, incoming: IncomingOpen) -> None:
         self._forwarded(incoming, self._remote.get(ForwardedStreamlocal.parse(incoming.data).path))
 
-    def _forwarded(self, incoming: IncomingOpen, forward: RemoteForward | None) -> None:
+    def _forwarded(self, incoming: IncomingOpen, forward: Taker | None) -> None:
         if forward is None:
             incoming.refuse(OpenFailureReason.ADMINISTRATIVELY_PROHIBITED, "that was not asked for")
         else:

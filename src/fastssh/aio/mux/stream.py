@@ -74,12 +74,25 @@ class MuxStream:
         """Whether it is closed."""
         return self._sock.fileno() < 0
 
+    async def read(self) -> bytes:
+        """What comes behind the last message, as it comes; nothing at the end. Raises ProtocolError for descriptors."""
+        while not (data := self._decoder.take()):
+            if not await self._read():
+                return b""
+            if self._descriptors:
+                raise ProtocolError("descriptors that nobody asked for")
+        return data
+
     def send(self, message: MuxMessage) -> None:
         """Queues a reply. A client that reads none is left."""
+        self.write(message.encode(), most=_MOST_UNSENT)
+
+    def write(self, data: bytes, *, most: int) -> None:
+        """Likewise for bytes; ``most`` of them may wait."""
         if self.ended:
             return
-        self._unsent += message.encode()
-        if len(self._unsent) > _MOST_UNSENT:
+        self._unsent += data
+        if len(self._unsent) > most:
             self.close()
         elif self._sent.is_set():
             self._write()

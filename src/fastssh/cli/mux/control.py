@@ -69,9 +69,6 @@ def _run(
         case "cancel":
             if not cancel_forwards(master, forwards, say):
                 say("master cancel forward request failed")
-        case _:
-            say("proxy mode is not supported")
-            return FAILED
     return 0
 
 

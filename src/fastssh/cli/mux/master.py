@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 from fastssh.aio.forwarding.listen import Listener
 from fastssh.aio.mux import control_socket
 from fastssh.aio.mux.stream import MuxStream
+from fastssh.cli.mux.proxy import Proxy
 from fastssh.cli.mux.shared import SharedSession, SharedStdio
 from fastssh.cli.mux.specs import from_wire
 from fastssh.cli.signals import subscribe
@@ -179,7 +180,12 @@ class _Client:
                     stream.send(mux.Ok(request))
                     await stream.finish(LAST_REPLY_SECONDS)
                     self._sharing.terminate()
-            case mux.Proxy(request=request) | mux.Unknown(request=request):
+            case mux.Proxy(request=request):
+                if await self._permitted(request, "Allow multiplex proxy connection?"):
+                    stream.send(mux.ProxyOk(request))
+                    await Proxy(self._sharing.connection, stream).run()
+                    self._leave = True
+            case mux.Unknown(request=request):
                 stream.send(mux.Failure(request, "unsupported request"))
             case _:
                 raise ProtocolError(f"{message.label()} from a client")

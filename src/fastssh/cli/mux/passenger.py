@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final, NoReturn
 
 from fastssh.cli.mux import control as commands
 from fastssh.cli.mux.client import MasterConnection
-from fastssh.cli.mux.sharing import find_master
+from fastssh.cli.mux.sharing import find_master, refused
 from fastssh.cli.process import print_text
 from fastssh.cli.ssh.wanted import command_of, environment, stdio_place, terminal_name, wants_terminal
 from fastssh.config.session import control, escape_character, forwarded_agent
@@ -21,6 +21,8 @@ from fastssh.wire.mux import NO_ESCAPE
 from fastssh.wire.text import printable
 
 if TYPE_CHECKING:
+    import socket
+
     from fastssh.cli.connecting import Log
     from fastssh.cli.messages import Messages
     from fastssh.cli.ssh.arguments import Arguments
@@ -38,6 +40,8 @@ def share(
 
     Raises ConfigError and MultiplexError.
     """
+    if asked.control == "proxy":
+        return None  # a connection of our own, over the master's
     if asked.control is not None:
         return commands.run(
             asked.control, settings, wanted, say=messages.write, show=lambda text: _show(text, messages),
@@ -51,6 +55,17 @@ def share(
             log(0, "master forward request failed")
             return None
         return _Passenger(master, asked, settings, messages, log).run()
+
+
+def proxied(settings: Settings) -> socket.socket:
+    """A control connection in proxy mode. Raises MultiplexError."""
+    shared = control(settings)
+    if shared is None:
+        raise MultiplexError('No ControlPath specified for "-O" command')
+    try:
+        return MasterConnection(shared.path, settings.number("ConnectTimeout") or None).proxy()
+    except OSError as error:
+        raise MultiplexError(refused(shared.path, error)) from error
 
 
 def makes_one_that_stays(settings: Settings) -> bool:

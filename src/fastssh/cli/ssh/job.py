@@ -76,7 +76,8 @@ def _share(
     from fastssh.cli.mux import passenger
 
     try:
-        return passenger.share(asked, settings, wanted, messages, log), passenger.makes_one_that_stays(settings)
+        status = passenger.share(asked, settings, wanted, messages, log)
+        return status, asked.control is None and passenger.makes_one_that_stays(settings)
     except SSHError as error:
         if not asked.quiet:
             words.tell(error, messages)
@@ -154,9 +155,7 @@ class Job:
     async def _run(self) -> int:
         logged_in = False
         try:
-            connection = await log_in(
-                self._settings, self._messages, self._log, config_file=self._asked.config_file, early=self._early
-            )
+            connection = await self._connect()
             logged_in = True
             async with connection:
                 return await self._use(connection)
@@ -164,6 +163,17 @@ class Job:
             if self._log.level >= 0:
                 words.tell(error, self._messages, self._settings, begun=logged_in)
             return FAILED
+
+    async def _connect(self) -> ClientConnection:
+        file = self._asked.config_file
+        if self._asked.control is None:
+            return await log_in(self._settings, self._messages, self._log, config_file=file, early=self._early)
+        from fastssh.aio.mux.proxied import ProxiedConnection
+        from fastssh.cli.connecting import options
+        from fastssh.cli.mux.passenger import proxied
+
+        found = options(self._settings, self._messages, self._log, config_file=file)
+        return ProxiedConnection(found, proxied(self._settings))
 
     async def _use(self, connection: ClientConnection) -> int:
         if (refused := refused_tunnel(self._settings)) is not None:
@@ -186,7 +196,7 @@ class Job:
 
     def _listen(self, connection: ClientConnection, forwards: Callable[[], Forwards]) -> OwnMaster | None:
         """Shares the connection, if it is to be."""
-        if "ControlPath" not in self._settings:
+        if "ControlPath" not in self._settings or self._asked.control is not None:
             return None
         from fastssh.cli.mux.own import OwnMaster
 
