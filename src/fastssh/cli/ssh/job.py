@@ -146,8 +146,9 @@ class Job:
     def start(self, background: Background | None) -> int:
         """Does it all; the exit status. ``background`` for one that detaches itself when it is logged in."""
         self._background = background
-        self._early = begin_early(self._settings)  # what is imported from here on takes as long as the server's answer
-        hurry()
+        if self._asked.control is None:  # else the connection is a master's
+            self._early = begin_early(self._settings)
+        hurry()  # what is imported from here on takes as long as the server's answer
         from fastssh.cli.supervision import Supervisor
 
         return Supervisor(self._messages, status=FAILED).run(self._run())
