@@ -123,6 +123,7 @@ class _Pump:
         self._loop = asyncio.get_running_loop()
         reading_end, writing_end = os.pipe()
         self.fd = writing_end if writing else reading_end
+        os.set_blocking(self.fd, False)
         self._stop_reading, self._stop = os.pipe()
         source, sink = (reading_end, os.dup(shared)) if writing else (os.dup(shared), writing_end)
         threading.Thread(target=self._run, args=(source, sink, not writing), name="pump", daemon=True).start()
