@@ -212,7 +212,6 @@ def test_row22_a_session_that_breaks_ends_with_one_clear_line(mode: str, tmp_pat
     assert len(said) == 1, said
 
 
-@pytest.mark.parametrize("mode", ["write-denied", "close-fails", "write-late"])
 def test_flushing_is_left_out_where_a_server_cannot_do_it(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
     done = liar(tmp_path, "honest", "put -f file copy\nget -f file got\nput -Rf file copy\n", "-f", "-b", "-")
@@ -220,6 +219,7 @@ def test_flushing_is_left_out_where_a_server_cannot_do_it(tmp_path: Path) -> Non
     assert local(tmp_path, "put -f file again\n", "-b", "-").returncode == 0
 
 
+@pytest.mark.parametrize("mode", ["write-denied", "close-fails", "write-late"])
 def test_an_upload_that_was_not_acknowledged_is_no_success(mode: str, tmp_path: Path) -> None:
     random_file(tmp_path / "file", 2_500_000)
     done = liar(tmp_path, mode, "put file copy\n", "-b", "-")
