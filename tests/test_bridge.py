@@ -52,6 +52,14 @@ async def test_a_process_has_streams_and_a_status() -> None:
     assert process.exit_status == 7
 
 
+async def test_a_program_may_live_on_without_its_output() -> None:
+    async with Bridge.run(["sh", "-c", "exec 1>&-; cat >/dev/null; exit 3"]) as local:
+        process = await local.process()
+        assert await process.stdout.read() == b""  # its end is heard while it waits for ours
+        process.stdin.write_eof()
+        assert await process.wait() == 3
+
+
 async def test_a_program_that_is_missing_is_an_error_of_the_system() -> None:
     before = open_descriptors()
     with pytest.raises(FileNotFoundError):

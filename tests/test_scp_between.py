@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -18,6 +19,7 @@ import pytest
 from fastssh.aio import crossload as crossload_module
 from fastssh.aio.bridge import Bridge
 from fastssh.aio.crossload import crossload
+from fastssh.aio.scp_relay import relay
 from fastssh.errors import SSHError, TransferError
 from fastssh.sftp.tree import CopyOptions
 from tests.support.agents import add
@@ -79,6 +81,44 @@ def test_a_file_onto_itself_by_way_of_here_loses_nothing(sshd: Peer) -> None:
     for protocol in ("-s", "-O"):
         copy(sshd, protocol, sshd.remote(path), sshd.remote(path))
         assert sha256(path) == before
+
+
+@pytest.mark.parametrize(("said", "match"), [
+    (b"C0644 1 ../x\nx\0", "unexpected filename"), (b"D0755 0 d\n", "not asked for"), (b"E\n", "unexpected end"),
+    (b"C0644 9 x\nxy", "in the middle of a file"), (b"C0644 -1 x\n", "protocol error"), (b"\x02scp: no\n", "^no$"),
+    (b"C0644 1 x\nx\x01scp: changed\n", ""), (b"D" * 9000, "too long"), (b"\x01scp: w\n", ""),
+])  # fmt: skip
+async def test_row18_what_passes_between_two_far_sides_is_looked_at(tmp_path: Path, said: bytes, match: str) -> None:
+    (tmp_path / "in/target").mkdir(parents=True)
+    (tmp_path / "said").write_bytes(said)
+    bridges: list[Bridge] = []
+
+    def starting(command: str | None) -> Callable[[str], Any]:
+        async def start(text: str) -> Any:
+            words = ["sh", "-c", command or text]
+            bridges.append(Bridge.run(words))
+            return await bridges[-1].process()
+
+        return start
+
+    watcher = Watcher()
+    try:
+        report = await relay(
+            starting(f"cat {tmp_path}/said; exec 1>&-; cat >/dev/null"), "x",
+            starting(f"exec {FASTSSH_SCP} -t {tmp_path}/in/target"), "", CopyOptions(), watcher,
+            say=watcher.failures.append,
+        )  # fmt: skip
+        assert match == ""
+        assert report.failed == 1
+    except SSHError as error:
+        assert match
+        assert re.search(match, str(error)), error
+    finally:
+        for bridge in bridges:
+            bridge.close()
+            await bridge.wait_closed()
+    assert os.listdir(tmp_path / "in") == ["target"]
+    assert set(os.listdir(tmp_path / "in/target")) <= {"x"}
 
 
 async def cross(tmp_path: Path, *names: str, target: str, **options: Any) -> tuple[Any, list[str]]:

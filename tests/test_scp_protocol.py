@@ -356,6 +356,18 @@ def test_commands_are_read_as_a_shell_reads_words(text: str, command: Command) -
     assert parse(text) == command
 
 
+@given(st.text(max_size=30) | st.text("scp -tfrpd'\"\\$;*a/~", max_size=30).map(lambda text: f"scp {text}"))
+def test_any_command_is_scps_or_none_or_refused(text: str) -> None:
+    try:
+        command = parse(text)
+    except ProtocolError as error:
+        assert str(error).isprintable()
+        return
+    if command is not None:
+        assert command.paths
+        assert len(command.paths) == 1 or not command.sink
+
+
 @pytest.mark.parametrize("text", ["ls", "", "scpx -t a", "rsync --server", "sh -c 'scp -t a'"])
 def test_other_commands_are_none_of_scp(text: str) -> None:
     assert parse(text) is None

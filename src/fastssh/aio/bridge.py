@@ -93,6 +93,8 @@ class _Ends(ChannelHandler):
 
     def _ended(self, end: int, error: int) -> None:
         self._close(end)
+        if end == RELAY_SOURCE and self._channel is not None:
+            self._channel.eof()  # a program may live on without its output, and wait for the end of its input
         self._finish()
 
     def _finish(self) -> None:
