@@ -109,7 +109,8 @@ def _with_scp(starter: ProcessStarter) -> Starter:
     def start(session: ServerSession, launch: Launch) -> Program:
         if launch.command is not None and (found := _SCP.match(launch.command)):
             path = ROOT_PATH if starter.account.uid == 0 else PATH
-            ours = shutil.which("fastssh-scp", path=os.path.dirname(sys.executable))
+            beside = os.pathsep.join(map(os.path.dirname, (os.path.abspath(sys.argv[0]), sys.executable)))
+            ours = shutil.which("fastssh-scp", path=beside)
             if ours is not None and shutil.which("scp", path=path) is None:
                 launch = replace(launch, command=shlex.quote(ours) + launch.command[found.end() :])
         return starter(session, launch)
