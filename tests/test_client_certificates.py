@@ -15,8 +15,7 @@ import fastssh
 from fastssh.errors import AuthenticationError, HostKeyUnknownError
 from fastssh.keys.certificate import load_certificate
 from fastssh.keys.private import load_private_key
-from tests.conftest import START_SSHD
-from tests.support import keygen
+from tests.support import keygen, peers
 from tests.support.agents import add
 from tests.support.certificates import Authority
 from tests.support.peers import KEY_TYPES, Keys, Peer, user_name
@@ -32,7 +31,7 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory, keys: Keys, authority: Authority) -> Iterator[Peer]:
     directory = tmp_path_factory.mktemp("trusting")
-    peer = START_SSHD(
+    peer = peers.start_sshd(
         directory, keys=keys, TrustedUserCAKeys=authority.key.with_suffix(".pub"), AuthorizedKeysFile="none",
         MaxAuthTries=3,
     )

@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING
 
 from fastssh import algorithms
 from fastssh._native.plane import Plane
-from fastssh.aio.client import SOFTWARE
+from fastssh.aio.client_core import SOFTWARE
+from fastssh.aio.deadline import Deadline
 from fastssh.aio.dial import dial
 from fastssh.aio.driver import Driver
 from fastssh.aio.options import LOG_DEBUG1, ClientOptions
-from fastssh.errors import ChannelClosedError, SSHError, SSHTimeoutError
+from fastssh.errors import ChannelClosedError, SSHError
 from fastssh.transport.transport import Role, Transport, TransportOptions
 
 if TYPE_CHECKING:
@@ -37,35 +38,16 @@ async def probe_host_key(
     each. Raises ConnectionLostError, SSHTimeoutError, NegotiationError where the server has no such key, ProtocolError.
     """
     peer = f"{options.host} port {options.port}"
-    async with _Deadline(timeout, f"connect to host {peer}"):
+    async with Deadline(timeout, f"connect to host {peer}"):
         sock = (await dial(options)).sock
     probe = _Probe(options, sock, peer)
     try:
-        async with _Deadline(timeout, f"identification of {peer}"):
+        async with Deadline(timeout, f"identification of {peer}"):
             greeted(await probe.identified)
-        async with _Deadline(timeout, f"key exchange with {peer}"):
+        async with Deadline(timeout, f"key exchange with {peer}"):
             return await probe.key
     finally:
         await probe.hang_up()
-
-
-class _Deadline:
-    """``async with``: SSHTimeoutError naming ``what`` after ``seconds``."""
-
-    def __init__(self, seconds: float, what: str) -> None:
-        self._seconds, self._what = seconds, what
-        self._timeout = asyncio.timeout(seconds)
-
-    async def __aenter__(self) -> None:
-        await self._timeout.__aenter__()
-
-    async def __aexit__(self, *error: object) -> None:
-        try:
-            await self._timeout.__aexit__(*error)  # type: ignore[arg-type]  # as it was handed in
-        except TimeoutError:
-            if not self._timeout.expired():
-                raise
-            raise SSHTimeoutError(f"{self._what} timed out after {self._seconds:g} s") from None
 
 
 class _Probe:

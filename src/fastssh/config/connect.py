@@ -11,8 +11,6 @@ from typing import TYPE_CHECKING, Any, Final
 from fastssh.aio import client
 from fastssh.aio.opening import Opening
 from fastssh.aio.options import ClientOptions
-from fastssh.config.client import client_options
-from fastssh.config.evaluate import load
 
 if TYPE_CHECKING:
     import socket
@@ -78,6 +76,9 @@ class connect(Opening["ClientConnection"]):  # noqa: N801
         return await client.connect(options, sock=self._sock)
 
     def _evaluate(self) -> ClientOptions:
+        from fastssh.config.client import client_options  # whoever has options of its own needs none of it
+        from fastssh.config.evaluate import load
+
         explicit = dict(self._explicit)
         overrides = []
         for name, keyword in (("port", "Port"), ("user", "User")):  # patterns and tokens of the files ask for these
