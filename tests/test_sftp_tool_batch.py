@@ -217,6 +217,23 @@ def test_all_is_said_and_done_as_sftp_does_it(tmp_path: Path) -> None:
     assert mine[1] == theirs[1]
 
 
+def test_du_adds_up_a_tree_and_braces_are_only_read_in_what_was_typed(tmp_path: Path) -> None:
+    here = tmp_path / "{a,b}"
+    (here / "sub/deep").mkdir(parents=True)
+    for name, size in (("one", 1500), ("sub/two", 1), ("sub/deep/three", 10_240), ("sub/.four", 0)):
+        (here / name).write_bytes(b"x" * size)
+    (here / "around").symlink_to(".")
+    lines = "cd {a,b}\n@du\n@du -s\n@du -ah sub\n@du {one,sub}\n@ls -1 {one,sub/two}\n-@du nothing\n"
+    done = local(tmp_path, lines, "-b", "-")
+    assert done.returncode == 0, done.stdout
+    assert done.stdout.splitlines()[1:-1] == [
+        *("10      sub/deep", "11      sub", "14      ."), "14      .",
+        *("0B      sub/.four", "10.0K   sub/deep/three", "10.0K   sub/deep", "1.0K    sub/two", "11.0K   sub"),
+        *("2       one", "10      sub/deep", "11      sub"), "one", "sub/two",
+    ]  # fmt: skip
+    assert done.stdout.endswith(f'Can\'t du: "{tmp_path}/{{a,b}}/nothing" not found\n')
+
+
 def test_a_batch_file_that_is_missing_and_output_that_nobody_reads_are_told(tmp_path: Path) -> None:
     done = local(tmp_path, "", "-b", "missing")
     assert (done.returncode, done.stdout) == (255, "fastssh-sftp: No such file or directory (missing).\n")

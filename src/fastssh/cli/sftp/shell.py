@@ -3,26 +3,24 @@
 from __future__ import annotations
 
 import os
-import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
-from fastssh.aio.sftp import SFTPClient, SFTPEntry
+from fastssh.aio.sftp import SFTPClient
 from fastssh.aio.sftp_file import SFTPFile
 from fastssh.cli.sftp.commands import PATTERNS, Command, Side, help_text
 from fastssh.cli.sftp.df import df_text
-from fastssh.cli.sftp.listing import Entry, Style, columns, long_line, ordered, scaled, terminal_columns
-from fastssh.cli.sftp.matching import Match, escaped, remote_matches, remote_names, under
+from fastssh.cli.sftp.directories import Directories
+from fastssh.cli.sftp.matching import escaped, remote_names, under
 from fastssh.cli.sftp.output import CommandError, Output, reason
 from fastssh.errors import SFTPError
-from fastssh.sftp import glob, paths
+from fastssh.sftp import paths
 from fastssh.sftp.attributes import SFTPAttributes
 
 T = TypeVar("T")
 
 _KNOW_TILDE: Final = frozenset(("cd", "df", "du", "get", "ls", "put", "reget", "reput"))
-_IDS_AT_ONCE: Final = 1000  # whose names are asked for in one request
 
 
 @dataclass
@@ -55,7 +53,7 @@ class Shell:
     ) -> None:
         self.sftp, self.output, self.settings = sftp, output, settings
         self.directory = self._start = start
-        self._names: dict[tuple[str, int], str] = {}  # of users and groups
+        directories = Directories(self)
         self._does: dict[str, Callable[[Command], Awaitable[None]]] = {
             "cd": self._cd,
             "chgrp": self._change_owner,
@@ -63,13 +61,13 @@ class Shell:
             "chown": self._change_owner,
             "copy": self._copy,
             "df": self._df,
-            "du": self._du,
+            "du": directories.du,
             "help": self._help,
             "lcd": self._lcd,
             "lmkdir": self._lmkdir,
             "ln": self._link,
             "lpwd": self._lpwd,
-            "ls": self._ls,
+            "ls": directories.ls,
             "lumask": self._lumask,
             "mkdir": self._mkdir,
             "progress": self._progress,
@@ -297,117 +295,6 @@ class Shell:
         self._need("statvfs@openssh.com")
         known = await self.asked("remote statvfs", self.sftp.statvfs(name))
         self.output.text(df_text(known, command.flags))
-
-    async def _du(self, command: Command) -> None:
-        """As du(1) counts: KiB, each file rounded up; sizes, as the protocol does not tell blocks."""
-        path = command.paths[0] if command.paths else "."
-        for match in await self._found(path, f'Can\'t du: "{self.pattern(path)}" not found'):
-            await self._add_up(match.path, match.attributes, command.flags, 0)
-
-    async def _add_up(self, path: str, attributes: SFTPAttributes, flags: str, depth: int) -> int:
-        kibibytes = -(-(attributes.size or 0) // 1024)
-        if attributes.is_dir():
-            kibibytes = 0
-            if depth >= paths.MAX_DEPTH:
-                raise CommandError(f"Maximum directory depth exceeded: {depth} levels")
-            for entry in [entry async for entry in self._below(path)]:
-                kibibytes += await self._add_up(under(path, entry.name), entry.attributes, flags, depth + 1)
-        if depth == 0 or ("s" not in flags and (attributes.is_dir() or "a" in flags)):
-            shown = scaled(kibibytes * 1024) if "h" in flags else str(kibibytes)
-            self.output.line(f"{shown:<7} {strip(path, self.directory) or '.'}")
-        return kibibytes
-
-    async def _below(self, path: str) -> AsyncIterator[SFTPEntry]:
-        try:
-            async for entry in self.sftp.scandir(paths.encode(path)):
-                yield entry
-        except SFTPError as error:
-            if self.sftp.session.error is not None:
-                raise
-            self.output.error(f'Couldn\'t read directory "{path}": {reason(error)}')
-
-    async def _found(self, path: str, missing: str) -> list[Match]:
-        matches: dict[str, Match] = {}
-        for pattern in glob.braces(self.pattern(path)):
-            for match in await self.asked(pattern, remote_matches(self.sftp, pattern)):
-                matches.setdefault(match.path, match)
-        if not matches:
-            raise CommandError(missing)
-        return list(matches.values())
-
-    async def _ls(self, command: Command) -> None:
-        style = Style.of(command.flags)
-        if not command.paths:
-            await self._list_directory(self.directory, self.directory, style)
-            return
-        path = command.paths[0]
-        above = "" if path.startswith("/") else self.directory
-        matches = await self._found(path, f'Can\'t ls: "{self.pattern(path)}" not found')
-        if len(matches) == 1 and matches[0].attributes.is_dir():
-            await self._list_directory(matches[0].marked, above, style)
-            return
-        entries = ordered([Entry(match.marked, match.attributes) for match in matches], style)
-        shown = [entry._replace(name=strip(entry.name, above)) for entry in entries]
-        await self._show(shown, style, max(len(paths.encode(entry.name)) for entry in entries))
-
-    async def _list_directory(self, path: str, above: str, style: Style) -> None:
-        entries: list[Entry] = []
-        try:
-            async for name in self.sftp.entries(paths.encode(path)):
-                entries.append(Entry(paths.decode(name.filename), name.attributes, paths.decode(name.longname)))
-        except SFTPError as error:
-            if self.sftp.session.error is not None:
-                raise
-            raise CommandError(f'remote readdir("{path}"): {reason(error)}') from None
-        if not style.hidden:
-            entries = [entry for entry in entries if not entry.name.startswith(".")]
-        widest = max((len(paths.encode(entry.name)) for entry in entries), default=0)
-        shown = [entry._replace(name=strip(under(path, entry.name), above)) for entry in ordered(entries, style)]
-        await self._show(shown, style, widest + len(paths.encode(strip(path, above))), of_server=True)
-
-    async def _show(self, entries: list[Entry], style: Style, widest: int, *, of_server: bool = False) -> None:
-        if not style.long:
-            names = [entry.name for entry in entries]
-            self.output.text(columns(names, widest, terminal_columns(), single=style.single))
-            return
-        known = "users-groups-by-id@openssh.com" in self.sftp.extensions
-        if of_server and not known and not (style.numeric or style.human):
-            for entry in entries:
-                self.output.line(entry.longname)
-            return
-        if known and not style.numeric:
-            await self._learn_names(entry.attributes for entry in entries)
-        now = time.time()
-        user, group = (lambda uid: self._names.get(("user", uid))), (lambda gid: self._names.get(("group", gid)))
-        for entry in entries:
-            self.output.line(long_line(entry.name, entry.attributes, style, user, group, now))
-
-    async def _learn_names(self, listed: Iterable[SFTPAttributes]) -> None:
-        """Asks who owns what is listed, as far as that is not known yet. Without an answer numbers are shown."""
-        found = {kind: set[int]() for kind in ("user", "group")}
-        for attributes in listed:
-            for kind, number in (("user", attributes.uid), ("group", attributes.gid)):
-                if number is not None and (kind, number) not in self._names:
-                    found[kind].add(number)
-        users, groups = sorted(found["user"]), sorted(found["group"])
-        for start in range(0, max(len(users), len(groups)), _IDS_AT_ONCE):
-            some, teams = users[start : start + _IDS_AT_ONCE], groups[start : start + _IDS_AT_ONCE]
-            try:
-                names, team_names = await self.sftp.users_groups_by_id(some, teams)
-            except SFTPError:
-                if self.sftp.session.error is not None:
-                    raise
-                return
-            self._names.update({("user", uid): name for uid, name in zip(some, names, strict=True) if name})
-            self._names.update({("group", gid): name for gid, name in zip(teams, team_names, strict=True) if name})
-
-
-def strip(path: str, above: str) -> str:
-    """``path`` as it is shown to somebody in the directory ``above``."""
-    if not above or not path.startswith(above):
-        return path
-    rest = path[len(above) :]
-    return rest[1:] if rest.startswith("/") and not above.endswith("/") else rest
 
 
 def home_expanded(path: str) -> str:
