@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -129,6 +130,21 @@ def test_a_connection_from_the_server_over_a_stock_master(
         os.close(give)
         os.close(out)
         assert master.wait(session) is None
+
+
+def test_a_stock_master_in_proxy_mode(
+    stock_master: tuple[str, subprocess.Popen[bytes]], sshd: Peer
+) -> None:
+    path, _ = stock_master
+    data, there = os.urandom(1 << 20), free_port()
+    command = [
+        str(Path(sys.executable).with_name("fastssh")), "-F", "none", "-S", path, "-O", "proxy",
+        "-R", f"{there}:{HOST}:{sshd.port}", HOST, "cat; exit 7",
+    ]  # fmt: skip
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    wait_for(lambda: peers._greets(there), "the forward")
+    out, _ = process.communicate(data, timeout=30)
+    assert (process.returncode, out == data) == (7, True)
 
 
 def test_who_is_a_masters_client(tmp_path: Path, stock_master: tuple[str, subprocess.Popen[bytes]]) -> None:

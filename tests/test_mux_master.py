@@ -185,6 +185,7 @@ def test_a_new_size_reaches_the_server(shared: Running, program: str) -> None:
 
     try:
         read(b"24 80")
+        wait_for(lambda: not termios.tcgetattr(theirs)[3] & termios.ICANON, "the terminal to be raw")
         fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 30, 100, 0, 0))
         seen = b""
         while b"30 100" not in seen:  # the signal goes its own way

@@ -113,6 +113,8 @@ class ClientForwarding:
     ) -> None:
         self.connection = connection
         self.resolving = asyncio.Semaphore(RESOLVING)
+        #: Whether answers to requests may never come: what is asked for is then taken for granted until refused.
+        self.unanswered = False
         self._fail, self._log = fail, log
         self._groups: set[RelayGroup] = set()
         self._retired: set[RelayGroup] = set()  # whose forwards have stopped
@@ -176,7 +178,18 @@ class ClientForwarding:
         else:
             forward.opened(incoming)
 
-    async def request(self, name: str, data: bytes, granted: Callable[[bytes], None] = _nothing) -> bool:
+    def _answered_late(self, name: str, answer: asyncio.Future[bool]) -> None:
+        if not answer.cancelled() and (answer.exception() or not answer.result()) and self.connection.error is None:
+            self._log(LOG_WARNING, f"Warning: the server refused {name}")
+
+    async def request(
+        self,
+        name: str,
+        data: bytes,
+        granted: Callable[[bytes], None] = _nothing,
+        *,
+        may_go_unanswered: bool = True,
+    ) -> bool:
         """A global request; whether the server granted it. ``granted`` is called with the reply's data before anything
         that follows it is looked at, also when nobody waits any more. Raises what ended the connection."""
         answered: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
@@ -193,6 +206,11 @@ class ClientForwarding:
                 answered.set_result(data is not None)
 
         self.connection.global_request(name, data, on_reply=reply)
+        if self.unanswered and may_go_unanswered:
+            answered.add_done_callback(lambda done: self._answered_late(name, done))
+            granted(b"")
+            granted = _nothing  # once is enough
+            return True
         success = await answered
         if not success and self.connection.error is not None:
             raise self.connection.error
@@ -350,7 +368,8 @@ class RemoteForward(Forward):
         else:
             name, data = "tcpip-forward", TcpipForward(_encode(self.listen[0]), self.listen[1]).body()
         try:
-            if not await self._forwarding.request(name, data, self._grant):
+            waits = not isinstance(self.listen, str) and self.listen[1] == 0  # for the port that the server chooses
+            if not await self._forwarding.request(name, data, self._grant, may_go_unanswered=not waits):
                 raise ChannelRequestError(f"server refused to listen on {show(self.listen)}")
         except BaseException:
             self._unwanted = True

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import socket
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from fastssh.aio.dial import Address
 from fastssh.aio.forwarding.policy import GatewayPorts
+
+if TYPE_CHECKING:
+    from fastssh.aio.dial import Address
 
 MAX_HOST: Final = 1024  # NI_MAXHOST
 MAX_PORT: Final = 0xFFFF

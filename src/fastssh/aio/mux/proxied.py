@@ -13,6 +13,7 @@ from fastssh.aio.plain import PlainTransport
 if TYPE_CHECKING:
     import socket
 
+    from fastssh.aio.forwarding.client import ClientForwarding
     from fastssh.aio.options import ClientOptions
     from fastssh.transport.transport import Transport
 
@@ -28,6 +29,13 @@ class ProxiedConnection(ClientConnection):
         plain.connection = self._connection
         self.plane.set_unpadded()
         self._driver.start()
+
+    @property
+    def forwarding(self) -> ClientForwarding:
+        """As every connection's; but OpenSSH's masters keep the server's answers to themselves."""
+        made = super().forwarding
+        made.unanswered = True
+        return made
 
     def _make_transport(self) -> Transport:
         made: Any = PlainTransport(self.plane)  # of a Transport, this is what a connection that is set up uses

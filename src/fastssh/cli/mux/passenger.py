@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from fastssh.cli.connecting import Log
     from fastssh.cli.messages import Messages
+    from fastssh.cli.raw import RawMode
     from fastssh.cli.ssh.arguments import Arguments
     from fastssh.config.forwards import Forward
     from fastssh.config.settings import Settings
@@ -135,6 +136,7 @@ class _Passenger:
         on_terminal, refused = wants_terminal(settings, command, stdin_is_terminal=os.isatty(0))
         if refused:
             self._log(0, "Pseudo-terminal will not be allocated because stdin is not a terminal.")
+        mode = _raw_mode(stdin) if on_terminal and not settings.flag("ForkAfterAuthentication") else None
         escape = escape_character(settings)
         try:
             session = self._master.open_session(
@@ -151,7 +153,7 @@ class _Passenger:
             self._log(0, str(error))
             return None
         self._detach()
-        with _raw(stdin, on_terminal and not settings.flag("ForkAfterAuthentication")) as cooked:
+        with _raw(mode) as cooked:
             try:
                 status = self._master.wait(session, cooked)
             finally:
@@ -190,15 +192,26 @@ def _signals(master: int) -> Iterator[None]:
             signal.signal(number, previous)
 
 
-@contextmanager
-def _raw(fd: int, wanted: bool) -> Iterator[Callable[[], None]]:
-    """The terminal in raw mode, until what is given is called, at the end at the latest."""
-    from fastssh.cli.raw import RawMode
+def _nothing() -> None:
+    """There is no terminal to set."""
 
-    mode = RawMode(fd)
-    if wanted:
-        with suppress(termios.error):
-            mode.enter()
+
+def _raw_mode(fd: int) -> RawMode:
+    """Made before the session begins: what is typed until it is entered would be the local terminal's to edit. The
+    master looks at the terminal as it is before."""
+    from fastssh.cli.raw import RawMode  # and with it an event loop's modules
+
+    return RawMode(fd)
+
+
+@contextmanager
+def _raw(mode: RawMode | None) -> Iterator[Callable[[], None]]:
+    """The terminal in raw mode, until what is given is called, at the end at the latest."""
+    if mode is None:
+        yield _nothing
+        return
+    with suppress(termios.error):
+        mode.enter()
     try:
         yield mode.leave
     finally:

@@ -197,7 +197,8 @@ class Job:
 
     def _listen(self, connection: ClientConnection, forwards: Callable[[], Forwards]) -> OwnMaster | None:
         """Shares the connection, if it is to be."""
-        if "ControlPath" not in self._settings or self._asked.control is not None:
+        wanted = "ControlPath" in self._settings and self._settings.value("ControlMaster") != "no"
+        if not wanted or self._asked.control is not None:
             return None
         from fastssh.cli.mux.own import OwnMaster
 
