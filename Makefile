@@ -36,6 +36,7 @@ $(VENV)/.ready: pyproject.toml scripts/setup.sh
 build: $(VENV)/.ready ## Brings the extension modules up to date
 	@[ -f build/editable/build.ninja ] || $(PY) -m pip install -q --no-build-isolation --no-deps -e .
 	@cmake --build build/editable
+	@$(PY) -m compileall -q src/fastssh # or tools compile themselves at each start where PYTHONDONTWRITEBYTECODE is set
 
 openssh: # what the tests meet, and what is measured beside ours
 	@scripts/setup.sh packages openssh
