@@ -43,7 +43,7 @@ def leads_to(monkeypatch: pytest.MonkeyPatch, *ports: int) -> None:
     async def resolve(host: str, port: int, options: ClientOptions) -> Any:
         return found
 
-    monkeypatch.setattr(dialling, "_resolve", resolve)
+    monkeypatch.setattr(dialling, "resolve", resolve)
 
 
 async def test_each_address_has_its_time_and_the_next_one_follows(
