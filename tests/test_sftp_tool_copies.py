@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import re
 import shlex
+import signal
 import stat
+import subprocess
 import sys
 from pathlib import Path
 
@@ -13,7 +15,7 @@ import pytest
 
 from tests.support import sftp_server as lying
 from tests.support.copying import random_file
-from tests.support.peers import Peer, program, sftp_server
+from tests.support.peers import Peer, clean_environment, program, sftp_server, wait_for
 from tests.support.sftp_tool import FASTSSH_SFTP, Done, local, ours, run
 
 STOCK = program("sftp", "openssh-client")
@@ -142,6 +144,27 @@ def test_buffers_are_as_long_as_was_asked_for(tmp_path: Path) -> None:
         assert max(lengths) == 1000
         assert len(lengths) in range(100, 104)  # and looking for the end
     assert (tmp_path / "got").read_bytes() == (tmp_path / "put").read_bytes() == (tmp_path / "file").read_bytes()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_batch_that_is_interrupted_ends_in_order(number: signal.Signals, sshd: Peer, tmp_path: Path) -> None:
+    source = random_file(sshd.root / "interrupted", 3_000_000)
+    options = ["-F", "/dev/null", *sshd.options(), "-l", "2400", "-b", "-", sshd.host]
+    process = subprocess.Popen(
+        [FASTSSH_SFTP, *options], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=tmp_path,
+        env=clean_environment(tmp_path),
+    )  # fmt: skip
+    assert process.stdin is not None
+    process.stdin.write(f"get {source} got\npwd\n".encode())
+    process.stdin.flush()
+    wait_for(lambda: (tmp_path / "got").exists() and (tmp_path / "got").stat().st_size > 100_000, "the first bytes")
+    process.send_signal(number)
+    said = process.communicate(timeout=30)
+    assert process.returncode == 128 + number
+    assert b"Remote working" not in said[0]
+    left = (tmp_path / "got").read_bytes()
+    assert 0 < len(left) < 3_000_000
+    assert left == source.read_bytes()[: len(left)]
 
 
 # -- servers that lie --------------------------------------------------------------------------------------------------

@@ -187,4 +187,7 @@ def test_braces_stand_for_several_patterns(pattern: str, meant: list[str]) -> No
 @given(st.text("{},ab\\[]", max_size=40))
 def test_row7_braces_never_grow_beyond_their_bound(pattern: str) -> None:
     assert 1 <= len(glob.braces(pattern)) <= glob.MAX_BRACES + 1
+
+
+def test_row7_too_many_patterns_in_braces_are_none() -> None:
     assert glob.braces("{a,b}" * 30) == ["{a,b}" * 30]
