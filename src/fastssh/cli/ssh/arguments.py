@@ -84,6 +84,7 @@ asked; one that is not the known one ends the connection.""",
         Section("EXIT STATUS", "The exit status is that of the remote command, and 255 when there was an error, or the "
                 "command was ended by a signal.", help=True),
         manual.CONFIGURATION,
+        manual.SHARING,
         Section("ESCAPE CHARACTERS", """In a session with a terminal, the escape character (~, see -e) at the \
 beginning of a line begins a command to fastssh itself:
 
