@@ -95,6 +95,27 @@ async def test_attempts_begin_anew_after_a_while(monkeypatch: pytest.MonkeyPatch
         assert len([line for line in lines if line.startswith("Connecting to")]) == 3
 
 
+async def test_a_connection_begun_early_has_no_more_time_than_others(
+    sshd: Peer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Never:
+        async def taken(self) -> socket.socket | None:
+            await asyncio.sleep(SECONDS)
+            raise AssertionError
+
+    lines: list[str] = []
+    early: Any = Never()
+    options = ClientOptions(
+        host="h", user="u", connect_timeout=0.1, early=early, log=lambda level, text: lines.append(text)
+    )
+    leads_to(monkeypatch, 1)
+    with pytest.raises(SSHTimeoutError, match=r"^connect to host h port 22: Connection timed out$"):
+        await dial(options)
+    leads_to(monkeypatch, 1, sshd.port)
+    (await dial(options)).sock.close()
+    assert lines[-1] == "Connection established." and not any("refused" in line for line in lines)
+
+
 # -- from where --------------------------------------------------------------------------------------------------------
 
 

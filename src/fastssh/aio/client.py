@@ -83,6 +83,7 @@ class ClientConnection(ClientCore):
             password=None,
             prompter=None,
             verbose=None,
+            early=None,
             connect_timeout=min(options.connect_timeout or COMPANION_SECONDS, COMPANION_SECONDS),
             login_timeout=COMPANION_SECONDS,
             server_alive_interval=min(options.server_alive_interval or COMPANION_ALIVE, COMPANION_ALIVE),

@@ -78,16 +78,28 @@ async def dial(options: ClientOptions) -> Route:
     ConnectionLostError with the last address's reason, in ssh's words, or SSHTimeoutError where that was the time.
     """
     host, port = options.host, options.port
-    if options.early is not None and (sock := await options.early.taken()) is not None:
-        with suppress(OSError):  # it is lost already, and the next attempt tells
-            return _begun(sock, options)
-    addresses = await resolve(host, port, options)
     failure: OSError | None = None
+    begun = asyncio.get_running_loop().time()
+    if options.early is not None:
+        try:
+            async with asyncio.timeout(options.connect_timeout or None):
+                sock = await options.early.taken()
+        except TimeoutError:
+            failure = TimeoutError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT))
+        else:
+            with suppress(OSError):  # it is lost already, and the next attempt tells
+                if sock is not None:
+                    return _begun(sock, options, begun)
+    addresses = await resolve(host, port, options)
+    late = addresses[:1] if failure is not None else []  # it has had its time
     for attempt in range(max(options.connection_attempts, 1)):
         if attempt:
             await asyncio.sleep(RETRY_SECONDS)
             options.log(LOG_DEBUG1, "Trying again...")
         for address in addresses:
+            if address in late and not attempt:
+                options.log(LOG_DEBUG1, f"connect to address {address[4][0]} port {port}: Connection timed out")
+                continue
             begun = asyncio.get_running_loop().time()
             options.log(LOG_DEBUG1, f"Connecting to {printable(host)} [{address[4][0]}] port {port}.")
             try:
@@ -103,14 +115,14 @@ async def dial(options: ClientOptions) -> Route:
     raise kind(f"connect to host {printable(host)} port {port}: {reason}") from failure
 
 
-def _begun(sock: socket.socket, options: ClientOptions) -> Route:
+def _begun(sock: socket.socket, options: ClientOptions, begun: float) -> Route:
     """A connection that was made before we were asked for it."""
     address = str(sock.getpeername()[0])
     options.log(LOG_DEBUG1, f"Connecting to {printable(options.host)} [{address}] port {options.port}.")
     options.log(LOG_DEBUG1, "Connection established.")
     sock.setblocking(False)
     set_socket_options(sock, options)
-    return Route(sock, address)
+    return Route(sock, address, begun=begun)
 
 
 def reason_of(error: OSError) -> str:
