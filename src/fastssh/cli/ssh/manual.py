@@ -20,8 +20,8 @@ fastssh-scp(1) and fastssh-sftp(1) share as well. A master ends with its own ses
 ControlPersist it goes to the background at once, and stays until it has been idle for so long. -O tells it something:
 
 `check` whether it is there; `forward` and `cancel` open and cancel the forwards of -L, -R and -D (for -R with port 0
-the port is printed); `stop` to take no more clients; `exit` to end at once; `proxy` to pass on what this call says itself,
-which needs no descriptors to be handed over.
+the port is printed); `stop` to take no more clients; `exit` to end at once; `proxy` to pass on what this call says
+itself, which needs no descriptors to be handed over.
 
 The control socket is its user's alone. With ControlMaster ask or autoask the program of $SSH_ASKPASS is asked before
 anything is done for a client.""")
