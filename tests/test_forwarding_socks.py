@@ -21,7 +21,6 @@ from fastssh.keys.key_options import Endpoint
 from tests.support import peers
 from tests.support.forwarding import (
     SECONDS,
-    Forwarder,
     Streams,
     destination,
     echo,
@@ -30,7 +29,7 @@ from tests.support.forwarding import (
     options_of,
     reach,
 )
-from tests.support.peers import HOST, Keys, Peer, free_port
+from tests.support.peers import HOST, Keys, free_port
 from tests.support.watching import open_descriptors, until
 from tests.test_socks import GRANTED5, socks4, socks5
 
@@ -75,11 +74,6 @@ async def curl(proxy: str, url: str) -> tuple[int, bytes, bytes]:
     return process.returncode, out, said
 
 
-def connect(peer: Peer | None, server: Forwarder) -> fastssh.connect:
-    """Our client with ``peer``, or without one with our server."""
-    return server.connect() if peer is None else fastssh.connect(**options_of(peer))
-
-
 async def answer(streams: Streams, request: bytes) -> bytes:
     """All that comes back for ``request``, the client's side staying open."""
     reader, writer = streams
@@ -90,13 +84,13 @@ async def answer(streams: Streams, request: bytes) -> bytes:
     return found
 
 
-@pytest.mark.parametrize("stock", [True, False])
+@pytest.mark.parametrize("peer", ["sshd", "fastsshd"])
 async def test_curl_over_every_version_of_socks(
-    sshd: Peer, tmp_path: Path, keys: Keys, page: tuple[int, bytes], stock: bool
+    request: pytest.FixtureRequest, page: tuple[int, bytes], peer: str
 ) -> None:
     port, data = page
     async with (
-        forwarder(tmp_path, keys) as server, connect(sshd if stock else None, server) as conn,
+        fastssh.connect(**options_of(request.getfixturevalue(peer))) as conn,
         await conn.forward_dynamic(("localhost", 0)) as forward,
     ):
         for scheme, host in VERSIONS:
@@ -196,14 +190,14 @@ async def test_clients_that_leave_in_the_middle_leave_nothing(tmp_path: Path, ke
         writer.close()  # what was under way ended with the forward
 
 
-@pytest.mark.parametrize("stock", [True, False])
+@pytest.mark.parametrize("peer", ["sshd", "fastsshd"])
 async def test_a_server_that_listens_for_us_has_socks_clients(
-    sshd: Peer, tmp_path: Path, keys: Keys, page: tuple[int, bytes], stock: bool
+    request: pytest.FixtureRequest, page: tuple[int, bytes], peer: str
 ) -> None:
     port, data = page
     permitted = [Endpoint(HOST, port), Endpoint("localhost", None)]
     async with (
-        forwarder(tmp_path, keys) as server, connect(sshd if stock else None, server) as conn,
+        fastssh.connect(**options_of(request.getfixturevalue(peer))) as conn,
         await conn.forward_remote(("localhost", 0), None, permit_open=permitted) as forward,
     ):
         for scheme, host in VERSIONS:
