@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import os
+import pty
 import re
 import signal
 import stat
 import subprocess
+import termios
 import time
+import tty
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pexpect
 import pytest
 
+from fastssh.cli import terminal
+from fastssh.cli.messages import Messages
 from fastssh.cli.terminal import _run_askpass
 from tests.support.copying import FASTSSH_SCP, random_file
 from tests.support.peers import PASSWORD, Keys, Peer, clean_environment, program
@@ -350,3 +355,24 @@ async def test_an_askpass_program_may_write_its_answer_in_pieces(tmp_path: Path)
     assert await _run_askpass(str(askpass), "Password: ") == "open sesame"
     askpass.write_text("#!/bin/sh\nyes | head -c 1000000\n")  # it must not hang, whatever it is made of
     assert await asyncio.wait_for(_run_askpass(str(askpass), "Password: "), SECONDS) == "y"
+
+
+@pytest.mark.parametrize("echo", [False, True])
+async def test_a_question_within_a_session_is_answered_by_a_line_and_leaves_the_terminal_raw(
+    echo: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ours, theirs = pty.openpty()
+    try:
+        tty.setraw(theirs)
+        raw = termios.tcgetattr(theirs)
+        monkeypatch.setattr(terminal, "_open_terminal", lambda: os.dup(theirs))
+        asking = asyncio.ensure_future(terminal.Terminal(Messages("x")).ask("Sure? ", echo=echo))
+        while not termios.tcgetattr(theirs)[3] & termios.ICANON:
+            await asyncio.sleep(0.005)
+        os.write(ours, b"yex\x7fs\r")
+        assert await asyncio.wait_for(asking, 20) == "yes"
+        assert termios.tcgetattr(theirs) == raw
+        assert (b"ye" in os.read(ours, 1000)) is echo
+    finally:
+        os.close(ours)
+        os.close(theirs)

@@ -75,7 +75,7 @@ class Terminal:
     async def _ask_terminal(self, tty: int, prompt: str, *, echo: bool) -> str:
         if self._messages.before is not None:
             self._messages.before()
-        with contextlib.nullcontext() if echo else _silence(tty, prompt):
+        with _asking(tty, prompt, echo=echo):
             os.write(tty, prompt.encode())
             line = await _read_line(tty)
         if not line.endswith(b"\n"):
@@ -101,11 +101,19 @@ def restore() -> None:
 
 
 @contextlib.contextmanager
-def _silence(tty: int, prompt: str) -> Iterator[None]:
-    """No echo inside the block, restored on every way out, and while the process is stopped with Ctrl-Z."""
+def _asking(tty: int, prompt: str, *, echo: bool) -> Iterator[None]:
+    """A line at a time inside the block, and no echo unless ``echo``, although a session may have made the terminal
+    raw; restored on every way out, and while the process is stopped with Ctrl-Z."""
     attributes = termios.tcgetattr(tty)
+    if echo and attributes[3] & termios.ICANON:
+        yield
+        return
     silent = list(attributes)
-    silent[3] &= ~(termios.ECHO | termios.ECHONL)
+    silent[0] |= termios.ICRNL
+    silent[1] |= termios.OPOST
+    silent[3] = (silent[3] | termios.ICANON | termios.ISIG | termios.IEXTEN) & ~(termios.ECHO | termios.ECHONL)
+    if echo:
+        silent[3] |= termios.ECHO | termios.ECHOE | termios.ECHOK
     loop = asyncio.get_running_loop()
 
     def suspended() -> None:
@@ -123,7 +131,8 @@ def _silence(tty: int, prompt: str) -> Iterator[None]:
         loop.remove_signal_handler(signal.SIGTSTP)
         changed.pop()
         termios.tcsetattr(tty, termios.TCSADRAIN, attributes)
-        os.write(tty, b"\n")  # the one that was typed was not shown
+        if not echo:
+            os.write(tty, b"\n")  # the one that was typed was not shown
 
 
 async def _read_line(tty: int) -> bytes:
