@@ -179,6 +179,7 @@ class Job:
     async def _use(self, connection: ClientConnection) -> int:
         if (refused := refused_tunnel(self._settings)) is not None:
             self._warn(refused)
+        settle()
         forwards = cache(lambda: _forwards_of(connection, self._settings))
         if self._wanted:
             strict = self._settings.flag("ExitOnForwardFailure")
@@ -212,7 +213,6 @@ class Job:
             return await self._forward_stdio(connection, self._asked.forward_stdio)
         if self._settings.value("SessionType") == "none":
             self._detach()
-            settle()
             await connection.wait_closed()
             assert connection.error is not None
             raise connection.error
@@ -263,7 +263,6 @@ class Job:
         if "OpenSSH" in connection.peer_identification and not shared:
             connection.global_request("no-more-sessions@openssh.com")
         self._detach()
-        settle()
         status = await runner.run(session, forwards)
         if connection.error is not None:
             return status
