@@ -17,7 +17,7 @@ from fastssh.config.evaluate import load
 from fastssh.config.forwards import Forward, Kind, forwards, parse, permit_remote_open
 from fastssh.config.tokens import Local
 from fastssh.errors import ConfigError
-from fastssh.keys.key_options import Endpoint
+from fastssh.keys.endpoint import Endpoint
 
 SSH = shutil.which("ssh")
 LETTERS = {Kind.LOCAL: "-L", Kind.REMOTE: "-R", Kind.DYNAMIC: "-D"}

@@ -19,13 +19,15 @@ from hypothesis import strategies as st
 import fastssh
 from fastssh.aio.forwarding import listen
 from fastssh.aio.forwarding.client import Address
+from fastssh.aio.forwarding.gateway import GatewayPorts
 from fastssh.aio.forwarding.listen import bind_path
 from fastssh.aio.forwarding.names import MAX_SOCKET_PATH, bind_addresses, host_name, socket_path
-from fastssh.aio.forwarding.policy import NO_FORWARDING, ForwardingPolicy, GatewayPorts
+from fastssh.aio.forwarding.policy import NO_FORWARDING, ForwardingPolicy
 from fastssh.config.server.values import GatewayPorts as ConfiguredGatewayPorts
 from fastssh.connection.channel import ChannelHandler
 from fastssh.errors import ChannelOpenError, ChannelRequestError, SSHError
-from fastssh.keys.key_options import RESTRICTED, Endpoint, KeyOptions, parse_options
+from fastssh.keys.endpoint import Endpoint
+from fastssh.keys.key_options import RESTRICTED, KeyOptions, parse_options
 from fastssh.wire.requests import DirectStreamlocal, DirectTcpip
 from tests.conftest import SshdFactory
 from tests.support.forwarding import Forwarder, destination, echo, forwarder, options_of

@@ -17,7 +17,7 @@ import pytest
 import fastssh
 from fastssh.aio.forwarding import socks
 from fastssh.aio.forwarding.policy import ForwardingPolicy
-from fastssh.keys.key_options import Endpoint
+from fastssh.keys.endpoint import Endpoint
 from tests.support import peers
 from tests.support.forwarding import (
     SECONDS,

@@ -37,7 +37,7 @@ from fastssh.config.server.values import (
 from fastssh.config.tokens import expand
 from fastssh.config.values import LogLevel, Qos, RekeyLimit
 from fastssh.errors import ConfigError
-from fastssh.keys.key_options import Endpoint
+from fastssh.keys.endpoint import Endpoint
 from fastssh.keys.patterns import match_any
 from tests.support import peers
 from tests.support.peers import Keys

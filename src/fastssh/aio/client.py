@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from fastssh.aio.agent_forwarding import AgentForwarding
     from fastssh.aio.forwarding.client import Address, ClientForwarding, DynamicForward, LocalForward, RemoteForward
     from fastssh.aio.sftp import SFTPClient
-    from fastssh.keys.key_options import Endpoint
+    from fastssh.keys.endpoint import Endpoint
 
 COMPANION_SECONDS: Final = 15.0  # for a companion connection to be made
 COMPANION_ALIVE: Final = 5.0  # ServerAliveInterval of one: whoever copies over it waits for it

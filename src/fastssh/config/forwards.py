@@ -22,7 +22,7 @@ from fastssh.config.reading import COMMAND_LINE
 from fastssh.config.settings import Settings
 from fastssh.config.tokens import expand
 from fastssh.errors import ConfigError
-from fastssh.keys.key_options import Endpoint
+from fastssh.keys.endpoint import Endpoint
 
 if TYPE_CHECKING:
     from fastssh.aio.forwarding.client import Address

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 from fastssh.aio.forwarding.policy import NO_FORWARDING, ForwardingPolicy
 from fastssh.aio.forwarding.server import Forwarding
 from fastssh.config.server.settings import ServerSettings
-from fastssh.keys.key_options import Endpoint, KeyOptions
+from fastssh.keys.endpoint import Endpoint
+from fastssh.keys.key_options import KeyOptions
 
 if TYPE_CHECKING:
     from fastssh.aio.server.connection import ServerConnection

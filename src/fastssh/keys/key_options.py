@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from fastssh.errors import KeyFormatError
 from fastssh.keys.addresses import check_address_list, match_cidr_list, match_host_list
+from fastssh.keys.endpoint import Endpoint
 from fastssh.keys.patterns import lower, match_pattern
 from fastssh.keys.times import moment
 from fastssh.wire.text import printable
@@ -31,18 +32,6 @@ _QUOTED = re.compile(r'"((?:[^"\\]++|\\"?+)*+)"')
 _ENDPOINT = re.compile(r"(?:\[([^\[\]/]*)\]|([^:\[\]/]*)):(?:([0-9]{1,5})|\*)", re.ASCII)
 _VARIABLE = re.compile(r"([A-Za-z0-9_]+)=(.*)", re.ASCII | re.DOTALL)
 _DEVICE = re.compile(r"[0-9]{1,10}", re.ASCII)
-
-
-@dataclass(frozen=True, slots=True)
-class Endpoint:
-    """A ``host:port`` of permitopen or permitlisten; ``port`` is None for any. As text it is what stands there."""
-
-    host: str
-    port: int | None
-
-    def __str__(self) -> str:
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"{host}:{'*' if self.port is None else self.port}"
 
 
 @dataclass(frozen=True, slots=True)

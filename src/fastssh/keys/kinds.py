@@ -8,15 +8,33 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import Any, ClassVar, Generic, TypeVar
-
-from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
-from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature, encode_dss_signature
+from functools import cached_property
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 from fastssh.errors import KeyFormatError, ProtocolError, SignatureError
 from fastssh.wire.codec import Reader, mpint, string
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives import hashes
+    from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
+    from cryptography.hazmat.primitives.asymmetric import utils as dss
+else:
+
+    class _WhenUsed:
+        """A module of ``cryptography`` that is imported when something of it is used: all of them together take longer
+        than most of what a command-line tool does with keys, which are of one type as a rule."""
+
+        def __init__(self, name: str) -> None:
+            self._name = f"cryptography.hazmat.primitives.{name}"
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(import_module(self._name), name)
+
+    hashes = _WhenUsed("hashes")
+    ec, ed25519, padding, rsa, dss = (
+        _WhenUsed(f"asymmetric.{name}") for name in ("ec", "ed25519", "padding", "rsa", "utils")
+    )
 
 Public = TypeVar("Public")
 Private = TypeVar("Private")
@@ -59,8 +77,6 @@ class KeyKind(PublicKind[Public], Generic[Public, Private]):
     """A key type whose private half is ours to use."""
 
     sizes: tuple[int, ...]  #: bits that :meth:`generate` takes, the default first; empty where any in range will do
-    public_class: type[Public]
-    private_class: type[Private]
 
     @abstractmethod
     def read_private(self, reader: Reader) -> Private:
@@ -76,24 +92,25 @@ class KeyKind(PublicKind[Public], Generic[Public, Private]):
     def sign(self, key: Private, data: bytes, algorithm: str) -> bytes:
         """The signature without its algorithm name."""
 
+    @abstractmethod
     def accepts(self, key: object) -> bool:
         """Whether a ``cryptography`` key, private or public, is of this type."""
-        return isinstance(key, (self.private_class, self.public_class))
 
     def _size(self, bits: int | None) -> None:
         if bits is not None and bits not in self.sizes:
             raise KeyFormatError(f"{self.name} keys cannot have {bits} bits")
 
 
-class _Ed25519(KeyKind[ed25519.Ed25519PublicKey, ed25519.Ed25519PrivateKey]):
+class _Ed25519(KeyKind["ed25519.Ed25519PublicKey", "ed25519.Ed25519PrivateKey"]):
     """RFC 8709; the private form is seed and public key joined."""
 
     name = "ssh-ed25519"
     family = "ED25519"
     signature_algorithms = ("ssh-ed25519",)
     sizes = (256,)
-    public_class = ed25519.Ed25519PublicKey
-    private_class = ed25519.Ed25519PrivateKey
+
+    def accepts(self, key: object) -> bool:
+        return isinstance(key, (ed25519.Ed25519PrivateKey, ed25519.Ed25519PublicKey))
 
     def read_public(self, reader: Reader) -> ed25519.Ed25519PublicKey:
         value = reader.string()
@@ -142,18 +159,25 @@ _ORDERS = {
 }
 
 
-class _ECDSA(KeyKind[ec.EllipticCurvePublicKey, ec.EllipticCurvePrivateKey]):
+class _ECDSA(KeyKind["ec.EllipticCurvePublicKey", "ec.EllipticCurvePrivateKey"]):
     """RFC 5656 section 3: points uncompressed, the hash by the curve's size (section 6.2.1)."""
 
     family = "ECDSA"
-    public_class = ec.EllipticCurvePublicKey
-    private_class = ec.EllipticCurvePrivateKey
 
-    def __init__(self, curve_name: str, curve: ec.EllipticCurve, hash: hashes.HashAlgorithm) -> None:
+    def __init__(self, curve_name: str, bits: int, hash_name: str) -> None:
         self.name = f"ecdsa-sha2-{curve_name}"
         self.signature_algorithms = (self.name,)
-        self.sizes = (curve.key_size,)
-        self._curve_name, self._curve, self._ecdsa = curve_name.encode("ascii"), curve, ec.ECDSA(hash)
+        self.sizes = (bits,)
+        self._curve_name, self._bits, self._hash_name = curve_name.encode("ascii"), bits, hash_name
+
+    @cached_property
+    def _curve(self) -> ec.EllipticCurve:
+        curve: ec.EllipticCurve = getattr(ec, f"SECP{self._bits}R1")()
+        return curve
+
+    @cached_property
+    def _ecdsa(self) -> ec.ECDSA:
+        return ec.ECDSA(getattr(hashes, self._hash_name)())
 
     def accepts(self, key: object) -> bool:
         return (
@@ -165,13 +189,13 @@ class _ECDSA(KeyKind[ec.EllipticCurvePublicKey, ec.EllipticCurvePrivateKey]):
         if reader.string() != self._curve_name:
             raise KeyFormatError(f"the curve of an {self.name} key must be {self._curve_name.decode()}")
         point = reader.string()
-        if len(point) != 1 + 2 * ((self._curve.key_size + 7) // 8) or point[0] != 0x04:
+        if len(point) != 1 + 2 * ((self._bits + 7) // 8) or point[0] != 0x04:
             raise KeyFormatError(f"the point of an {self.name} key is not in uncompressed form")
         return ec.EllipticCurvePublicKey.from_encoded_point(self._curve, point)  # refuses what is not on the curve
 
     def write_public(self, key: ec.EllipticCurvePublicKey) -> bytes:
         numbers = key.public_numbers()
-        size = (self._curve.key_size + 7) // 8
+        size = (self._bits + 7) // 8
         return string(self._curve_name) + string(
             b"\x04" + numbers.x.to_bytes(size, "big") + numbers.y.to_bytes(size, "big")
         )
@@ -187,38 +211,40 @@ class _ECDSA(KeyKind[ec.EllipticCurvePublicKey, ec.EllipticCurvePrivateKey]):
         return self.write_public(key.public_key()) + mpint(key.private_numbers().private_value)
 
     def bits(self, key: ec.EllipticCurvePublicKey) -> int:
-        return self._curve.key_size
+        return self._bits
 
     def generate(self, bits: int | None) -> ec.EllipticCurvePrivateKey:
         self._size(bits)
         return ec.generate_private_key(self._curve)
 
     def sign(self, key: ec.EllipticCurvePrivateKey, data: bytes, algorithm: str) -> bytes:
-        r, s = decode_dss_signature(key.sign(data, self._ecdsa))
+        r, s = dss.decode_dss_signature(key.sign(data, self._ecdsa))
         return mpint(r) + mpint(s)
 
     def verify(self, key: ec.EllipticCurvePublicKey, signature: bytes, data: bytes, algorithm: str) -> None:
         reader = Reader(signature)
         r, s = reader.mpint(), reader.mpint()
         reader.end()
-        if not all(0 < value < 1 << self._curve.key_size for value in (r, s)):
+        if not all(0 < value < 1 << self._bits for value in (r, s)):
             raise SignatureError("ECDSA signature values out of range")
-        key.verify(encode_dss_signature(r, s), data, self._ecdsa)
+        key.verify(dss.encode_dss_signature(r, s), data, self._ecdsa)
 
 
-class _RSA(KeyKind[rsa.RSAPublicKey, rsa.RSAPrivateKey]):
+class _RSA(KeyKind["rsa.RSAPublicKey", "rsa.RSAPrivateKey"]):
     """RFC 4253 section 6.6 for the key, RFC 8332 for its signatures; SHA-1 signatures do not exist here."""
 
     name = "ssh-rsa"
     family = "RSA"
     signature_algorithms = ("rsa-sha2-512", "rsa-sha2-256")
     sizes = ()
-    public_class = rsa.RSAPublicKey
-    private_class = rsa.RSAPrivateKey
-    _HASHES: ClassVar[dict[str, hashes.HashAlgorithm]] = {
-        "rsa-sha2-512": hashes.SHA512(),
-        "rsa-sha2-256": hashes.SHA256(),
-    }
+    _HASHES: ClassVar[dict[str, str]] = {"rsa-sha2-512": "SHA512", "rsa-sha2-256": "SHA256"}
+
+    def accepts(self, key: object) -> bool:
+        return isinstance(key, (rsa.RSAPrivateKey, rsa.RSAPublicKey))
+
+    def _hash(self, algorithm: str) -> hashes.HashAlgorithm:
+        found: hashes.HashAlgorithm = getattr(hashes, self._HASHES[algorithm])()
+        return found
 
     @staticmethod
     def _check(n: int, e: int) -> None:
@@ -268,23 +294,23 @@ class _RSA(KeyKind[rsa.RSAPublicKey, rsa.RSAPrivateKey]):
         return rsa.generate_private_key(65537, size)
 
     def sign(self, key: rsa.RSAPrivateKey, data: bytes, algorithm: str) -> bytes:
-        return key.sign(data, padding.PKCS1v15(), self._HASHES[algorithm])
+        return key.sign(data, padding.PKCS1v15(), self._hash(algorithm))
 
     def verify(self, key: rsa.RSAPublicKey, signature: bytes, data: bytes, algorithm: str) -> None:
         size = (key.key_size + 7) // 8
         if len(signature) > size:
             raise SignatureError("RSA signature longer than the modulus")
         # Some signers drop leading zero bytes; OpenSSH accepts that, and so the number is what counts.
-        key.verify(signature.rjust(size, b"\x00"), data, padding.PKCS1v15(), self._HASHES[algorithm])
+        key.verify(signature.rjust(size, b"\x00"), data, padding.PKCS1v15(), self._hash(algorithm))
 
 
 KINDS: dict[str, KeyKind[Any, Any]] = {
     kind.name: kind
     for kind in (
         _Ed25519(),
-        _ECDSA("nistp256", ec.SECP256R1(), hashes.SHA256()),
-        _ECDSA("nistp384", ec.SECP384R1(), hashes.SHA384()),
-        _ECDSA("nistp521", ec.SECP521R1(), hashes.SHA512()),
+        _ECDSA("nistp256", 256, "SHA256"),
+        _ECDSA("nistp384", 384, "SHA384"),
+        _ECDSA("nistp521", 521, "SHA512"),
         _RSA(),
     )
 }
@@ -322,4 +348,10 @@ def kind_of(key: object) -> KeyKind[Any, Any]:
 
 #: What a malformed key or signature makes the readers above and ``cryptography`` raise.
 DECODE_ERRORS = (ProtocolError, ValueError, OverflowError)
-VERIFY_ERRORS = (InvalidSignature, *DECODE_ERRORS)
+
+
+def verify_errors() -> tuple[type[Exception], ...]:
+    """What :meth:`PublicKind.verify` raises for a signature that is wrong or malformed."""
+    from cryptography.exceptions import InvalidSignature
+
+    return (InvalidSignature, *DECODE_ERRORS)

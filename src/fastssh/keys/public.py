@@ -11,7 +11,7 @@ from typing import Any
 from fastssh.errors import KeyFormatError, SignatureError
 from fastssh.files import Path, replace_file
 from fastssh.keys import fingerprint as _fingerprint
-from fastssh.keys.kinds import DECODE_ERRORS, KINDS, VERIFY_ERRORS, PublicKind, kind_named
+from fastssh.keys.kinds import DECODE_ERRORS, KINDS, PublicKind, kind_named, verify_errors
 from fastssh.keys.security_keys import SECURITY_KINDS
 from fastssh.wire.codec import Reader, string
 
@@ -92,7 +92,7 @@ class PublicKey:
             self._kind.verify(self._key, value, self._kind.signed(self._key, data, tail), algorithm)
         except SignatureError:
             raise
-        except VERIFY_ERRORS:
+        except verify_errors():
             raise SignatureError(f"incorrect {algorithm} signature") from None
         return algorithm
 

@@ -55,13 +55,14 @@ class _SecurityKind(KeyKind[_Key, _Handle]):
 
     signature_tail = _TAIL
     sizes = ()
-    public_class = _Key
-    private_class = _Handle
 
     def __init__(self, name: str, inner: KeyKind[Any, Any]) -> None:
         self.name, self._inner = name, inner
         self.family = f"{inner.family}-SK"
         self.signature_algorithms = (name,)
+
+    def accepts(self, key: object) -> bool:
+        return isinstance(key, (_Key, _Handle))
 
     def read_public(self, reader: Reader) -> _Key:
         key, application = self._inner.read_public(reader), reader.string()

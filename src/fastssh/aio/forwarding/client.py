@@ -25,7 +25,8 @@ from fastssh.aio.forwarding.relay import SocketRelay
 from fastssh.aio.forwarding.socks import SocksRelay, serve_channel
 from fastssh.aio.options import LOG_DEBUG1, LOG_WARNING
 from fastssh.errors import ChannelOpenError, ChannelRequestError, ProtocolError, SSHError
-from fastssh.keys.key_options import Endpoint, KeyOptions
+from fastssh.keys.endpoint import Endpoint
+from fastssh.keys.key_options import KeyOptions
 from fastssh.wire.messages import OpenFailureReason
 from fastssh.wire.requests import (
     CancelStreamlocalForward,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 from typing import TYPE_CHECKING, Final
 
-from fastssh.aio.forwarding.policy import GatewayPorts
+from fastssh.aio.forwarding.gateway import GatewayPorts
 
 if TYPE_CHECKING:
     from fastssh.aio.dial import Address

@@ -3,24 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from enum import Enum
 from typing import Final, Self
 
-from fastssh.keys.key_options import Endpoint, KeyOptions
+from fastssh.aio.forwarding.gateway import GatewayPorts
+from fastssh.keys.endpoint import Endpoint
+from fastssh.keys.key_options import KeyOptions
 
 #: Stands for a port where a path is asked about: lists of hosts and ports permit a path only by ``*:*``. So do sshd's
 #: of permitopen, while its lists of permitlisten do not restrict paths.
 PATH_PORT: Final = -2
 PRIVILEGED: Final = 1024  # ports below belong to root
 CONNECT_SECONDS: Final = 30.0
-
-
-class GatewayPorts(Enum):
-    """Who may connect to ports that a client asked for (sshd_config(5))."""
-
-    NO = "no"
-    YES = "yes"
-    CLIENT_SPECIFIED = "clientspecified"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from typing import Final
 
 from fastssh.cli.tool import Option, Section, Tool, UsageError
@@ -52,7 +51,6 @@ TARGET: Final = ".ssh/authorized_keys"
 _VALUED: Final = frozenset("oFtp")
 
 
-@dataclass
 class Arguments:
     """A command line that makes sense. ``identity``: None without -i, "" for the default file."""
 
@@ -64,8 +62,10 @@ class Arguments:
     target: str = TARGET
     port: int | None = None
     config_file: str | None = None
-    overrides: list[str | tuple[str, str]] = field(default_factory=list)
-    given: list[str] = field(default_factory=list)  #: -F and -o as they were written, for the last message
+
+    def __init__(self) -> None:
+        self.overrides: list[str | tuple[str, str]] = []
+        self.given: list[str] = []  #: -F and -o as they were written, for the last message
 
 
 def read(argv: list[str]) -> Arguments:

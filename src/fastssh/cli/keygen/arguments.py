@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
 from fastssh.cli.keygen import manual
@@ -148,12 +147,10 @@ _BITS_MAX: Final = 2**32 - 1
 _ROUNDS_MAX: Final = 2**31 - 1
 
 
-@dataclass
 class Arguments:
     """A command line that makes sense; a field each option, and ``operands``. Several say what is to be done: see
     :data:`fastssh.cli.keygen.actions.ACTIONS`."""
 
-    operands: list[str] = field(default_factory=list)
     # what is to be done
     change_passphrase: bool = False
     change_comment: bool = False
@@ -189,7 +186,6 @@ class Arguments:
     quiet: bool = False
     verbosity: int = 0
     generic: bool = False
-    options: list[str] = field(default_factory=list)
     certificate_id: str | None = None
     host_certificate: bool = False
     principals: str | None = None
@@ -198,6 +194,10 @@ class Arguments:
     use_agent: bool = False
     update_krl: bool = False
     provider: str | None = None
+
+    def __init__(self) -> None:
+        self.operands: list[str] = []
+        self.options: list[str] = []
 
 
 class _Meaning(NamedTuple):
@@ -210,7 +210,8 @@ class _Meaning(NamedTuple):
 def read(argv: list[str]) -> Arguments:
     """The arguments in ``argv`` (without the program's name). Raises UsageError, Asked."""
     options, operands = TOOL.parse(argv)
-    found = Arguments(operands=operands)
+    found = Arguments()
+    found.operands = operands
     for flag, value in options:
         if flag == "-v":
             found.verbosity += 1

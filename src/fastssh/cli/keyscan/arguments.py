@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import Final, Literal
 
 from fastssh.algorithms import certificate_algorithm
@@ -65,12 +64,9 @@ TYPES: Final = {
 _FULL_NAMES: Final = {"ssh-rsa": "rsa", **{name: kind for kind, names in TYPES.items() for name in names}}
 
 
-@dataclass
 class Arguments:
     """A command line that makes sense. ``algorithms``: the names to ask for, a tuple for each type of key."""
 
-    hosts: list[str] = field(default_factory=list)
-    files: list[str] = field(default_factory=list)
     algorithms: tuple[tuple[str, ...], ...] = tuple(TYPES.values())
     family: Literal["any", "inet", "inet6"] = "any"
     certificates: bool = False
@@ -81,11 +77,16 @@ class Arguments:
     quiet: bool = False
     verbose: bool = False
 
+    def __init__(self) -> None:
+        self.hosts: list[str] = []
+        self.files: list[str] = []
+
 
 def read(argv: list[str]) -> Arguments:
     """The arguments in ``argv`` (without the program's name). Raises UsageError, Asked."""
     options, operands = TOOL.parse(argv)
-    found = Arguments(hosts=operands)
+    found = Arguments()
+    found.hosts = operands
     hashes: tuple[str, ...] = ("sha1", "sha256")
     records = False
     for option, value in options:

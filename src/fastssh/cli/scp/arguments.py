@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Final
 
 from fastssh.cli.location import Local, Remote, parse
@@ -76,13 +75,10 @@ _BUFFER_MAX: Final = 255 * 1024  # bytes; what a message holds
 _REQUESTS_MAX: Final = 1024
 
 
-@dataclass
 class Arguments:
     """A command line that makes sense. ``overrides`` is for :func:`fastssh.config.evaluate.load`, ``ssh_options`` says
     the same to a program like ssh(1)."""
 
-    sources: list[Local | Remote] = field(default_factory=list)
-    target: Local | Remote = field(default_factory=lambda: Local(""))
     recurse: bool = False
     preserve: bool = False
     quiet: bool = False
@@ -100,10 +96,14 @@ class Arguments:
     requests: int = 0  # -X nrequests; 0: as many as are good
     buffer: int = 0  # -X buffer, in bytes; 0: what is good
     verbosity: int = 0
-    overrides: list[str | tuple[str, str]] = field(default_factory=list)
-    identities: list[str] = field(default_factory=list)
-    ssh_options: list[str] = field(default_factory=list)
     far: tuple[str, ...] = ()  # -t, -f and what goes with them: this is the far side of somebody's -O
+
+    def __init__(self) -> None:
+        self.sources: list[Local | Remote] = []
+        self.target: Local | Remote = Local("")
+        self.overrides: list[str | tuple[str, str]] = []
+        self.identities: list[str] = []
+        self.ssh_options: list[str] = []
 
     @property
     def alone(self) -> bool:

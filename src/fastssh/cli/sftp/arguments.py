@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import Final
 
 from fastssh.cli.location import Remote, sftp_destination
@@ -73,7 +72,6 @@ _REQUESTS_MAX: Final = 256 * 1024
 _UNITS: Final = {"k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
 
 
-@dataclass
 class Arguments:
     """A command line that makes sense. ``overrides`` is for :func:`fastssh.config.evaluate.load`."""
 
@@ -94,9 +92,11 @@ class Arguments:
     server: str | None = None  # -D
     program: str | None = None  # -S
     config_file: str | None = None
-    passed: list[str] = field(default_factory=list)  # options for a program of -S
-    overrides: list[str | tuple[str, str]] = field(default_factory=list)
-    identities: list[str] = field(default_factory=list)
+
+    def __init__(self) -> None:
+        self.passed: list[str] = []  # options for a program of -S
+        self.overrides: list[str | tuple[str, str]] = []
+        self.identities: list[str] = []
 
 
 _SWITCHES: Final = {

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Final
 
 from fastssh.cli.ssh import manual
@@ -139,7 +138,6 @@ _MISSING: Final = {
 _CONTROL: Final = ("check", "forward", "cancel", "exit", "stop", "proxy")
 
 
-@dataclass
 class Arguments:
     """A command line that makes sense. ``overrides`` is for :func:`fastssh.config.evaluate.load`."""
 
@@ -156,10 +154,12 @@ class Arguments:
     forward_stdio: str | None = None  # -W
     control: str | None = None  # -O
     jump: str | None = None
-    forwards: list[tuple[str, str]] = field(default_factory=list)  # kind, as config/forwards.py names it, and what
-    overrides: list[str | tuple[str, str]] = field(default_factory=list)
-    defaults: list[tuple[str, str]] = field(default_factory=list)  # what holds where nothing else says otherwise
-    identities: list[str] = field(default_factory=list)
+
+    def __init__(self) -> None:
+        self.forwards: list[tuple[str, str]] = []  # kind, as config/forwards.py names it, and what
+        self.overrides: list[str | tuple[str, str]] = []
+        self.defaults: list[tuple[str, str]] = []  # what holds where nothing else says otherwise
+        self.identities: list[str] = []
 
 
 def read(argv: list[str]) -> Arguments:

@@ -85,7 +85,7 @@ from fastssh.config.values import (
     seconds,
     words,
 )
-from fastssh.keys.key_options import Endpoint
+from fastssh.keys.endpoint import Endpoint
 
 USER_TOKENS: Final = "hUu"
 KEY_TOKENS: Final = USER_TOKENS + "fkt"

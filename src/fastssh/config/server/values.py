@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Final, NamedTuple, TypeVar
 
-from fastssh.aio.forwarding.policy import GatewayPorts as GatewayPorts  # one of the kinds of values
+from fastssh.aio.forwarding.gateway import GatewayPorts as GatewayPorts  # one of the kinds of values
 from fastssh.config.lexer import join_arguments, split_arguments
 from fastssh.config.tokens import check_host, expand, expand_home
 from fastssh.config.values import choice, files, number, port, text, words
 from fastssh.keys.addresses import check_address_list
-from fastssh.keys.key_options import Endpoint
+from fastssh.keys.endpoint import Endpoint
 
 T = TypeVar("T")
 
