@@ -17,9 +17,10 @@ from hypothesis import strategies as st
 
 from fastssh.aio.interfaces import InterfaceAddress, interface_addresses
 from fastssh.config import lexer
-from fastssh.config.client import client_options, verbosity
+from fastssh.config.client import client_options
 from fastssh.config.directives import ALL_TOKENS, DIRECTIVES, OBSOLETE
 from fastssh.config.evaluate import load
+from fastssh.config.session import verbosity
 from fastssh.config.settings import Settings
 from fastssh.config.tokens import Local, check_host, check_user, expand, expand_home
 from fastssh.config.values import RekeyLimit, seconds

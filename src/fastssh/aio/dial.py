@@ -136,7 +136,8 @@ async def resolve(host: str, port: int, options: ClientOptions) -> list[Address]
     """The addresses of ``host``, of the family of ``options``. Raises ConnectionLostError in ssh's words."""
     family, kind, protocol = _FAMILIES[options.address_family], socket.SOCK_STREAM, socket.IPPROTO_TCP
     with suppress(OSError, UnicodeError):  # an address needs no resolver, and no thread that waits for one
-        return list(socket.getaddrinfo(host, port, family, kind, protocol, socket.AI_NUMERICHOST))
+        if host.isascii():  # as bytes, which need no codec
+            return list(socket.getaddrinfo(host.encode(), port, family, kind, protocol, socket.AI_NUMERICHOST))
     loop = asyncio.get_running_loop()
     try:
         async with asyncio.timeout(options.connect_timeout or None):

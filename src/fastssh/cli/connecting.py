@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import importlib
 import os
+import threading
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from fastssh.cli.messages import Messages
-from fastssh.config.client import client_options, verbosity
 from fastssh.config.evaluate import load
+from fastssh.config.session import verbosity
 from fastssh.wire.text import printable
 
 if TYPE_CHECKING:
@@ -20,9 +23,11 @@ if TYPE_CHECKING:
 
 Override = str | tuple[str, str]
 
+_FOR_LOGINS: Final = ("fastssh.keys.private",)
+
 
 class Log:
-    """Takes what ``ClientOptions.log`` is given, up to ``level`` (see :func:`fastssh.config.client.verbosity`)."""
+    """Takes what ``ClientOptions.log`` is given, up to ``level`` (see :func:`fastssh.config.session.verbosity`)."""
 
     def __init__(self, messages: Messages, level: int, *, verbose: bool = False) -> None:
         self.level = level
@@ -61,14 +66,22 @@ async def log_in(
     *,
     config_file: str | None = None,
     early: EarlyConnection | None = None,
+    meanwhile: Sequence[str] = (),
 ) -> ClientConnection:
     """Logs in to the host of ``settings``; hosts on the way there have the same files. ``early`` is what
-    :func:`begin_early` gave. Raises as :func:`connect`."""
+    :func:`begin_early` gave, if it was called before. ``meanwhile`` are modules that will be needed afterwards: they
+    are imported while the server is waited for. Raises as :func:`connect`."""
+    begun = begin_early(settings) if early is None else early
     from fastssh.aio.client import connect
 
     asked = options(settings, messages, log, config_file=config_file)
-    asked.early = early
-    return await connect(asked)
+    asked.early = begun
+    importing = threading.Thread(target=_import, args=((*_FOR_LOGINS, *meanwhile),), name="imports", daemon=True)
+    importing.start()
+    try:
+        return await connect(asked)
+    finally:
+        importing.join()  # a process forked from this one would wait for ever for what a thread is importing
 
 
 def begin_early(settings: Settings) -> EarlyConnection | None:
@@ -91,6 +104,7 @@ def options(
 ) -> ClientOptions:
     """What :func:`log_in` connects with."""
     from fastssh.cli.terminal import Terminal
+    from fastssh.config.client import client_options
 
     evaluate = functools.partial(load, file=config_file)
     prompter = Terminal(messages) if Terminal.available() else None
@@ -98,6 +112,12 @@ def options(
     found.verbose = log.verbose
     found.banner = functools.partial(_show_banner, messages, log)  # there need not be anybody to ask
     return found
+
+
+def _import(names: Iterable[str]) -> None:
+    for name in names:
+        with contextlib.suppress(ImportError):  # whoever needs it tells
+            importlib.import_module(name)
 
 
 def _show_banner(messages: Messages, log: Log, text: str) -> None:

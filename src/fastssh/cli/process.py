@@ -5,10 +5,13 @@ from __future__ import annotations
 import gc
 import os
 import sys
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Final, NoReturn
 
 if TYPE_CHECKING:
     from fastssh.cli.messages import Messages
+
+# Before cyclic garbage is looked for: classes and functions of modules are none, and there are tens of thousands.
+_OBJECTS: Final = 20_000
 
 
 def open_standard_descriptors() -> None:
@@ -20,21 +23,17 @@ def open_standard_descriptors() -> None:
 
 
 def hurry() -> None:
-    """For a short run: what is alive at its beginning is not looked for garbage in (see :func:`settle`), and asyncio is
-    imported without TLS, which nothing here uses. Together that is a sixth of a start's CPU time."""
-    gc.disable()
-    if "asyncio" not in sys.modules and "ssl" not in sys.modules:
-        sys.modules["ssl"] = None  # type: ignore[assignment]  # as if Python had been built without it
-        try:
-            import asyncio  # noqa: F401
-        finally:
-            del sys.modules["ssl"]
-
-
-def settle() -> None:
-    """The run may be a long one after all."""
-    gc.freeze()
-    gc.enable()
+    """Before the modules of a connection are imported: cyclic garbage is looked for more rarely, and asyncio comes
+    without ssl, as on a Python that was built without it. Together that is a sixth of a start's CPU time. A library
+    that imports ssl itself gets it all the same."""
+    if "asyncio" in sys.modules or "ssl" in sys.modules:
+        return
+    gc.set_threshold(_OBJECTS, 10, 10)
+    sys.modules["ssl"] = None  # type: ignore[assignment]  # an import raises ImportError
+    try:
+        import asyncio  # noqa: F401
+    finally:
+        del sys.modules["ssl"]
 
 
 def leave(status: int) -> NoReturn:

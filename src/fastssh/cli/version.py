@@ -10,8 +10,6 @@ from fastssh.wire.text import printable
 
 def version_text() -> str:
     """Versions of fastssh and of what it stands on; nothing heavy is imported for it."""
-    from importlib.metadata import PackageNotFoundError, version
-
     lines = [f"fastssh {__version__}, Python {sys.version.split()[0]}"]
     try:
         from fastssh._native import packet
@@ -20,8 +18,10 @@ def version_text() -> str:
     except (ImportError, OSError, AttributeError) as error:
         lines.append(f"native modules: {printable(str(error))}")
     try:
-        lines.append(f"cryptography {version('cryptography')}")
-    except PackageNotFoundError:
+        from cryptography import __version__ as cryptography_version
+
+        lines.append(f"cryptography {cryptography_version}")
+    except ImportError:
         lines.append("cryptography is not installed")
     return "\n".join(lines)
 

@@ -9,7 +9,6 @@ from fastssh.aio.options import AUTHENTICATIONS, ClientOptions, Prompter
 from fastssh.config.algorithm_lists import LISTS
 from fastssh.config.client_values import KeysToAgent
 from fastssh.config.destination import Jump
-from fastssh.config.directives import LOG_LEVELS
 from fastssh.config.evaluate import load
 from fastssh.config.session import agent_socket, forwarded_agent, known_hosts_command
 from fastssh.config.settings import Settings
@@ -34,13 +33,6 @@ _SWITCHES: Final = {
     "keyboard-interactive": "KbdInteractiveAuthentication",
     "password": "PasswordAuthentication",
 }
-
-
-def verbosity(settings: Settings) -> int:
-    """LogLevel as a number: -1 for errors alone, 0 with warnings, 1 to 3 with ever more debugging."""
-    level = settings.value("LogLevel")
-    assert isinstance(level, str)
-    return max(-1, LOG_LEVELS.index(level) - 4) if level not in ("info", "verbose") else 0
 
 
 def client_options(

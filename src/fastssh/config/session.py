@@ -7,12 +7,20 @@ from collections.abc import Mapping
 from typing import Final, NamedTuple
 
 from fastssh.config.client_values import NO_ESCAPE, ControlPersist
+from fastssh.config.directives import LOG_LEVELS
 from fastssh.config.lexer import split_arguments
 from fastssh.config.settings import Settings
 from fastssh.config.values import Qos
 
 #: Of sessions with a terminal, and of others (RFC 4594): what OpenSSH 9.2 gives them.
 DEFAULT_QOS: Final = Qos(interactive=0x48, bulk=0x20)
+
+
+def verbosity(settings: Settings) -> int:
+    """LogLevel as a number: -1 for errors alone, 0 with warnings, 1 to 3 with ever more debugging."""
+    level = settings.value("LogLevel")
+    assert isinstance(level, str)
+    return max(-1, LOG_LEVELS.index(level) - 4) if level not in ("info", "verbose") else 0
 
 
 class Control(NamedTuple):

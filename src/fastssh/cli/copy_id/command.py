@@ -6,7 +6,7 @@ from typing import NoReturn
 
 from fastssh.cli.copy_id import arguments
 from fastssh.cli.messages import Messages
-from fastssh.cli.process import leave
+from fastssh.cli.process import hurry, leave
 from fastssh.cli.tool import run_tool
 
 
@@ -22,6 +22,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def _run(argv: list[str], messages: Messages) -> int:
     asked = arguments.read(argv)
+    hurry()
     from fastssh.cli.copy_id.job import CopyIdJob
     from fastssh.cli.supervision import Supervisor
 

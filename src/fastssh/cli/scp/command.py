@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NoReturn
 
 from fastssh.cli.messages import Messages
-from fastssh.cli.process import leave, print_text
+from fastssh.cli.process import hurry, leave, print_text
 from fastssh.cli.scp import arguments
 from fastssh.cli.tool import run_tool
 
@@ -29,6 +29,7 @@ def _run(argv: list[str], messages: Messages) -> int:
         from fastssh.cli.scp.far import serve
 
         return serve(asked.far, messages)
+    hurry()
     from fastssh.cli.scp.job import CopyJob
     from fastssh.cli.supervision import Supervisor
 

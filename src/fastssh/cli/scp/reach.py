@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import threading
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
@@ -23,6 +22,8 @@ if TYPE_CHECKING:
 _FOR_COPIES: Final = (
     "-x", "-oPermitLocalCommand=no", "-oClearAllForwardings=yes", "-oRemoteCommand=none", "-oRequestTTY=no",
 )  # fmt: skip
+# Is needed after the login.
+_AFTERWARDS: Final = ("fastssh.aio.copy", "fastssh.cli.companions")
 
 
 class Far(Protocol):
@@ -68,8 +69,9 @@ async def reach(
             yield _Shared(master, stack)
         return
     with Stopwatch(summary, "connect_seconds"):
-        threading.Thread(target=_import_the_rest, name="imports", daemon=True).start()
-        connection = await log_in(settings, messages, log, config_file=asked.config_file)
+        connection = await log_in(
+            settings, messages, log, config_file=asked.config_file, meanwhile=_AFTERWARDS
+        )
     async with connection:
         summary.connected(connection.negotiated, sends=sends)
         try:
@@ -181,10 +183,3 @@ def _overrides(asked: Arguments, messages: Messages, remote: Remote) -> list[str
     if remote.user is not None:
         found.append(("User", remote.user))
     return found
-
-
-def _import_the_rest() -> None:
-    """What is needed after the login, while the server is waited for: a twelfth of a short copy's time."""
-    with contextlib.suppress(ImportError):  # whoever needs it tells
-        import fastssh.aio.copy
-        import fastssh.cli.companions  # noqa: F401

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NoReturn
 
 from fastssh.cli.messages import Messages
-from fastssh.cli.process import leave
+from fastssh.cli.process import hurry, leave
 from fastssh.cli.sftp import arguments
 from fastssh.cli.tool import run_tool
 
@@ -22,6 +22,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def _run(argv: list[str], messages: Messages) -> int:
     asked = arguments.read(argv)
+    hurry()
     from fastssh.cli.sftp.session import Job
 
     return Job(asked, messages).run()

@@ -67,7 +67,9 @@ async def opened(asked: Arguments, messages: Messages) -> AsyncIterator[Opened]:
                 sftp.session.set_send_rate(asked.limit)
                 yield found
                 return
-            connection = await log_in(settings, messages, log, config_file=asked.config_file)
+            connection = await log_in(
+                settings, messages, log, config_file=asked.config_file, meanwhile=("fastssh.aio.sftp",)
+            )
             await stack.enter_async_context(connection)
             sftp = await stack.enter_async_context(await connection.sftp(**_options(asked)))
             found = Opened(sftp)

@@ -8,10 +8,9 @@ import time
 from functools import cache, partial
 from typing import TYPE_CHECKING, Final
 
-from fastssh.aio.options import LOG_DEBUG1
 from fastssh.cli.connecting import Log, begin_early, identity_overrides, log_in
 from fastssh.cli.messages import Messages
-from fastssh.cli.process import hurry, settle
+from fastssh.cli.process import hurry
 from fastssh.cli.ssh import words
 from fastssh.cli.ssh.arguments import Arguments
 from fastssh.cli.ssh.wanted import stdio_place
@@ -31,6 +30,7 @@ if TYPE_CHECKING:
     from fastssh.config.settings import Settings
 
 FAILED: Final = 255  # ssh's own status
+_AFTERWARDS: Final = ("fastssh.cli.ssh.forwards", "fastssh.cli.ssh.sessions")  # what is needed after the login
 
 
 def run(asked: Arguments, messages: Messages) -> int:
@@ -168,7 +168,9 @@ class Job:
     async def _connect(self) -> ClientConnection:
         file = self._asked.config_file
         if self._asked.control is None:
-            return await log_in(self._settings, self._messages, self._log, config_file=file, early=self._early)
+            return await log_in(
+                self._settings, self._messages, self._log, config_file=file, early=self._early, meanwhile=_AFTERWARDS
+            )
         from fastssh.aio.mux.proxied import ProxiedConnection
         from fastssh.cli.connecting import options
         from fastssh.cli.mux.passenger import proxied
@@ -268,6 +270,8 @@ class Job:
             return status
         if not runner.terminated:
             await connection.idle()
+        from fastssh.aio.options import LOG_DEBUG1
+
         plane, seconds = connection.plane, time.monotonic() - self._began
         sent, received = plane.bytes_sent, plane.bytes_received
         self._log.verbose(f"Transferred: sent {sent}, received {received} bytes, in {seconds:.1f} seconds")
