@@ -181,7 +181,6 @@ class Job:
     async def _use(self, connection: ClientConnection) -> int:
         if (refused := refused_tunnel(self._settings)) is not None:
             self._warn(refused)
-        settle()
         forwards = cache(lambda: _forwards_of(connection, self._settings))
         if self._wanted:
             strict = self._settings.flag("ExitOnForwardFailure")
