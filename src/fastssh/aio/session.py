@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from fastssh._native.plane import RELAY_SINK, RELAY_SOURCE
 from fastssh.aio.joined import JoinedChannel
-from fastssh.connection.channel import WRITE_HIGH_WATER
+from fastssh.connection.channel import WRITE_HIGH_WATER, State
 from fastssh.errors import ChannelRequestError
 from fastssh.wire import terminal_modes
 from fastssh.wire.requests import (
@@ -154,13 +154,14 @@ class Session(JoinedChannel):
     # -- answers and ends ----------------------------------------------------------------------------------------------
 
     def _terminal_answered(self, success: bool) -> None:
-        if not success and self.is_open:
+        if not success and self.channel.state is State.OPEN:  # else there is no answer, but an end
             self._request.terminal_refused(f"PTY allocation request failed on channel {self.channel.id}")
 
     def _start_answered(self, what: str, success: bool) -> None:
-        if self.is_open:
-            self.join()
-        if not success and self.is_open:
+        if self.channel.state is not State.OPEN:
+            return
+        self.join()
+        if not success:
             self.finish(ChannelRequestError(f"{what} request failed on channel {self.channel.id}"))
             self.close()
 
