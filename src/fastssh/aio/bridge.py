@@ -45,8 +45,7 @@ class _Side:
     def __init__(self, sock: socket.socket, name: str) -> None:
         plane = Plane()
         transport = PlainTransport(plane)
-        made: Any = transport  # of a Transport, this is what a driver uses
-        self.driver = Driver(sock, made, plane, settle=self._settle, lost=self._lost, watch=self._watch, peer=name)
+        self.driver = Driver(sock, transport, plane, settle=self._settle, lost=self._lost, watch=self._watch, peer=name)
         self.connection = Connection(transport, plane, wake=self.driver.wake, turn=self.driver.turn)
         transport.connection = self.connection
 
@@ -206,8 +205,7 @@ class Bridge:
         """
         from fastssh.aio.sftp import open_sftp
 
-        made: Any = self  # of a ClientConnection, open_session_channel is what is asked for
-        return await open_sftp(made, **options)
+        return await open_sftp(self, **options)
 
     async def process(self, *, window: int = DEFAULT_WINDOW) -> Process:
         """What is at the descriptors as a process: ``stdin`` and ``stdout``, and a program's exit status."""

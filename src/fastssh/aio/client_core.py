@@ -15,6 +15,7 @@ from fastssh.aio.deadline import Deadline
 from fastssh.aio.driver import Driver
 from fastssh.aio.login import Login, Patience, open_agent
 from fastssh.aio.options import LOG_DEBUG1, ClientOptions
+from fastssh.aio.timers import Timers
 from fastssh.connection.connection import Connection
 from fastssh.errors import (
     ChannelClosedError,
@@ -75,7 +76,7 @@ class ClientCore:
         self._ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._patience: Patience | None = None
         self._tasks: set[asyncio.Task[None]] = set()
-        self._timers: dict[Callable[[], None], asyncio.TimerHandle] = {}
+        self._timers = Timers()
         self._alive_bytes = self._alive_missed = 0
 
     def _make_transport(self) -> Transport:
@@ -130,9 +131,9 @@ class ClientCore:
                 agent.close()
         if self._carrier is not None:
             self._driver.on_closed(self._carrier.close)
-        self._every(min(options.rekey_seconds or REKEY_CHECK_SECONDS, REKEY_CHECK_SECONDS), self._check_rekey)
+        self._timers.every(min(options.rekey_seconds or REKEY_CHECK_SECONDS, REKEY_CHECK_SECONDS), self._driver.wake)
         if options.server_alive_interval > 0:
-            self._every(options.server_alive_interval, self._check_alive)
+            self._timers.every(options.server_alive_interval, self._check_alive)
 
     def _where(self) -> str:
         """The server as ssh names it after the login."""
@@ -228,9 +229,7 @@ class ClientCore:
         self._connection.settle()
 
     def _lost(self, error: SSHError) -> None:
-        for timer in self._timers.values():
-            timer.cancel()
-        self._timers.clear()
+        self._timers.close()
         for task in self._tasks:
             if task is not asyncio.current_task():
                 task.cancel()
@@ -242,25 +241,12 @@ class ClientCore:
             self._login.lost(error)
         self._connection.lost(error)
 
-    # -- timers and tasks ------------------------------------------------------------------------------------------
+    # -- meanwhile -------------------------------------------------------------------------------------------------
 
     def _start(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-
-    def _every(self, seconds: float, action: Callable[[], None]) -> None:
-        """Calls ``action`` each ``seconds`` while the connection lives."""
-
-        def run() -> None:
-            self._every(seconds, action)
-            action()
-
-        if self.error is None:
-            self._timers[action] = asyncio.get_running_loop().call_later(seconds, run)
-
-    def _check_rekey(self) -> None:
-        self._driver.wake()  # each turn of the driver begins with it
 
     def _check_alive(self) -> None:
         """ServerAliveInterval: a server from which nothing came, not even answers, is gone (ssh_config(5))."""

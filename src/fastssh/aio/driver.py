@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Final, NoReturn, TypeVar
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Final, NoReturn, Protocol, TypeVar
 
 from fastssh._native.plane import STEP_BLOCKED, STEP_EOF, STEP_EVENTS, STEP_MORE, STEP_WANT_WRITE
 from fastssh.aio.lingering import selector_of
@@ -18,7 +18,6 @@ from fastssh.wire.messages import DisconnectReason
 
 if TYPE_CHECKING:
     from fastssh._native.plane import Event, Plane
-    from fastssh.transport.transport import Transport
 
 T = TypeVar("T")
 
@@ -27,6 +26,28 @@ TURNS: Final = 32  # of the plane in one call from the loop, so that other tasks
 LAST_WORDS: Final = 4 * 1024 * 1024  # bytes read for a DISCONNECT among them after a send failed
 GOODBYE_SECONDS: Final = 2.0  # for the peer to take our last messages
 QUICK_RECEIVES: Final = 64  # of a connection's first ones, see _acknowledge
+
+
+class Protected(Protocol):
+    """What a driver asks of a transport: :class:`~fastssh.transport.transport.Transport`, or one without keys."""
+
+    @property
+    def identification(self) -> bytes:
+        """What is sent first; where it is empty the other side sends none either."""
+        ...
+
+    @property
+    def peer_identification(self) -> str: ...
+
+    def receive_identification(self, data: bytes) -> bool: ...
+
+    def process_events(self, events: Iterable[Event]) -> None: ...
+
+    def check_rekey(self) -> None: ...
+
+    def disconnect(self, reason: int, text: str) -> None: ...
+
+    def disconnect_for(self, error: BaseException) -> None: ...
 
 
 class Driver:
@@ -40,7 +61,7 @@ class Driver:
     def __init__(
         self,
         sock: socket.socket,
-        transport: Transport,
+        transport: Protected,
         plane: Plane,
         *,
         settle: Callable[[], None],

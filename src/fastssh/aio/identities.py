@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
@@ -28,22 +29,17 @@ def _read_public(path: str) -> PublicKey | None:
     """The key or the certificate in a public file, or what a private one says of it in the clear."""
     from fastssh.files import read_regular
     from fastssh.keys.files import MAX_KEY_FILE
-    from fastssh.keys.kinds import DECODE_ERRORS
-    from fastssh.keys.openssh_format import BEGIN, decode_container
-    from fastssh.keys.public import decode_key, decode_key_fields, decode_public_key
+    from fastssh.keys.public_file import first_key, public_half
 
     try:
         data, _ = read_regular(path, MAX_KEY_FILE)
     except (OSError, KeyFormatError):
         return None
-    try:
-        start = data.find(BEGIN)
-        if start >= 0:
-            return decode_public_key(decode_container(data[start:]).public_blob)
-        algorithm, blob, *_ = data.decode("utf-8", "replace").split(None, 2)
-        return decode_key(decode_key_fields(algorithm, blob))
-    except DECODE_ERRORS:
-        return None
+    with suppress(KeyFormatError):
+        return first_key(data)[0]
+    with suppress(KeyFormatError):
+        return public_half(data)
+    return None
 
 
 def _public_half(path: str) -> PublicKey | None:

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Final
 
 from fastssh._native.plane import EVENT_MESSAGE
+from fastssh.errors import ProtocolError
 
 if TYPE_CHECKING:
     from fastssh._native.plane import Event, Plane
@@ -28,6 +29,10 @@ class PlainTransport:
 
     def send_payload(self, payload: bytes) -> None:
         self._plane.send(payload)
+
+    def receive_identification(self, data: bytes) -> bool:
+        """None is waited for."""
+        raise ProtocolError("an identification where there is none")
 
     def process_events(self, events: Iterable[Event]) -> None:
         for event in events:

@@ -13,10 +13,10 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from functools import partial
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
+from typing import Any, Final, Self, TypeVar
 
 from fastssh.aio.opening import Opening
-from fastssh.aio.sftp_channel import INIT_SECONDS, MAX_PACKET, WINDOW, SFTPChannel, resolve
+from fastssh.aio.sftp_channel import INIT_SECONDS, MAX_PACKET, WINDOW, SessionOpener, SFTPChannel, resolve
 from fastssh.aio.sftp_file import SFTPFile, forget, open_flags
 from fastssh.errors import (
     SFTPBadMessageError,
@@ -38,9 +38,6 @@ from fastssh.sftp.transfer import FileCopy, FileOptions
 from fastssh.sftp.upload import FileUpload
 from fastssh.wire.text import printable
 
-if TYPE_CHECKING:
-    from fastssh.aio.client import ClientConnection
-
 MAX_OUTSTANDING: Final = 256  # requests of coroutines; more wait their turn
 PROGRESS_SECONDS: Final = 0.1
 INTERRUPT_SECONDS: Final = 2.0  # for the server to answer what is under way when a copy is cancelled
@@ -59,7 +56,7 @@ class SFTPEntry:
 
 
 async def open_sftp(
-    connection: ClientConnection,
+    connection: SessionOpener,
     *,
     timeout: float = INIT_SECONDS,
     window: int = WINDOW,
@@ -145,7 +142,7 @@ class SFTPClient:
         """The sessions that large files go over as well, those that were lost left out."""
         return tuple(client for client in self._companions if client.session.error is None)
 
-    async def add_companion(self, connection: ClientConnection, **options: Any) -> SFTPClient:
+    async def add_companion(self, connection: SessionOpener, **options: Any) -> SFTPClient:
         """Opens one more session, which copies of large files (32 MiB and more) use as well from then on.
 
         ``connection``: this session's own, or a better one to the same server and user, as a server gives each

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Final, Self, TypeVar
+from typing import TYPE_CHECKING, Final, Protocol, Self, TypeVar
 
 from fastssh.connection.channel import Channel, ChannelHandler
 from fastssh.errors import (
@@ -22,7 +22,6 @@ from fastssh.wire.text import printable
 
 if TYPE_CHECKING:
     from fastssh._native.plane import TransferResult
-    from fastssh.aio.client import ClientConnection
 
 WINDOW: Final = 15 * 1024 * 1024  # bytes; OpenSSH senders degrade near 16 MiB
 MAX_PACKET: Final = 32 * 1024  # bytes
@@ -31,6 +30,14 @@ MAX_VERSION: Final = 64 * 1024  # bytes; OpenSSH's has 200
 INIT_SECONDS: Final = 60.0  # for the server to start its subsystem and answer INIT
 
 T = TypeVar("T")
+
+
+class SessionOpener(Protocol):
+    """Where session channels come from: a connection, or what stands for one."""
+
+    async def open_session_channel(self, handler: ChannelHandler, *, window: int, max_packet: int) -> Channel:
+        """As :meth:`fastssh.aio.client.ClientConnection.open_session_channel`."""
+        ...
 
 
 class _Link:
@@ -71,7 +78,7 @@ class SFTPChannel(ChannelHandler):
     @classmethod
     async def open(
         cls,
-        connection: ClientConnection,
+        connection: SessionOpener,
         *,
         timeout: float,
         window: int,

@@ -15,6 +15,7 @@ from fastssh._native.plane import Plane
 from fastssh.aio.driver import Driver
 from fastssh.aio.server.host_keys import announce
 from fastssh.aio.server.options import ServerOptions
+from fastssh.aio.timers import Timers
 from fastssh.auth.server import Attempt, AuthRules, AuthServer, Verdict
 from fastssh.connection.connection import Connection, IncomingOpen
 from fastssh.errors import ChannelClosedError, ProtocolError, SSHError, SSHTimeoutError
@@ -61,7 +62,7 @@ class ServerConnection:
         self.started = asyncio.get_running_loop().time()
         self._auth: AuthServer | None = None
         self._asked_at, self._turn = self.started, options.failure_seconds
-        self._timers: dict[Callable[[], None], asyncio.TimerHandle] = {}
+        self._timers = Timers()
         self._alive_bytes = self._alive_missed = 0
 
     def _transport_options(self) -> TransportOptions:
@@ -83,7 +84,7 @@ class ServerConnection:
     def start(self) -> None:
         """Greets the client. The login has to be done within ``login_grace_time``."""
         if self.options.login_grace_time > 0:
-            self._after(self.options.login_grace_time, self._grace_exceeded)
+            self._timers.after(self.options.login_grace_time, self._grace_exceeded)
         self._driver.start()
 
     def _grace_exceeded(self) -> None:
@@ -145,7 +146,7 @@ class ServerConnection:
     def _authenticated(self, attempt: Attempt) -> None:
         self.user, self.attempt = attempt.user, attempt
         self._transport.set_phase(Phase.CONNECTION)
-        self._cancel(self._grace_exceeded)
+        self._timers.cancel(self._grace_exceeded)
         options = self.options
         options.authenticated(self, attempt)  # first: it may choose what this user is offered
         self._transport.set_rekey_limits(options.rekey_bytes, options.rekey_seconds)
@@ -160,9 +161,9 @@ class ServerConnection:
             Forwarding(options.forwarding, options.log).attach(self)
         if options.session_handlers() is not None:
             self.connection.acceptors.setdefault("session", self._accept_session)
-        self._every(min(options.rekey_seconds or REKEY_CHECK_SECONDS, REKEY_CHECK_SECONDS), self._driver.wake)
+        self._timers.every(min(options.rekey_seconds or REKEY_CHECK_SECONDS, REKEY_CHECK_SECONDS), self._driver.wake)
         if options.client_alive_interval > 0:
-            self._every(options.client_alive_interval, self._check_alive)
+            self._timers.every(options.client_alive_interval, self._check_alive)
 
     def _defer(self, answer: Callable[[], None]) -> None:
         """A failure takes the same time whatever its reason (CVE-2018-15473): what the judgement took is part of it,
@@ -175,7 +176,7 @@ class ServerConnection:
         turn = self._turn
         if turn > 0:
             now = asyncio.get_running_loop().time()
-            self._after(turn - (now - self._asked_at) % turn, run)
+            self._timers.after(turn - (now - self._asked_at) % turn, run)
             self._asked_at = now  # for the next one, which waited meanwhile
         else:
             answer()
@@ -204,40 +205,13 @@ class ServerConnection:
             with contextlib.suppress(SSHError):  # too many unanswered: the count above ends it
                 self.connection.keepalive()
 
-    # -- timers ----------------------------------------------------------------------------------------------------
-
-    def _after(self, seconds: float, action: Callable[[], None]) -> None:
-        """Calls ``action`` once, unless the connection ends first."""
-
-        def run() -> None:
-            del self._timers[action]
-            action()
-
-        if self.error is None:
-            self._timers[action] = asyncio.get_running_loop().call_later(seconds, run)
-
-    def _every(self, seconds: float, action: Callable[[], None]) -> None:
-        def run() -> None:
-            self._every(seconds, action)
-            action()
-
-        if self.error is None:
-            self._timers[action] = asyncio.get_running_loop().call_later(seconds, run)
-
-    def _cancel(self, action: Callable[[], None]) -> None:
-        timer = self._timers.pop(action, None)
-        if timer is not None:
-            timer.cancel()
-
     # -- the end ---------------------------------------------------------------------------------------------------
 
     def _settle(self) -> None:
         self.connection.settle()
 
     def _lost(self, error: SSHError) -> None:
-        for timer in self._timers.values():
-            timer.cancel()
-        self._timers.clear()
+        self._timers.close()
         if self._auth is not None:
             self._auth.close()
         self.connection.lost(error)
