@@ -113,7 +113,7 @@ def test_options_become_settings(argv: list[str], overrides: list[object]) -> No
     (["-S", "prog"], {"program": "prog"}), (["-D", "/x/sftp-server"], {"server": "/x/sftp-server"}),
     (["-J", "a,b"], {"overrides": [("ProxyJump", "a,b")]}),
     (["-X", "nrequests=4", "-X", "buffer=32K"], {"requests": 4, "buffer": 32768, "alone": True}),
-    (["-X", "buffer=1M"], {"buffer": 255 * 1024}), (["-X", "nrequests=1M"], {"requests": 1024}),
+    (["-X", "buffer=256K"], {"buffer": 256 * 1024}), (["-X", "nrequests=262144"], {"requests": 262144}),
     (["-4CvFnone", "-oA=b", "-i", "key", "-cx", "-B", "-Jj"],
      {"ssh_options": ["-4", "-C", "-v", "-F", "none", "-o", "A=b", "-i", "key", "-c", "x", "-oBatchMode=yes",
                       "-oProxyJump=j"]}),
@@ -130,7 +130,8 @@ def test_options_of_their_own_are_kept(argv: list[str], expected: dict[str, obje
     (["-P", "0", "a", "h:b"], "bad port", 255), (["-P", "nope", "a", "h:b"], "bad port", 255),
     (["-l", "0", "a", "h:b"], "bad limit", 1), (["-l", "x", "a", "h:b"], "bad limit", 1),
     (["-l", "9" * 5000, "a", "h:b"], "bad limit", 1),
-    (["-X", "foo=1", "a", "h:b"], "invalid SFTP option", 1), (["-X", "buffer=0", "a", "h:b"], "invalid value", 1),
+    (["-X", "foo=1", "a", "h:b"], "Invalid -X option", 255), (["-X", "buffer=0", "a", "h:b"], "buffer size", 255),
+    (["-X", "buffer=1M", "a", "h:b"], "Invalid buffer size", 255),
     (["-R", "h:a", "scp://i:22/b"], "target port not supported", 1),
 ])
 def test_wrong_command_lines_say_why(

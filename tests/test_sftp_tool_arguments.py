@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from fastssh.cli.location import Remote, sftp_destination
-from fastssh.cli.sftp.arguments import Arguments, read
+from fastssh.cli.sftp.arguments import read
 from fastssh.cli.sftp.opening import program_of
 from fastssh.cli.tool import Asked, UsageError
 
@@ -104,6 +104,6 @@ def test_a_program_in_place_of_the_connection_is_called_as_sftp_calls_ssh() -> N
     assert command is not None
     assert command[-3:] == ["--", "-host", "/bin/server"]
     assert program_of(read(["-D", "server -e 'a b' \\c"])) == ["server", "-e", "a b", "c"]
-    assert program_of(Arguments(destination=Remote("h", ""))) is None
+    assert program_of(read(["h"])) is None
     with pytest.raises(ValueError):
         program_of(read(["-D", " "]))

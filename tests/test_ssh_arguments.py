@@ -39,7 +39,7 @@ def test_the_user_and_port_are_settings_of_which_the_first_counts() -> None:
     assert settings("-l", "a", "-p", "1") == [("User", "a"), ("Port", "1")]
     found = arguments.read(["-l", "first", "me@host", "-p", "22"])
     assert found.overrides == [("User", "first"), ("User", "me"), ("Port", "22")]
-    assert arguments.read(["ssh://m%65@host:2222"]).overrides == [("User", "me"), ("Port", "2222")]
+    assert arguments.read(["ssh://m%65@host:2222"]).overrides == [("Port", "2222"), ("User", "me")]
 
 
 @pytest.mark.parametrize(("words", "expected"), [

@@ -30,7 +30,7 @@ TYPED: dict[bytes, list[bytes | Command]] = {
 }
 
 
-def scan(*pieces: bytes, escape: int = TILDE, letters: frozenset[str] = LETTERS) -> list[bytes | Command]:
+def scan(*pieces: bytes, escape: int | None = TILDE, letters: frozenset[str] = LETTERS) -> list[bytes | Command]:
     """What comes of ``pieces``, with neighbouring bytes put together."""
     scanner, found = EscapeScanner(escape, letters), list[bytes | Command]()
     for piece in pieces:
@@ -48,7 +48,7 @@ def test_what_is_typed_is_text_or_a_command(typed: bytes) -> None:
 
 
 def test_without_an_escape_character_everything_is_text() -> None:
-    assert scan(b"~.\r~.", escape=-1) == [b"~.\r~."]
+    assert scan(b"~.\r~.", escape=None) == [b"~.\r~."]
 
 
 def test_another_escape_character_takes_the_tildes_place() -> None:

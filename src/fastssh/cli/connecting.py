@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Final
 
 from fastssh.cli.messages import Messages
+from fastssh.cli.options import Override
 from fastssh.config.evaluate import load
 from fastssh.config.session import verbosity
 from fastssh.wire.text import printable
@@ -20,8 +21,6 @@ if TYPE_CHECKING:
     from fastssh.aio.early import EarlyConnection
     from fastssh.aio.options import ClientOptions
     from fastssh.config.settings import Settings
-
-Override = str | tuple[str, str]
 
 _FOR_LOGINS: Final = ("fastssh.keys.private",)
 

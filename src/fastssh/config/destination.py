@@ -44,6 +44,19 @@ def read_jump(arguments: Sequence[str]) -> Jump:
     return Jump(text, tuple(map(read_hop, text.split(","))))
 
 
+def read_destination(text: str) -> Destination:
+    """``[user@]host``, whatever the host is called, or an ``ssh://`` URI. ValueError with the reason."""
+    if text[: len(_URI)].lower() == _URI:
+        try:
+            return read_uri(text)
+        except ValueError as error:
+            raise ValueError(f"invalid uri: {error}") from None
+    user, at, host = text.rpartition("@")
+    if not host or (at and not user):
+        raise ValueError(f"{text!r} is no destination")
+    return Destination(host, user if at else None)
+
+
 def read_hop(text: str) -> Destination:
     """``[user@]host[:port]``, with an IPv6 address in brackets, or an ``ssh://`` URI. ValueError with the reason."""
     if text[: len(_URI)].lower() == _URI:

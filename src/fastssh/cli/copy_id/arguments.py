@@ -6,8 +6,9 @@ import os
 from collections.abc import Iterator
 from typing import Final
 
+from fastssh.cli import options
 from fastssh.cli.tool import Option, Section, Tool, UsageError
-from fastssh.config.values import port as read_port
+from fastssh.config.destination import Destination, read_destination
 
 TOOL: Final = Tool(
     name="fastssh-copy-id",
@@ -31,8 +32,8 @@ is no such shell, -s does the same over SFTP.""",
         Option("-i", "the key in this file and no other; `.pub` is added. Without a file: the newest of "
                "`~/.ssh/id*.pub`", "[identity_file]", completes="file"),
         Option("-t", "path on the server instead of `.ssh/authorized_keys`", "target_path"),
-        Option("-F", "file instead of `~/.ssh/config` and the system's", "ssh_config", completes="file"),
-        Option("-o", "a setting of ssh_config(5), e.g. `-o ConnectTimeout=5`", "ssh_option", completes="setting"),
+        options.CONFIG_FILE,
+        options.SETTING,
         Option("-p", "port of the server", "port"),
         Option("-h", ""),
     ),
@@ -54,7 +55,7 @@ _VALUED: Final = frozenset("oFtp")
 class Arguments:
     """A command line that makes sense. ``identity``: None without -i, "" for the default file."""
 
-    host: str = ""
+    host: str = ""  #: as it was written
     identity: str | None = None
     force: bool = False
     dry_run: bool = False
@@ -64,16 +65,17 @@ class Arguments:
     config_file: str | None = None
 
     def __init__(self) -> None:
-        self.overrides: list[str | tuple[str, str]] = []
+        self.destination = Destination("")
+        self.overrides: list[options.Override] = []
         self.given: list[str] = []  #: -F and -o as they were written, for the last message
 
 
 def read(argv: list[str]) -> Arguments:
     """The arguments in ``argv`` (without the program's name). Raises UsageError, Asked."""
-    options, operands = TOOL.parse(list(_with_values(argv)))
+    given, operands = TOOL.parse(list(_with_values(argv)))
     found = Arguments()
     debug = False
-    for option, value in options:
+    for option, value in given:
         match option:
             case "-f":
                 found.force = True
@@ -96,7 +98,7 @@ def read(argv: list[str]) -> Arguments:
                 found.overrides.append(value)
                 found.given += ["-o", value]
             case "-p":
-                found.port = _read_port(value)
+                found.port = options.read_port(value)
             case _:
                 raise UsageError(TOOL.summary, usage=True)
     if not found.target or "\0" in found.target or found.target.endswith("/"):
@@ -104,10 +106,13 @@ def read(argv: list[str]) -> Arguments:
     if found.target.startswith("-"):
         found.target = f"./{found.target}"
     if debug:
-        found.overrides.insert(0, ("LogLevel", "DEBUG1"))
-    if found.port is not None:
-        found.overrides.append(("Port", str(found.port)))
+        found.overrides.insert(0, options.log_level(1))
     found.host = _host(operands)
+    try:
+        found.destination = read_destination(found.host)
+    except ValueError as error:
+        raise UsageError(f"ERROR: {error}") from None
+    found.overrides += [*options.account(None, found.port), *options.account(*found.destination[1:])]
     return found
 
 
@@ -147,10 +152,3 @@ def _host(operands: list[str]) -> str:
     if host.endswith(".pub") and os.path.exists(host):
         raise UsageError(f'ERROR: Missing hostname. Use "-i -- {host}" if you really mean to use this as the hostname')
     return host
-
-
-def _read_port(text: str) -> int:
-    try:
-        return read_port([text])
-    except ValueError as error:
-        raise UsageError(str(error)) from None

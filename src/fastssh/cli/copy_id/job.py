@@ -67,9 +67,7 @@ class CopyIdJob:
     async def run(self) -> int:
         """The exit status."""
         file = self._asked.config_file
-        user, at, host = self._asked.host.rpartition("@")
-        overrides = [*self._asked.overrides, *([("User", user)] if at else [])]
-        settings = load(host, overrides=overrides, file=file)
+        settings = load(self._asked.destination.host, overrides=self._asked.overrides, file=file)
         log = connecting.Log.of(settings, self._messages)
         options = connecting.options(settings, self._messages, log, config_file=file)
         try:

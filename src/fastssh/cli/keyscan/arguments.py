@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Final, Literal
 
 from fastssh.algorithms import certificate_algorithm
+from fastssh.cli import options
 from fastssh.cli.tool import Option, Section, Tool, UsageError
-from fastssh.config.values import port as read_port
 from fastssh.config.values import seconds as read_seconds
 
 TOOL: Final = Tool(
@@ -25,8 +25,8 @@ Keys that were gathered so are not verified: who sits between this machine and a
 Compare fingerprints before you trust them.""",
     operands="[host ...]",
     options=(
-        Option("-4", "IPv4 only"),
-        Option("-6", "IPv6 only"),
+        options.IPV4,
+        options.IPV6,
         Option("-c", "ask for certificates instead of plain keys"),
         Option("-D", "print SSHFP records for the DNS instead of lines for known_hosts"),
         Option("-f", "read hosts from this file, one a line; `-` is standard input", "file", completes="file"),
@@ -84,12 +84,12 @@ class Arguments:
 
 def read(argv: list[str]) -> Arguments:
     """The arguments in ``argv`` (without the program's name). Raises UsageError, Asked."""
-    options, operands = TOOL.parse(argv)
+    given, operands = TOOL.parse(argv)
     found = Arguments()
     found.hosts = operands
     hashes: tuple[str, ...] = ("sha1", "sha256")
     records = False
-    for option, value in options:
+    for option, value in given:
         match option:
             case "-4":
                 found.family = "inet"
@@ -106,7 +106,7 @@ def read(argv: list[str]) -> Arguments:
             case "-O":
                 hashes = _read_hash(value)
             case "-p":
-                found.port = _read_port(value)
+                found.port = options.read_port(value, "Bad port {!r}")
             case "-q":
                 found.quiet = True
             case "-T":
@@ -122,13 +122,6 @@ def read(argv: list[str]) -> Arguments:
     if records:
         found.sshfp = hashes
     return found
-
-
-def _read_port(text: str) -> int:
-    try:
-        return read_port([text])
-    except ValueError:
-        raise UsageError(f"Bad port {text[:40]!r}") from None
 
 
 def _read_timeout(text: str) -> int:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import termios
 from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
@@ -12,11 +11,11 @@ from typing import TYPE_CHECKING, Final
 from fastssh.aio.borrowed import Borrowed
 from fastssh.aio.joined import JoinedChannel
 from fastssh.aio.session import COMMAND_WINDOW, Session, SessionRequest
-from fastssh.aio.tty import Terminal, get_modes, get_size
+from fastssh.aio.tty import get_size
 from fastssh.cli.ssh.commands import EscapeCommands, Situation, shown
 from fastssh.cli.ssh.escapes import EscapeScanner
 from fastssh.cli.ssh.interactive import type_into
-from fastssh.keys.patterns import match_pattern
+from fastssh.cli.ssh.wanted import describe_terminal, sent
 from fastssh.wire import mux
 from fastssh.wire.requests import DirectStreamlocal, DirectTcpip
 
@@ -58,7 +57,6 @@ class SharedSession:
 
     def _request(self, tty_failed: Callable[[], None]) -> SessionRequest:
         asked, settings = self._asked, self._sharing.settings
-        patterns = settings.words("SendEnv") or ()
         variables = [os.fsdecode(variable).partition("=") for variable in asked.environment[:MOST_VARIABLES]]
 
         def refused(text: str) -> None:
@@ -68,11 +66,8 @@ class SharedSession:
         return SessionRequest(
             command=asked.command if asked.command and not asked.subsystem else None,
             subsystem=os.fsdecode(asked.command) if asked.subsystem else None,
-            terminal=_terminal(asked.term, self._descriptors[0]) if asked.want_tty else None,
-            environment=tuple(
-                (name, value) for name, equals, value in variables
-                if equals and any(match_pattern(name, pattern) for pattern in patterns)
-            ),
+            terminal=describe_terminal(os.fsdecode(asked.term), self._descriptors[0]) if asked.want_tty else None,
+            environment=tuple(sent(settings, ((name, value) for name, equals, value in variables if equals))),
             agent=bool(asked.want_agent) and self._sharing.connection.forwards_agent,
             terminal_refused=refused,
         )  # fmt: skip
@@ -156,12 +151,3 @@ class _BeginningStdio(JoinedChannel):
     def opened(self) -> None:
         self._began.set_result(self.channel.id)
         super().opened()
-
-
-def _terminal(term: bytes, tty: int) -> Terminal:
-    """One that is none is told of without modes and size."""
-    try:
-        modes = get_modes(tty)
-    except (termios.error, OSError):
-        modes = {}
-    return Terminal(os.fsdecode(term), get_size(tty), modes)

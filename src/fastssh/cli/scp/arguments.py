@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
+from fastssh.cli import options
 from fastssh.cli.location import Local, Remote, parse
 from fastssh.cli.scp import manual
 from fastssh.cli.tool import Option, Tool, UsageError
-from fastssh.config.values import port as read_port
 
 TOOL: Final = Tool(
     name="fastssh-scp",
@@ -24,18 +24,18 @@ name with a colon is written `./na:me`.""",
         Option("-r", "copy folders with what is in them, following links"),
         Option("-p", "keep modification and access times and mode bits"),
         Option("-q", "no progress bar, no warnings"),
-        Option("-v", "say what happens; -vv and -vvv say more"),
+        options.VERBOSE,
         Option("-P", "port of the remote host", "port"),
-        Option("-i", "private key to log in with", "identity_file", completes="file"),
-        Option("-F", "file instead of `~/.ssh/config` and the system's", "ssh_config", completes="file"),
-        Option("-o", "a setting of ssh_config(5), e.g. `-o ConnectTimeout=5`", "ssh_option", completes="setting"),
-        Option("-c", "ciphers to offer, comma-separated", "cipher", completes="cipher"),
-        Option("-C", "compress"),
-        Option("-l", "use at most this many Kbit/s", "limit"),
+        options.IDENTITY,
+        options.CONFIG_FILE,
+        options.SETTING,
+        options.CIPHERS,
+        options.COMPRESS,
+        options.LIMIT,
         Option("-B", "batch mode: never ask for anything"),
-        Option("-4", "IPv4 only"),
-        Option("-6", "IPv6 only"),
-        Option("-J", "hosts to go through on the way, comma-separated", "destination", completes="host"),
+        options.IPV4,
+        options.IPV6,
+        options.JUMP,
         Option("-A", "let the remote side use the agent here; see -R"),
         Option("-3", "between two remote hosts: over this machine (default)",
                more="This machine logs in to both, and the bytes of files pass through its memory."),
@@ -67,13 +67,6 @@ name with a colon is written `./na:me`.""",
     see_also=("scp(1)", "sftp(1)", "ssh(1)", "ssh_config(5)", "fastsshd(8)"),
 )
 
-_CONNECTIONS_MAX: Final = 8  # below what MaxStartups and MaxSessions of a stock server allow
-_LIMIT_MAX: Final = 100 * 1024 * 1024  # Kbit/s, as scp
-
-
-_BUFFER_MAX: Final = 255 * 1024  # bytes; what a message holds
-_REQUESTS_MAX: Final = 1024
-
 
 class Arguments:
     """A command line that makes sense. ``overrides`` is for :func:`fastssh.config.evaluate.load`, ``ssh_options`` says
@@ -101,7 +94,7 @@ class Arguments:
     def __init__(self) -> None:
         self.sources: list[Local | Remote] = []
         self.target: Local | Remote = Local("")
-        self.overrides: list[str | tuple[str, str]] = []
+        self.overrides: list[options.Override] = []
         self.identities: list[str] = []
         self.ssh_options: list[str] = []
 
@@ -113,12 +106,12 @@ class Arguments:
 
 def read(argv: list[str]) -> Arguments:
     """The arguments in ``argv`` (without the program's name). Raises UsageError, Asked."""
-    options, names = TOOL.parse(argv)
+    given, names = TOOL.parse(argv)
     found = Arguments()
-    if any(flag in ("-t", "-f") for flag, _ in options):
+    if any(flag in ("-t", "-f") for flag, _ in given):
         found.far = tuple(argv)
         return found
-    for option, value in options:
+    for option, value in given:
         switch = _SWITCHES.get(option)
         if switch is not None:
             setattr(found, *switch)
@@ -129,7 +122,7 @@ def read(argv: list[str]) -> Arguments:
     if found.quiet:
         found.overrides.insert(0, ("LogLevel", "QUIET"))
     elif found.verbosity:
-        found.overrides.insert(0, ("LogLevel", f"DEBUG{min(found.verbosity, 3)}"))
+        found.overrides.insert(0, options.log_level(found.verbosity))
     _read_names(found, names)
     return found
 
@@ -149,9 +142,8 @@ _SWITCHES: Final[dict[str, tuple[str, bool]]] = {
 
 # Settings that win over -o, the last one over earlier ones, as in ssh(1).
 _WINNING: Final = {
-    "-4": ("AddressFamily", "inet"),
-    "-6": ("AddressFamily", "inet6"),
-    "-C": ("Compression", "yes"),
+    **options.FAMILIES,
+    "-C": options.COMPRESSION,
 }
 _AS_IT_IS: Final = ("-4", "-6", "-C", "-q", "-v")  # to a program like ssh(1)
 _WITH_VALUE: Final = ("-c", "-F", "-i", "-o")
@@ -162,7 +154,7 @@ def _for_ssh(found: Arguments, option: str, value: str) -> None:
     if option == "-v":
         found.verbosity += 1
     elif option == "-X":
-        _read_sftp_option(found, value)
+        setattr(found, *options.read_sftp_option(value))
     elif option == "-i":
         found.identities.append(value)
     elif option == "-o":
@@ -192,45 +184,19 @@ def _read_names(found: Arguments, names: list[str]) -> None:
         raise UsageError("target port not supported with two remote hosts and the -R option")
 
 
-def _read_port(text: str) -> int:
-    try:
-        return read_port([text])
-    except ValueError as error:
-        raise UsageError(str(error), status=255) from None  # scp's status
-
-
 def _read_limit(text: str) -> int:
     """-l in Kbit/s as bytes a second."""
-    limit = _read_number(text)
-    if not 0 < limit <= _LIMIT_MAX:
+    limit = options.number(text)
+    if not 0 < limit <= options.LIMIT_MAX:
         raise UsageError(f"bad limit {text[:40]!r}", usage=True)
     return limit * 1024 // 8
 
 
 def _read_connections(text: str) -> int:
-    number = _read_number(text)
-    if not 0 < number <= _CONNECTIONS_MAX:
-        raise UsageError(f"bad number of connections {text[:40]!r}: 1 to {_CONNECTIONS_MAX}", usage=True)
+    number = options.number(text)
+    if not 0 < number <= options.CONNECTIONS_MAX:
+        raise UsageError(f"bad number of connections {text[:40]!r}: 1 to {options.CONNECTIONS_MAX}", usage=True)
     return number
-
-
-def _read_sftp_option(found: Arguments, text: str) -> None:
-    name, _, value = text.partition("=")
-    if name not in ("nrequests", "buffer"):
-        raise UsageError(f"invalid SFTP option {text!r}")
-    unit = {"k": 1024, "m": 1024 * 1024}.get(value[-1:].lower(), 1)
-    number = _read_number(value[:-1] if unit > 1 else value) * unit
-    if not number:
-        raise UsageError(f"invalid value in SFTP option {text!r}")
-    if name == "nrequests":
-        found.requests = min(number, _REQUESTS_MAX)
-    else:
-        found.buffer = min(number, _BUFFER_MAX)
-
-
-def _read_number(text: str) -> int:
-    """A number of at most 12 digits; 0 for anything else."""
-    return int(text) if text.isascii() and text.isdigit() and len(text) <= 12 else 0
 
 
 _READERS: Final[dict[str, tuple[str, Callable[[str], object]]]] = {
@@ -238,6 +204,6 @@ _READERS: Final[dict[str, tuple[str, Callable[[str], object]]]] = {
     "-D": ("server", str),
     "-F": ("config_file", str),
     "-l": ("limit", _read_limit),
-    "-P": ("port", _read_port),
+    "-P": ("port", lambda text: options.read_port(text, status=255)),
     "-S": ("program", str),
 }

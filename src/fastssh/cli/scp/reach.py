@@ -6,6 +6,7 @@ import contextlib
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
+from fastssh.cli import options
 from fastssh.cli.location import Remote
 from fastssh.cli.messages import Messages
 from fastssh.cli.progress import Tally
@@ -171,15 +172,10 @@ class _Shared:
         return contextlib.nullcontext()
 
 
-def _overrides(asked: Arguments, messages: Messages, remote: Remote) -> list[str | tuple[str, str]]:
+def _overrides(asked: Arguments, messages: Messages, remote: Remote) -> list[options.Override]:
     """The command line as settings, in the order in which scp hands them to ssh: -o comes before -P and user@."""
     from fastssh.cli.connecting import identity_overrides
 
     found = asked.overrides + identity_overrides(asked.identities, messages, quiet=asked.quiet)
     found.append(("ForwardAgent", "yes" if asked.forward_agent else "no"))
-    port = remote.port if remote.port is not None else asked.port
-    if port is not None:
-        found.append(("Port", str(port)))
-    if remote.user is not None:
-        found.append(("User", remote.user))
-    return found
+    return found + options.account(remote.user, remote.port if remote.port is not None else asked.port)

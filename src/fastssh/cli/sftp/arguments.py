@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Final
 
+from fastssh.cli import options
 from fastssh.cli.location import Remote, sftp_destination
 from fastssh.cli.sftp.manual import commands_text
 from fastssh.cli.tool import Option, Section, Tool, UsageError
-from fastssh.config.values import port as read_port
 
 TOOL: Final = Tool(
     name="fastssh-sftp",
@@ -29,18 +29,18 @@ stand in brackets.""",
         Option("-r", "copy directories with what is in them; symbolic links in them are passed over"),
         Option("-q", "no progress bar, no warnings"),
         Option("-N", "not quiet, even with -b"),
-        Option("-v", "say what happens; -vv and -vvv say more"),
+        options.VERBOSE,
         Option("-P", "port of the remote host", "port"),
-        Option("-i", "private key to log in with", "identity_file", completes="file"),
-        Option("-F", "file instead of `~/.ssh/config` and the system's", "ssh_config", completes="file"),
-        Option("-J", "jump hosts on the way, comma-separated", "destination"),
-        Option("-o", "a setting of ssh_config(5), e.g. `-o ConnectTimeout=5`", "ssh_option", completes="setting"),
-        Option("-c", "ciphers to offer, comma-separated", "cipher", completes="cipher"),
-        Option("-C", "compress"),
+        options.IDENTITY,
+        options.CONFIG_FILE,
+        options.JUMP,
+        options.SETTING,
+        options.CIPHERS,
+        options.COMPRESS,
         Option("-A", "forward the agent"),
-        Option("-4", "IPv4 only"),
-        Option("-6", "IPv6 only"),
-        Option("-l", "use at most this many Kbit/s", "limit"),
+        options.IPV4,
+        options.IPV6,
+        options.LIMIT,
         Option("-B", "bytes of one read or write request; by default as much as the server takes", "buffer_size"),
         Option("-R", "requests under way at once; by default as many as the way to the server wants", "num_requests"),
         Option("-X", "`nrequests=N` or `buffer=N`, as -R and -B", "sftp_option"),
@@ -64,12 +64,6 @@ stand in brackets.""",
     see_also=("sftp(1)", "fastssh-scp(1)", "ssh(1)", "ssh_config(5)", "fastsshd(8)"),
     completes="host",
 )  # fmt: skip
-
-_CONNECTIONS_MAX: Final = 8  # below what MaxStartups and MaxSessions of a stock server allow
-_LIMIT_MAX: Final = 100 * 1024 * 1024  # Kbit/s, as sftp
-_BUFFER_MAX: Final = 256 * 1024  # bytes, as sftp takes after -X
-_REQUESTS_MAX: Final = 256 * 1024
-_UNITS: Final = {"k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
 
 
 class Arguments:
@@ -95,8 +89,13 @@ class Arguments:
 
     def __init__(self) -> None:
         self.passed: list[str] = []  # options for a program of -S
-        self.overrides: list[str | tuple[str, str]] = []
+        self.overrides: list[options.Override] = []
         self.identities: list[str] = []
+
+    @property
+    def alone(self) -> bool:
+        """Whether one session does it all."""
+        return bool(self.limit or self.requests or self.buffer or self.connections == 1)
 
 
 _SWITCHES: Final = {
@@ -106,10 +105,9 @@ _SWITCHES: Final = {
     "-r": "recurse",
 }
 _OVERRIDES: Final = {
-    "-4": ("AddressFamily", "inet"),
-    "-6": ("AddressFamily", "inet6"),
+    **options.FAMILIES,
     "-A": ("ForwardAgent", "yes"),
-    "-C": ("Compression", "yes"),
+    "-C": options.COMPRESSION,
     "-c": ("Ciphers", ""),
     "-J": ("ProxyJump", ""),
 }
@@ -118,11 +116,11 @@ _PASSED: Final = ("-4", "-6", "-A", "-C", "-F", "-J", "-c", "-i", "-o", "-q", "-
 
 def read(argv: list[str]) -> Arguments:
     """The arguments in ``argv`` (without the program's name). Raises UsageError, Asked."""
-    options, operands = TOOL.parse(argv)
+    given, operands = TOOL.parse(argv)
     found = Arguments()
     verbosity = 0
     noisy = silent = False
-    for option, value in options:
+    for option, value in given:
         if option in _PASSED:
             found.passed += [option, value] if value else [option]
         if option in _SWITCHES:
@@ -145,7 +143,7 @@ def read(argv: list[str]) -> Arguments:
                 case "-v":
                     verbosity += 1
                 case "-P":
-                    found.port = _read_port(value)
+                    found.port = options.read_port(value, 'Bad port "{}"', status=255)
                 case "-i":
                     found.identities.append(value)
                 case "-F":
@@ -153,13 +151,13 @@ def read(argv: list[str]) -> Arguments:
                 case "-o":
                     found.overrides.append(value)
                 case "-l":
-                    found.limit = _between(value, _LIMIT_MAX, "bandwidth limit") * 1024 // 8
+                    found.limit = options.between(value, options.LIMIT_MAX, "bandwidth limit") * 1024 // 8
                 case "-B":
-                    found.buffer = _between(value, _BUFFER_MAX, "buffer size")
+                    found.buffer = options.between(value, options.BUFFER_MAX, "buffer size")
                 case "-R":
-                    found.requests = _between(value, _REQUESTS_MAX, "number of requests")
+                    found.requests = options.between(value, options.REQUESTS_MAX, "number of requests")
                 case "-X":
-                    _read_sftp_option(found, value)
+                    setattr(found, *options.read_sftp_option(value))
                 case "-s":
                     found.subsystem = value
                 case "-D":
@@ -167,9 +165,9 @@ def read(argv: list[str]) -> Arguments:
                 case "-S":
                     found.program = value
                 case "--connections":
-                    found.connections = _between(value, _CONNECTIONS_MAX, "number of connections")
+                    found.connections = options.between(value, options.CONNECTIONS_MAX, "number of connections")
     if verbosity:
-        found.overrides.append(("LogLevel", f"DEBUG{min(verbosity, 3)}"))
+        found.overrides.append(options.log_level(verbosity))
     elif silent:  # a batch is quiet of its own, and warnings are still told
         found.overrides.append(("LogLevel", "ERROR"))
     found.quiet = found.quiet and not noisy
@@ -187,33 +185,3 @@ def _read_operands(found: Arguments, operands: list[str]) -> None:
     except ValueError as error:
         raise UsageError(str(error), usage=True) from None
     found.local = operands[1] if len(operands) == 2 else None
-
-
-def _read_port(text: str) -> int:
-    try:
-        return read_port([text])
-    except ValueError:
-        raise UsageError(f'Bad port "{text}"', status=255) from None
-
-
-def _read_sftp_option(found: Arguments, text: str) -> None:
-    name, equals, value = text.partition("=")
-    if name == "buffer" and equals:
-        unit = _UNITS.get(value[-1:].lower(), 0)
-        found.buffer = _between(str(int(value[:-1]) * unit) if unit and _is_number(value[:-1]) else value,
-                                _BUFFER_MAX, "buffer size")  # fmt: skip
-    elif name == "nrequests" and equals:
-        found.requests = _between(value, _REQUESTS_MAX, "number of requests")
-    else:
-        raise UsageError("Invalid -X option", status=255)
-
-
-def _is_number(text: str) -> bool:
-    return text.isascii() and text.isdigit() and len(text) <= 12
-
-
-def _between(text: str, most: int, what: str) -> int:
-    """A number from 1 to ``most``."""
-    if not _is_number(text) or not 1 <= int(text) <= most:
-        raise UsageError(f'Invalid {what} "{text}"', status=255)
-    return int(text)

@@ -6,13 +6,15 @@ import contextlib
 import shlex
 import signal
 from collections.abc import AsyncIterator, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from fastssh.aio.bridge import Bridge
+from fastssh.cli import options
 from fastssh.cli.messages import Messages
 from fastssh.cli.sftp.arguments import Arguments
 
 if TYPE_CHECKING:
+    from fastssh.aio.client import ClientConnection
     from fastssh.aio.sftp import SFTPClient
     from fastssh.cli.companions import Companions
     from fastssh.cli.location import Remote
@@ -40,61 +42,53 @@ async def opened(asked: Arguments, messages: Messages) -> AsyncIterator[Opened]:
     """The session that the command line asks for, closed at the end. Raises SSHError and OSError."""
     async with contextlib.AsyncExitStack() as stack:
         command = program_of(asked)
-        if command is not None:
+        if command is None:
+            way = await _way_to_host(asked, messages, stack)
+        else:
             with _without_interrupts():
                 bridge = Bridge.run(command)
-            await stack.enter_async_context(bridge)
-            sftp = await stack.enter_async_context(await bridge.sftp(**_options(asked)))
-            found = Opened(sftp)
-        else:
-            from fastssh.cli.companions import LARGE, Companions
-            from fastssh.cli.connecting import Log, log_in
-            from fastssh.cli.mux.sharing import master_path
-            from fastssh.config.evaluate import load
-
-            remote = asked.destination
-            assert remote is not None
-            settings = load(remote.host, overrides=_overrides(asked, remote, messages), file=asked.config_file)
-            log = Log.of(settings, messages)
-            master = master_path(settings, lambda text: log(0, text))
-            if master is not None:
-                from fastssh.cli.mux.bridge import session
-
-                shared = session(master, asked.subsystem, subsystem="/" not in asked.subsystem)
-                bridge = await stack.enter_async_context(shared)
-                sftp = await stack.enter_async_context(await bridge.sftp(**_options(asked)))
-                found = Opened(sftp)
-                sftp.session.set_send_rate(asked.limit)
-                yield found
-                return
-            connection = await log_in(
-                settings, messages, log, config_file=asked.config_file, meanwhile=("fastssh.aio.sftp",)
-            )
-            await stack.enter_async_context(connection)
-            sftp = await stack.enter_async_context(await connection.sftp(**_options(asked)))
-            found = Opened(sftp)
-            if not (asked.limit or asked.buffer or asked.requests or asked.connections == 1):
-                companions = Companions(connection, sftp, asked.connections, ask=False)
-                found.use(await stack.enter_async_context(companions), LARGE)
+            way = await stack.enter_async_context(bridge)
+        sftp = await stack.enter_async_context(
+            await way.sftp(subsystem=asked.subsystem, request_length=asked.buffer, requests=asked.requests)
+        )
         sftp.session.set_send_rate(asked.limit)
+        found = Opened(sftp)
+        if not isinstance(way, Bridge) and not asked.alone:
+            from fastssh.cli.companions import LARGE, Companions
+
+            companions = Companions(way, sftp, asked.connections, ask=False)
+            found.use(await stack.enter_async_context(companions), LARGE)
         yield found
 
 
-def _options(asked: Arguments) -> dict[str, Any]:
-    return {"subsystem": asked.subsystem, "request_length": asked.buffer, "requests": asked.requests}
+async def _way_to_host(
+    asked: Arguments, messages: Messages, stack: contextlib.AsyncExitStack
+) -> ClientConnection | Bridge:
+    """A connection of ours, or a session of another program's that may be shared."""
+    from fastssh.cli.connecting import Log, log_in
+    from fastssh.cli.mux.sharing import master_path
+    from fastssh.config.evaluate import load
+
+    remote = asked.destination
+    assert remote is not None
+    settings = load(remote.host, overrides=_overrides(asked, remote, messages), file=asked.config_file)
+    log = Log.of(settings, messages)
+    master = master_path(settings, lambda text: log(0, text))
+    if master is None:
+        connection = await log_in(settings, messages, log, config_file=asked.config_file)
+        return await stack.enter_async_context(connection)
+    from fastssh.cli.mux.bridge import session
+
+    shared = session(master, asked.subsystem, subsystem="/" not in asked.subsystem)
+    return await stack.enter_async_context(shared)
 
 
-def _overrides(asked: Arguments, remote: Remote, messages: Messages) -> list[str | tuple[str, str]]:
+def _overrides(asked: Arguments, remote: Remote, messages: Messages) -> list[options.Override]:
     """The command line as settings, in the order in which sftp hands them to ssh."""
     from fastssh.cli.connecting import identity_overrides
 
     found = asked.overrides + identity_overrides(asked.identities, messages, quiet=asked.quiet)
-    port = remote.port if remote.port is not None else asked.port
-    if port is not None:
-        found.append(("Port", str(port)))
-    if remote.user is not None:
-        found.append(("User", remote.user))
-    return found
+    return found + options.account(remote.user, remote.port if remote.port is not None else asked.port)
 
 
 def program_of(asked: Arguments) -> list[str] | None:

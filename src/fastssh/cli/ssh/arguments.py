@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
+from fastssh.cli import options
 from fastssh.cli.ssh import manual
 from fastssh.cli.tool import Option, Section, Tool, UsageError
-from fastssh.config.destination import Destination, read_uri
+from fastssh.config.destination import read_destination
 
 TOOL: Final = Tool(
     name="fastssh",
@@ -26,25 +27,25 @@ asked; one that is not the known one ends the connection.""",
     operands="destination [command [argument ...]]",
     completes="host",
     options=(
-        Option("-4", "IPv4 only"),
-        Option("-6", "IPv6 only"),
+        options.IPV4,
+        options.IPV6,
         Option("-A", "forward the authentication agent"),
         Option("-a", "do not forward the agent"),
         Option("-B", "connect from the address of this interface", "bind_interface"),
         Option("-b", "connect from this address", "bind_address"),
-        Option("-C", "compress"),
-        Option("-c", "ciphers to offer, comma-separated", "cipher_spec", completes="cipher"),
+        options.COMPRESS,
+        options.CIPHERS._replace(value="cipher_spec"),
         Option("-D", "a SOCKS proxy here whose connections go over the server", "[bind_address:]port"),
         Option("-E", "append what would go to standard error to a file", "log_file", completes="file"),
         Option("-e", "escape character of sessions with a terminal: a letter, `^` and a letter, or `none`",
                "escape_char"),
-        Option("-F", "file instead of `~/.ssh/config` and the system's", "configfile", completes="file"),
+        options.CONFIG_FILE._replace(value="configfile"),
         Option("-f", "go to the background when logged in, just before the command begins; implies -n"),
         Option("-G", "print the configuration for this destination, and leave"),
         Option("-g", "others may connect to ports forwarded here"),
         Option("-I", "", "pkcs11"),
         Option("-i", "private key to log in with; can be given several times", "identity_file", completes="file"),
-        Option("-J", "go over these hosts, comma-separated", "destination", completes="host"),
+        options.JUMP,
         Option("-K", ""),
         Option("-k", ""),
         Option("-L", "a port or socket here whose connections go over the server to another address",
@@ -56,7 +57,7 @@ asked; one that is not the known one ends the connection.""",
         Option("-n", "standard input is `/dev/null`"),
         Option("-O", "tell the master of a shared connection: `check`, `forward`, `cancel`, `exit`, `stop`, `proxy`",
                "ctl_cmd", completes="check forward cancel exit stop proxy"),
-        Option("-o", "a setting of ssh_config(5), e.g. `-o ConnectTimeout=5`", "option", completes="setting"),
+        options.SETTING._replace(value="option"),
         Option("-P", "a tag for `Match tagged` in the configuration", "tag"),
         Option("-p", "port of the server", "port"),
         Option("-Q", "print what there is of a kind: `cipher`, `mac`, `kex`, `key`, `sig` ..., `help` lists them",
@@ -70,7 +71,7 @@ asked; one that is not the known one ends the connection.""",
         Option("-T", "no terminal"),
         Option("-t", "a terminal; given twice, even if standard input is none"),
         Option("-V", "show the versions of fastssh and of the libraries it uses"),
-        Option("-v", "say what happens; -vv and -vvv say more"),
+        options.VERBOSE,
         Option("-W", "standard input and output are a connection from the server to this address", "host:port"),
         Option("-w", "", "local_tun[:remote_tun]"),
         Option("-X", ""),
@@ -108,11 +109,10 @@ the keys to log in with."""),
 
 # Options whose setting comes before everything else, and the last of several first, as in ssh.
 _WINNING: Final = {
-    "-4": ("AddressFamily", "inet"),
-    "-6": ("AddressFamily", "inet6"),
+    **options.FAMILIES,
     "-A": ("ForwardAgent", "yes"),
     "-a": ("ForwardAgent", "no"),
-    "-C": ("Compression", "yes"),
+    "-C": options.COMPRESSION,
     "-f": ("ForkAfterAuthentication", "yes"),
     "-g": ("GatewayPorts", "yes"),
     "-N": ("SessionType", "none"),
@@ -157,7 +157,7 @@ class Arguments:
 
     def __init__(self) -> None:
         self.forwards: list[tuple[str, str]] = []  # kind, as config/forwards.py names it, and what
-        self.overrides: list[str | tuple[str, str]] = []
+        self.overrides: list[options.Override] = []
         self.defaults: list[tuple[str, str]] = []  # what holds where nothing else says otherwise
         self.identities: list[str] = []
 
@@ -167,8 +167,8 @@ def read(argv: list[str]) -> Arguments:
     found = _Reader()
     words = argv
     while True:
-        options, rest = TOOL.parse(words)
-        for flag, value in options:
+        given, rest = TOOL.parse(words)
+        for flag, value in given:
             found.option(flag, value)
             if found.asked.version or found.asked.query is not None:
                 return found.asked
@@ -245,20 +245,12 @@ class _Reader:
         self.asked.overrides.append(("ProxyJump", value))
 
     def destination(self, text: str) -> None:
-        user, at, host = text.rpartition("@")
-        found = Destination(host, user if at else None)
-        if text.lower().startswith("ssh://"):
-            try:
-                found = read_uri(text)
-            except ValueError as error:
-                raise UsageError(f"invalid uri: {error}", usage=True) from None
-        if not found.host or found.user == "":
-            raise UsageError(f"{text!r} is no destination", usage=True)
+        try:
+            found = read_destination(text)
+        except ValueError as error:
+            raise UsageError(str(error), usage=True) from None
         self.asked.host = found.host
-        if found.user is not None:
-            self.asked.overrides.append(("User", found.user))
-        if found.port is not None:
-            self.asked.overrides.append(("Port", str(found.port)))
+        self.asked.overrides += options.account(found.user, found.port)
 
     def finish(self, words: list[str]) -> Arguments:
         asked = self.asked
@@ -270,7 +262,7 @@ class _Reader:
         if asked.quiet:
             asked.overrides.insert(0, ("LogLevel", "QUIET"))
         elif self._verbosity:
-            asked.overrides.insert(0, ("LogLevel", f"DEBUG{min(self._verbosity, 3)}"))
+            asked.overrides.insert(0, options.log_level(self._verbosity))
         return asked
 
 

@@ -17,11 +17,11 @@ class Command(NamedTuple):
 class EscapeScanner:
     """Takes what is typed apart into bytes for the other side and commands for us.
 
-    ``escape`` is the escape character's byte, -1 for none; ``commands`` are the characters that mean something behind
+    ``escape`` is the escape character's byte, None for none; ``commands`` are the characters that mean something behind
     it. Before any other character it stands for itself, and behind itself it stands once.
     """
 
-    def __init__(self, escape: int, commands: Container[str]) -> None:
+    def __init__(self, escape: int | None, commands: Container[str]) -> None:
         self._escape, self._commands = escape, commands
         self._line_begins = True
         self._pending = False
@@ -29,7 +29,7 @@ class EscapeScanner:
     def feed(self, data: bytes) -> Iterator[bytes | Command]:
         """The parts of ``data``, in order; no empty bytes among them. An escape character at its end waits for what
         follows. Each part is to be dealt with before the next is asked for."""
-        if self._escape < 0:
+        if self._escape is None:
             if data:
                 yield data
             return

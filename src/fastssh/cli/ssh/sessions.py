@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Final
 
 from fastssh.aio.session import Session, SessionRequest
 from fastssh.cli.ssh import words
-from fastssh.cli.ssh.wanted import command_of, describe_terminal, environment, wants_terminal
-from fastssh.config.session import class_of_service
+from fastssh.cli.ssh.wanted import command_of, describe_terminal, environment, terminal_name, wants_terminal
+from fastssh.config.session import class_of_service, escape_character
 from fastssh.errors import ChannelOpenError, SSHError
 from fastssh.wire.text import printable
 
@@ -53,10 +53,11 @@ class SessionRunner:
 
     def _request(self, agent: bool) -> SessionRequest:
         command, subsystem = self._command, self._settings.value("SessionType") == "subsystem"
+        term = terminal_name(self._settings, os.environ)
         return SessionRequest(
             command=command.encode("utf-8", "surrogateescape") if command and not subsystem else None,
             subsystem=command if subsystem else None,
-            terminal=describe_terminal(self._settings, self._stdin, os.environ) if self._on_terminal else None,
+            terminal=describe_terminal(term, self._stdin) if self._on_terminal else None,
             environment=environment(self._settings, os.environ),
             agent=agent,
             terminal_refused=self._refused,
@@ -86,7 +87,7 @@ class SessionRunner:
         from fastssh.cli.ssh.interactive import LocalTerminal, type_into
         from fastssh.cli.ssh.job import run_locally
 
-        escape = self._settings.typed("EscapeChar", int)
+        escape = escape_character(self._settings)
         with LocalTerminal(self._stdin, self._messages) as local:
 
             def end() -> None:
@@ -106,8 +107,8 @@ class SessionRunner:
             commands = EscapeCommands(
                 Situation(
                     session=session, connection=session.connection, forwards=forwards(), settings=self._settings,
-                    log=self._log, escape=shown(chr(escape)) if escape >= 0 else "", say=self._messages.show, end=end,
-                    suspend=local.suspend, background=background, ask=local.ask, shell=shell,
+                    log=self._log, escape="" if escape is None else shown(chr(escape)), say=self._messages.show,
+                    end=end, suspend=local.suspend, background=background, ask=local.ask, shell=shell,
                 )
             )  # fmt: skip
             self._local = local

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import termios
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from fastssh.errors import ConfigError
@@ -29,24 +29,29 @@ def wants_terminal(settings: Settings, command: str, *, stdin_is_terminal: bool)
     return possible, not possible
 
 
+def sent(settings: Settings, variables: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
+    """Those of ``variables`` whose names SendEnv has."""
+    patterns = settings.words("SendEnv") or ()
+    return [(name, value) for name, value in variables if any(match_pattern(name, each) for each in patterns)]
+
+
 def environment(settings: Settings, local: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
     """SendEnv's variables, then SetEnv's."""
-    patterns = settings.words("SendEnv") or ()
-    sent = {name: value for name, value in local.items() if any(match_pattern(name, each) for each in patterns)}
+    wanted = dict(sent(settings, local.items()))
     given = (str(word).partition("=") for word in settings.typed("SetEnv", tuple))
-    sent |= {name: value for name, _, value in given}
-    return tuple(sent.items())
+    wanted |= {name: value for name, _, value in given}
+    return tuple(wanted.items())
 
 
-def describe_terminal(settings: Settings, tty: int, local: Mapping[str, str]) -> Terminal:
-    """The terminal behind ``tty``; one that is none is told of without modes and size."""
+def describe_terminal(name: str, tty: int) -> Terminal:
+    """The terminal behind ``tty``, called ``name``; one that is none is told of without modes and size."""
     from fastssh.aio.tty import Terminal, get_modes, get_size
 
     try:
         modes = get_modes(tty)
     except (termios.error, OSError):
         modes = {}
-    return Terminal(terminal_name(settings, local), get_size(tty), modes)
+    return Terminal(name, get_size(tty), modes)
 
 
 def terminal_name(settings: Settings, local: Mapping[str, str]) -> str:
