@@ -411,6 +411,22 @@ async def test_patterns_and_names_that_look_like_patterns(sftp: SFTPClient, tmp_
     assert report.files == 5 and len(os.listdir(tmp_path / "tree")) == 5
 
 
+@pytest.mark.parametrize("up", [True, False])
+async def test_of_two_sources_of_one_name_the_last_one_stays(sftp: SFTPClient, tmp_path: Path, up: bool) -> None:
+    """They are never written into each other."""
+    sources = [tmp_path / parent / "x" for parent in "ab"]
+    for source, size in zip(sources, (6_000_000, 5_000_000), strict=True):
+        source.mkdir(parents=True)
+        for name in ("large", "same"):
+            (source / name).write_bytes(str(source.parent.name).encode() * size)
+    (tmp_path / "into").mkdir()
+    work = upload if up else download
+    report = await work(sftp, list(map(str, sources)), str(tmp_path / "into"), TREE)
+    assert (report.files, report.failed) == (4, 0)
+    for name in ("large", "same"):
+        assert (tmp_path / "into/x" / name).read_bytes() == b"b" * 5_000_000
+
+
 # --- interruptions ----------------------------------------------------------------------------------------------------
 
 

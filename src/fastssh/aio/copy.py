@@ -6,7 +6,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from functools import partial
 from typing import Any, Final
 
@@ -34,6 +34,7 @@ __all__ = [
 
 Local = str | os.PathLike[str]
 Match = tuple[bytes, SFTPAttributes | None, bytes]  # remote path, what is known of it, the name that a copy of it gets
+Root = tuple[Any, ...]  # what a tree's add() takes: a source, its target and what is known
 Copy = Callable[..., Awaitable[CopyReport]]  # upload or download
 
 NOBODY: Final = type("_Nobody", (CopyObserver,), {"__doc__": "An observer who does not look."})()
@@ -58,12 +59,11 @@ async def upload(
     known = await remote_target(sftp, destination, len(sources) > 1 or options.target_directory)
     into = known is not None and known.is_dir()
 
-    def fill(tree: UploadTree) -> None:
-        for source in [os.fspath(source) for source in sources]:
-            remote = paths.join(destination, paths.basename(os.fsencode(source))) if into else destination
-            tree.add(source, remote, ... if into else known)
-
-    return await _copy(sftp, UploadTree, fill, options, observer)
+    roots: list[Root] = []
+    for source in [os.fspath(source) for source in sources]:
+        remote = paths.join(destination, paths.basename(os.fsencode(source))) if into else destination
+        roots.append((source, remote, ... if into else known))
+    return await _copy(sftp, UploadTree, roots, options, observer)
 
 
 async def remote_target(sftp: SFTPClient, path: bytes, must_be_directory: bool) -> SFTPAttributes | None:
@@ -102,12 +102,11 @@ async def download(
     report = CopyReport()
     matches = await matching(sftp, sources, report, observer or NOBODY)
     into = _is_directory(destination, make=len(matches) > 1)
-
-    def fill(tree: DownloadTree) -> None:
-        for remote, attributes, name in matches:
-            tree.add(remote, os.path.join(destination, os.fsdecode(name)) if into else destination, attributes)
-
-    return await _copy(sftp, DownloadTree, fill, options, observer, report)
+    roots = [
+        (remote, os.path.join(destination, os.fsdecode(name)) if into else destination, attributes)
+        for remote, attributes, name in matches
+    ]
+    return await _copy(sftp, DownloadTree, roots, options, observer, report)
 
 
 async def store(
@@ -117,12 +116,8 @@ async def store(
     observer: CopyObserver | None = None,
 ) -> CopyReport:
     """Copies each local file or directory to exactly the remote name beside it; otherwise as :func:`upload`."""
-
-    def fill(tree: UploadTree) -> None:
-        for local, remote in pairs:
-            tree.add(os.fspath(local), remote)
-
-    return await _copy(sftp, UploadTree, fill, options or CopyOptions(), observer)
+    roots = [(os.fspath(local), remote) for local, remote in pairs]
+    return await _copy(sftp, UploadTree, roots, options or CopyOptions(), observer)
 
 
 async def fetch(
@@ -133,12 +128,8 @@ async def fetch(
 ) -> CopyReport:
     """Copies each remote file or directory, with what is known of it, to exactly the local name beside it; otherwise as
     :func:`download`."""
-
-    def fill(tree: DownloadTree) -> None:
-        for remote, local, attributes in pairs:
-            tree.add(remote, os.fspath(local), attributes)
-
-    return await _copy(sftp, DownloadTree, fill, options or CopyOptions(), observer)
+    roots = [(remote, os.fspath(local), attributes) for remote, local, attributes in pairs]
+    return await _copy(sftp, DownloadTree, roots, options or CopyOptions(), observer)
 
 
 def _check_directory(path: str) -> None:
@@ -192,22 +183,38 @@ async def _expand(sftp: SFTPClient, source: paths.Path) -> list[Match]:
 
 async def _copy(
     sftp: SFTPClient,
-    kind: type[Any],
-    fill: Callable[[Any], None],
+    kind: type[UploadTree | DownloadTree],
+    roots: Sequence[Root],
     options: CopyOptions,
     observer: CopyObserver | None,
     report: CopyReport | None = None,
 ) -> CopyReport:
-    done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-    watcher = observer or NOBODY
     report = report or CopyReport()
-    tree: Tree[Any] = kind(sftp.session, options, watcher, report, partial(resolve, done, None))
-    fill(tree)
-    tree.pump()
-    await sftp.finish_copy(done, tree.cancel, None if observer is None else partial(_tell_progress, tree, observer))
-    if sftp.session.error is not None:
-        raise sftp.session.error
+    for some in _in_turn(roots):
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        tree = kind(sftp.session, options, observer or NOBODY, report, partial(resolve, done, None))
+        for root in some:
+            tree.add(*root)
+        tree.pump()
+        await sftp.finish_copy(done, tree.cancel, None if observer is None else partial(_tell_progress, tree, observer))
+        if sftp.session.error is not None:
+            raise sftp.session.error
     return report
+
+
+def _in_turn(roots: Sequence[Root]) -> Iterator[list[Root]]:
+    """The roots in parts to be copied one after another: two of one target would be written into each other at once. So
+    the last one stays, as scp has it."""
+    part: list[Root] = []
+    targets: set[Local | bytes] = set()
+    for root in roots:
+        if root[1] in targets:
+            yield part
+            part = []
+            targets.clear()
+        part.append(root)
+        targets.add(root[1])
+    yield part
 
 
 def _tell_progress(tree: Tree[Any], observer: CopyObserver) -> None:

@@ -77,7 +77,11 @@ class _Crossload:
             known = await remote_target(self._destination, place, True)
         into = known is not None and known.is_dir()
         try:
+            begun: set[bytes] = set()
             for path, attributes, name in matches:
+                if name in begun:  # two of one name would be written into each other at once
+                    await self._wait()
+                begun.add(name)
                 await self._any(path, paths.join(place, name) if into else place, attributes, None)
             await self._wait()
             for made in reversed(self._made):
