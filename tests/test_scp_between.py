@@ -75,6 +75,17 @@ def test_what_fails_between_two_hosts_is_named_and_the_rest_goes_on(sshd: Peer, 
     assert (there / "into/a").read_text() + (there / "into/c").read_text() == "ac"
 
 
+@pytest.mark.parametrize("protocol", ["-s", "-O"])
+def test_of_two_sources_of_one_name_the_last_one_stays(sshd: Peer, protocol: str) -> None:
+    there = sshd.root / f"between-twice{protocol}"
+    for name in ("a", "b", "into"):
+        (there / name).mkdir(parents=True)
+    random_file(there / "a/x", 9 * MIB)
+    random_file(there / "b/x", 8 * MIB)
+    copy(sshd, protocol, *(sshd.remote(there / name / "x") for name in ("a", "b")), sshd.remote(there / "into"))
+    assert sha256(there / "into/x") == sha256(there / "b/x")
+
+
 def test_a_file_onto_itself_by_way_of_here_loses_nothing(sshd: Peer) -> None:
     path = random_file(sshd.root / "itself", 700_000)
     before = sha256(path)
@@ -87,6 +98,8 @@ def test_a_file_onto_itself_by_way_of_here_loses_nothing(sshd: Peer) -> None:
     (b"C0644 1 ../x\nx\0", "unexpected filename"), (b"D0755 0 d\n", "not asked for"), (b"E\n", "unexpected end"),
     (b"C0644 9 x\nxy", "in the middle of a file"), (b"C0644 -1 x\n", "protocol error"), (b"\x02scp: no\n", "^no$"),
     (b"C0644 1 x\nx\x01scp: changed\n", ""), (b"D" * 9000, "too long"), (b"\x01scp: w\n", ""),
+    (b"C0644 1 .bashrc\nx\0", "does not match request"), (b"C0644 0 x\n\0C0644 0 x\n\0", "more than was asked for"),
+    (b"D0755 0 y\nE\n", "does not match request"), (b"D0755 0 x\n", "in the middle of a directory"),
 ])  # fmt: skip
 async def test_row18_what_passes_between_two_far_sides_is_looked_at(tmp_path: Path, said: bytes, match: str) -> None:
     (tmp_path / "in/target").mkdir(parents=True)
@@ -105,7 +118,8 @@ async def test_row18_what_passes_between_two_far_sides_is_looked_at(tmp_path: Pa
     try:
         report = await relay(
             starting(f"cat {tmp_path}/said; exec 1>&-; cat >/dev/null"), "x",
-            starting(f"exec {FASTSSH_SCP} -t {tmp_path}/in/target"), "", CopyOptions(), watcher,
+            starting(f"exec {FASTSSH_SCP} -rt {tmp_path}/in/target"), "", CopyOptions(recurse=b"D0755 0 d" not in said),
+            watcher,
             say=watcher.failures.append,
         )  # fmt: skip
         assert match == ""

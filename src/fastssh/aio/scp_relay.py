@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from fastssh.aio.scp import Pace, Say, Start, check_status, far
 from fastssh.errors import ProtocolError, TransferError
 from fastssh.scp.command import Command
+from fastssh.scp.names import Check, anything, requested
 from fastssh.scp.records import MAX_LINE, OK, Directory, End, File, Problem, decode
 from fastssh.scp.records import problem as problem_of
 from fastssh.sftp import paths
@@ -27,13 +28,16 @@ async def relay(
     pace: Pace | None = None,
     say: Say,
     verbose: bool = False,
+    strict: bool = True,
 ) -> CopyReport:
-    """Copies from one other side to another, through this one: what passes is looked at, and not kept. Else as
+    """Copies from one other side to another, through this one: what passes is looked at, and not kept. Without
+    ``strict`` the names that the source sends need not be those that were asked for. Else as
     :func:`fastssh.aio.scp.upload`."""
     sends = Command(False, (source or ".",), options.recurse, options.preserve, verbose=verbose)
     takes = Command(True, (target or ".",), options.recurse, options.preserve, options.target_directory, verbose)
     async with far(source_start, sends, say) as one, far(target_start, takes, say) as other:
-        passing = _Relay(one, other, options, observer, pace or Pace())
+        check = requested(paths.encode(source)) if strict else anything
+        passing = _Relay(one, other, options, observer, check, pace or Pace())
         await passing.run()
     for process in (one, other):
         check_status(process, passing.report)
@@ -44,10 +48,16 @@ class _Relay:
     """What one scp says, passed on to another record by record, and the answers back."""
 
     def __init__(
-        self, source: Process, target: Process, options: CopyOptions, observer: CopyObserver, pace: Pace
+        self,
+        source: Process,
+        target: Process,
+        options: CopyOptions,
+        observer: CopyObserver,
+        check: Check,
+        pace: Pace,
     ) -> None:
         self._source, self._target = source, target
-        self._recurse, self._observer, self._pace = options.recurse, observer, pace
+        self._recurse, self._observer, self._check, self._pace = options.recurse, observer, check, pace
         self._inside: list[bytes] = []
         self.report = CopyReport()
 
@@ -59,6 +69,8 @@ class _Relay:
             record = decode(line)
             if isinstance(record, Directory) and not (self._recurse and len(self._inside) < paths.MAX_DEPTH):
                 raise ProtocolError("error: received a directory that was not asked for")
+            if isinstance(record, File | Directory) and not self._inside:
+                self._check(record.name)
             await self._send(line)
             if isinstance(record, Problem):
                 self._failed(b"", record)
@@ -75,6 +87,8 @@ class _Relay:
                     raise ProtocolError("protocol error: unexpected end of a directory")
                 self._inside.pop()
                 self.report.directories += 1
+        if self._inside:
+            raise ProtocolError("the other side ended in the middle of a directory")
 
     async def _bytes(self, record: File) -> None:
         name = self._path(record.name)

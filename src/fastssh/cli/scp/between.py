@@ -38,7 +38,7 @@ async def through_here(
             for each in names:
                 await relay(
                     first.start, each, second.start, target.path, options, job.tally, pace=pace, say=say,
-                    verbose=verbose,
+                    verbose=verbose, strict=job.asked.strict,
                 )  # fmt: skip
         return
     from fastssh.aio.crossload import crossload
