@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import re
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fastssh.cli.sftp.commands import VERBS, Command, help_text, parse, read_prefix
+from fastssh.cli.sftp.completion import choices
 from fastssh.cli.sftp.words import MAX_LINE, LineError, Words, plain, quoted, scan, split
 from fastssh.sftp import glob
 from tests.support.peers import program
@@ -191,3 +193,16 @@ def test_row7_braces_never_grow_beyond_their_bound(pattern: str) -> None:
 
 def test_row7_too_many_patterns_in_braces_are_none() -> None:
     assert glob.braces("{a,b}" * 30) == ["{a,b}" * 30]
+
+
+@pytest.mark.parametrize("quote", ["", "'", '"'])
+def test_row20_a_completed_name_is_one_word_to_the_shell_of_lls(quote: str) -> None:
+    """A server may have given the file its name."""
+    marks = "".join(map(chr, range(1, 128))).replace("/", "")
+    names = [*(f"{mark}a{mark}" for mark in marks), marks, "a;$(id)`id`|&<>!{}~'\"\\ \n#", "ä\u2028'\\"]
+    lines = [choices(f"lls {quote}", lambda side, pattern, name=name: [name]).lines[0] for name in names]  # type: ignore[misc]
+    words = "".join(line.removeprefix("lls ") for line in lines)
+    printed = subprocess.run(["sh", "-c", f"printf '%s\\0' {words}"], capture_output=True, check=True).stdout
+    assert printed.decode().split("\0")[:-1] == names
+    if quote != '"':
+        assert [plain(split(line)[1]) for line in lines] == names

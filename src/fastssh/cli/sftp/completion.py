@@ -48,7 +48,8 @@ def choices(line: str, names: Names) -> Choices:
     shown = [name.rstrip("/").rpartition("/")[2] + "/" * name.endswith("/") for name in found]
     if not glob.is_literal(word):  # only a list is shown, and the line stays
         return Choices([line] * min(len(shown), 2), shown)
-    return Choices([before + each for each in _words(word, words.quote, shown)], shown)
+    shell = BY_NAME[earlier[0].lower()].takes is Takes.REST
+    return Choices([before + each for each in _words(word, words.quote, shown, shell=shell)], shown)
 
 
 def _side(words: list[str]) -> Side | None:
@@ -62,8 +63,8 @@ def _side(words: list[str]) -> Side | None:
     return verb.completes[len(operands)] if len(operands) < len(verb.completes) else None
 
 
-def _words(word: str, quote: str, names: list[str]) -> list[str]:
+def _words(word: str, quote: str, names: list[str], *, shell: bool) -> list[str]:
     """What ``word`` may become. Its directory stays; behind the name of a file the word ends."""
     directory, slash, _ = plain(word).rpartition("/")
     whole = [(directory + slash + name, "" if name.endswith("/") else f"{quote} ") for name in names]
-    return [quote + quoted(name, quote) + end for name, end in whole]
+    return [quote + quoted(name, quote, shell=shell) + end for name, end in whole]

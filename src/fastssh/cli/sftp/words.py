@@ -15,6 +15,8 @@ MAX_WORDS: Final = 128
 _SPACE: Final = " \t\n\v\f\r"
 _WILD: Final = "?[*"
 _TO_ESCAPE: Final = re.compile(r"""['"\\\s\[#*?]""", re.A)
+_TO_ESCAPE_SHELL: Final = re.compile(r"[^A-Za-z0-9_@%+=:,./\x80-\U0010ffff-]")
+_TO_ESCAPE_QUOTED: Final = re.compile(r"""["\\$`]""")
 
 
 class LineError(ValueError):
@@ -106,8 +108,14 @@ def plain(word: str) -> str:
     return re.sub(r"\\([?\[*\\])", r"\1", word)
 
 
-def quoted(name: str, quote: str = "") -> str:
-    """``name`` as it is typed: behind the quotation mark ``quote``, which is the caller's, or without one."""
+def quoted(name: str, quote: str = "", *, shell: bool = False) -> str:
+    """``name`` as it is typed: behind the quotation mark ``quote``, which is the caller's, or without one. ``shell``:
+    in a line that the local shell reads, to which more characters have a meaning."""
+    if shell and quote == "'":
+        return re.sub(r"['\\]", lambda found: f"'\\{found[0]}'", name)
+    if shell:
+        escaped = (_TO_ESCAPE_QUOTED if quote else _TO_ESCAPE_SHELL).sub(lambda found: "\\" + found[0], name)
+        return escaped if quote else escaped.replace("\\\n", "'\n'")
     if quote:
         return name.replace("\\", "\\\\").replace(quote, "\\" + quote)
     return _TO_ESCAPE.sub(lambda found: "\\" + found[0], name)
