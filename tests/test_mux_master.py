@@ -469,6 +469,7 @@ def test_row26_a_client_in_proxy_mode_has_its_own_channels_alone(shared: Running
     for wrong in (
         packet(ChannelClose(bystander.remote)), packet(ChannelEof(77)), packet(ChannelOpenConfirmation(0, 1, 1, 32768)),
         packet(GlobalRequest("cancel-tcpip-forward", True, CancelTcpipForward(b"localhost", 22).body())),
+        packet(GlobalRequest("tcpip-forward", True, b"\0\0\0\x09")),
         b"\0\0\0\0\0", b"\xff\xff\xff\xff\0", b"\0\0\0\3\0\x62\1",
     ):  # fmt: skip
         hostile = Proxied(shared.path, "cat")
@@ -561,6 +562,26 @@ def test_a_second_session_of_a_client_is_refused(shared: Running) -> None:
             socket.send_fds(client.sock, [b"\0"], [read if request == 1 else write])
     assert isinstance(client.receive(), mux.SessionOpened)
     assert client.receive() == mux.Failure(2, "Multiple sessions not supported")
+    os.close(write)
+    os.close(read)
+    client.sock.close()
+
+
+def test_programs_inherit_no_descriptor_of_a_client(shared: Running) -> None:
+    client = Raw(shared.path)
+    read, write = os.pipe()
+    client.sock.sendall(mux.NewSession(1, b"", 0, 0, 0, 0, mux.NO_ESCAPE, b"", b"cat").encode())
+    for _ in range(3):
+        socket.send_fds(client.sock, [b"\0"], [read])
+    assert isinstance(client.receive(), mux.SessionOpened)
+    assert shared.process is not None
+    pipe, flags = os.readlink(f"/proc/self/fd/{read}"), []
+    for name in os.listdir(f"/proc/{shared.process.pid}/fd"):
+        with contextlib.suppress(FileNotFoundError):
+            if os.readlink(f"/proc/{shared.process.pid}/fd/{name}") == pipe:
+                text = Path(f"/proc/{shared.process.pid}/fdinfo/{name}").read_text()
+                flags.append(int(text.split("flags:")[1].split()[0], 8))
+    assert flags and all(each & os.O_CLOEXEC for each in flags)
     os.close(write)
     os.close(read)
     client.sock.close()

@@ -29,6 +29,8 @@ from fastssh.errors import (
     HostKeyUnknownError,
     SSHTimeoutError,
 )
+from fastssh.wire.messages import ChannelOpen, ChannelOpenFailure, OpenFailureReason
+from tests.hostile import server as hostile
 from tests.support.peers import Peer, clean_environment
 from tests.support.watching import open_descriptors
 
@@ -224,6 +226,26 @@ async def test_a_connection_cancelled_while_its_hop_opens_leaves_nothing(sshd: P
         with pytest.raises(SSHTimeoutError):
             await fastssh.connect(replace(silent, connect_timeout=0.3))
     assert open_descriptors() == before
+
+
+def test_a_hop_that_does_not_answer_meets_the_deadline_and_gets_no_agent(tmp_path: Path) -> None:
+    answers: list[int] = []
+
+    def script(peer: hostile.Peer) -> None:
+        peer.authenticate()
+        assert peer.expect(ChannelOpen).kind == "direct-tcpip"
+        peer.send(ChannelOpen("auth-agent@openssh.com", 7, 1 << 20, 32768, b""))
+        answers.append(peer.expect(ChannelOpenFailure).reason)
+
+    with hostile.serving(script) as server:
+        hop = ClientOptions(
+            host="127.0.0.1", port=server.port, user="u", pinned_host_key=server.host_key.public, password="x",
+            identity_files=(), agent_socket="none", forward_agent=str(tmp_path / "agent"),
+        )  # fmt: skip
+        target = ClientOptions(host="target", port=22, user="u", proxy_jump=hop, connect_timeout=0.5)
+        with pytest.raises(SSHTimeoutError, match=r"^connect to host target port 22 from jump host 127\.0\.0\.1 timed"):
+            asyncio.run(asyncio.wait_for(fastssh.connect(target)._connect(), SECONDS))
+    assert answers == [OpenFailureReason.ADMINISTRATIVELY_PROHIBITED.value]
 
 
 # -- ssh_config --------------------------------------------------------------------------------------------------------

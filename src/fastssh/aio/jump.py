@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
+from fastssh.aio.deadline import Deadline
 from fastssh.aio.dial import Route
-from fastssh.errors import ConnectionLostError, SSHError
+from fastssh.errors import ConnectionLostError, SSHError, SSHTimeoutError
 from fastssh.wire.text import printable
 
 if TYPE_CHECKING:
@@ -73,15 +75,17 @@ async def jump(options: ClientOptions) -> Route:
     name = f"jump host {host}"
     options.log(1, f"Connecting to {printable(options.host)} port {options.port} by way of {name}.")
     try:
-        hop = await connect(options.proxy_jump)
+        hop = await connect(replace(options.proxy_jump, forward_agent=None))  # no session of ours is there
     except SSHError as error:
         raise _named(error, host, name) from error.__cause__
     carrier = Jump(hop, name)
     ours, theirs = socket.socketpair()
     relay = SocketRelay(theirs, _ended, all_read=carrier.all_read)
+    what = f"connect to host {printable(options.host)} port {options.port} from {name}"
     try:
         target = DirectTcpip(options.host.encode("utf-8", "surrogateescape"), options.port, b"127.0.0.1", 65535)
-        await hop.open_channel("direct-tcpip", target.body(), relay, window=WINDOW, prepare=relay.start)
+        async with Deadline(options.connect_timeout or options.login_timeout, what):
+            await hop.open_channel("direct-tcpip", target.body(), relay, window=WINDOW, prepare=relay.start)
     except BaseException as error:
         relay.abort()
         ours.close()
@@ -89,7 +93,8 @@ async def jump(options: ClientOptions) -> Route:
         if not isinstance(error, SSHError):
             raise
         await hop.wait_closed()
-        what = f"connect to host {printable(options.host)} port {options.port} from {name}"
+        if isinstance(error, SSHTimeoutError) and str(error).startswith(what):
+            raise
         raise ConnectionLostError(f"{what}: {error}") from error
     return Route(ours, None, carrier)
 

@@ -6,7 +6,7 @@ import asyncio
 import base64
 import contextlib
 import os
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from fastssh.errors import HostKeyError
 from fastssh.wire.text import printable
@@ -58,6 +58,9 @@ async def ask(command: Sequence[str]) -> str:
         if process.returncode is None:
             with contextlib.suppress(ProcessLookupError):
                 process.kill()
+            # A child of its own may hold the pipe open: without this, waiting would be for that one's end.
+            inside: Any = process
+            inside._transport.get_pipe_transport(1).close()
             await asyncio.shield(process.wait())
     if status != 0:
         how = f"ended with status {status}" if status > 0 else f"was ended by signal {-status}"

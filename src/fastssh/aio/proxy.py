@@ -6,7 +6,6 @@ standard error stays ours. With ProxyUseFdpass it hands over a connected socket 
 
 from __future__ import annotations
 
-import array
 import asyncio
 import contextlib
 import os
@@ -15,6 +14,7 @@ import socket
 import stat
 from typing import TYPE_CHECKING, Final
 
+from fastssh.aio import passed
 from fastssh.aio.dial import Route
 from fastssh.errors import ConfigError, ConnectionLostError
 from fastssh.wire.text import printable
@@ -133,20 +133,15 @@ async def _receive(sock: socket.socket, carrier: ProxyProcess) -> socket.socket:
         await readable
     finally:
         loop.remove_reader(sock)
-    descriptors = array.array("i")
     try:
-        data, ancillary, _, _ = sock.recvmsg(1, socket.CMSG_SPACE(descriptors.itemsize), socket.MSG_CMSG_CLOEXEC)
+        data, descriptors, truncated = passed.receive(sock, 1, 1)
     except OSError as error:
         raise ConnectionLostError(f"proxy command passed no connection: {error.strerror}") from error
-    for level, kind, contents in ancillary:
-        if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
-            descriptors.frombytes(contents[: len(contents) - len(contents) % descriptors.itemsize])
-    passed = list(descriptors)
     try:
-        if not data or len(passed) != 1 or not stat.S_ISSOCK(os.fstat(passed[0]).st_mode):
+        if not data or truncated or len(descriptors) != 1 or not stat.S_ISSOCK(os.fstat(descriptors[0]).st_mode):
             reason = await carrier.explain()
             raise ConnectionLostError(f"proxy command passed no connection{f': {reason}' if reason else ''}")
-        return socket.socket(fileno=passed.pop())
+        return socket.socket(fileno=descriptors.pop())
     finally:
-        for descriptor in passed:
+        for descriptor in descriptors:
             os.close(descriptor)

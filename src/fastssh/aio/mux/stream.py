@@ -8,13 +8,13 @@ import os
 import socket
 from typing import Final
 
+from fastssh.aio import passed
 from fastssh.errors import ProtocolError
 from fastssh.wire.mux import Decoder, MuxMessage
 
 _PIECE: Final = 64 * 1024  # bytes read at a time
 _MOST_DESCRIPTORS: Final = 8  # that wait for their message; the most that one has is 3
 _MOST_UNSENT: Final = 256 * 1024  # bytes of replies that a client does not read
-_CLOSE_ON_EXEC: Final = getattr(socket, "MSG_CMSG_CLOEXEC", 0)
 
 
 class MuxStream:
@@ -54,13 +54,13 @@ class MuxStream:
             if not self.ended:
                 self._loop.remove_reader(self._sock.fileno())
         try:
-            data, descriptors, flags, _ = socket.recv_fds(self._sock, _PIECE, _MOST_DESCRIPTORS, _CLOSE_ON_EXEC)
+            data, descriptors, truncated = passed.receive(self._sock, _PIECE, _MOST_DESCRIPTORS)
         except (BlockingIOError, InterruptedError):
             return True
         except OSError:
             return False
         self._descriptors += descriptors
-        if flags & socket.MSG_CTRUNC or len(self._descriptors) > _MOST_DESCRIPTORS:
+        if truncated or len(self._descriptors) > _MOST_DESCRIPTORS:
             raise ProtocolError("too many descriptors")
         self._decoder.feed(data)
         return bool(data)

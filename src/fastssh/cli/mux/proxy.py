@@ -170,9 +170,12 @@ class Proxy:
                 self._send(RequestFailure().encode())
             return
 
+        # Looked at before the server does, which ends the connection of everybody for what is malformed.
+        listen = TcpipForward.parse(message.data) if message.name == _FORWARD else None
+
         def answered(reply: bytes | None) -> None:
-            if reply is not None and message.name == _FORWARD:
-                self._forwarded(TcpipForward.parse(message.data), reply)
+            if reply is not None and listen is not None:
+                self._forwarded(listen, reply)
             if message.want_reply:
                 self._send((RequestFailure() if reply is None else RequestSuccess(reply)).encode())
 
@@ -201,14 +204,16 @@ class Proxy:
             incoming.refuse(OpenFailureReason.RESOURCE_SHORTAGE, "too many channels")
             return
         message = incoming.take()
-        self._offered[message.sender] = message
+        self._offered[self._unused(message.sender)] = message
         self._send(message.encode())
 
     def from_server(self, channel: _Channel, payload: bytes) -> None:
         """A message for a channel of the client's: its recipient is the client's number for it."""
         number = payload[0]
+        if (number in _ON_CHANNEL) is (channel.remote < 0):
+            raise ProtocolError(f"message {number} for channel {channel.ours}, which is not in a state for it")
         if number == ChannelOpenConfirmation.number:
-            channel.remote = int.from_bytes(payload[5:9], "big")
+            channel.remote = self._unused(ChannelOpenConfirmation.decode(payload).sender)
             self._by_remote[channel.remote] = channel
             if self._gone:
                 self._close(channel)
@@ -219,6 +224,12 @@ class Proxy:
             channel.close_received = True
         self._send(payload[:1] + channel.theirs.to_bytes(4, "big") + payload[5:])
         self._forget_if_closed(channel)
+
+    def _unused(self, number: int) -> int:
+        """A number of the server's for a new channel. Raises ProtocolError for one that another channel has."""
+        if number in self._by_remote or number in self._offered:
+            raise ProtocolError(f"server gave the number {number} to two channels")
+        return number
 
     def _close(self, channel: _Channel) -> None:
         if channel.remote >= 0 and not channel.close_sent:
