@@ -223,6 +223,24 @@ def test_another_path_is_made_with_its_folders(person: Person) -> None:
     file.unlink()
 
 
+@pytest.mark.parametrize("way", [(), ("-s",)], ids=["sh", "sftp"])
+def test_a_file_of_another_place_stays_readable_for_its_user(person: Person, way: tuple[str, ...]) -> None:
+    """Of root's files sshd reads those of users as the user, who must not be locked out."""
+    line = person.key().with_suffix(".pub").read_text()
+    file = person.peer.directory / "home" / "keys" / "ann"
+    file.parent.mkdir()
+    file.write_text("# ann\n")
+    file.chmod(0o664)
+    if os.getuid() == 0:
+        os.chown(file, NOBODY, NOBODY)
+    owner = file.stat().st_uid
+    done = person.run("-t", "keys/ann", *way)
+    assert done.returncode == 0, done.stderr
+    assert file.read_text() == f"# ann\n{line}" and stat.S_IMODE(file.stat().st_mode) == 0o644
+    assert file.stat().st_uid == owner and os.listdir(file.parent) == ["ann"]
+    shutil.rmtree(file.parent)
+
+
 def test_what_cannot_be_done_is_said_in_a_line(person: Person, tmp_path: Path) -> None:
     none = person.run()
     assert none.returncode == 1 and none.stderr == "fastssh-copy-id: ERROR: No identities found\n"

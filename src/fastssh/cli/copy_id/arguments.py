@@ -18,8 +18,8 @@ TOOL: Final = Tool(
 
 Without -i the keys are those that your agent holds, or if it holds none the newest of `~/.ssh/id*.pub`.""",
     more="""The file on the server is replaced as a whole, or not at all: a connection that breaks leaves it as it \
-was. A last line without a newline is ended first. The folder `.ssh` gets mode 0700 and the file 0600; what is \
-missing is made.
+was. A last line without a newline is ended first. The folder `.ssh` gets mode 0700 and the file 0600, but one of \
+another name keeps its mode; what is missing is made. A file of another user's stays that user's.
 
 Keys are installed by a few commands of sh(1), whatever shell the account has. Where no command may be run, or there \
 is no such shell, -s does the same over SFTP.""",

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import posixpath
 import secrets
 import shlex
 from typing import TYPE_CHECKING, Final
 
-from fastssh.errors import SFTPError, SFTPFileNotFoundError, SFTPUnsupportedError, TransferError
+from fastssh.cli.copy_id.arguments import TARGET
+from fastssh.errors import (
+    SFTPFileNotFoundError,
+    SFTPPermissionError,
+    SFTPUnsupportedError,
+    SSHError,
+    TransferError,
+)
 from fastssh.keys.authorized_keys import MAX_AUTHORIZED_KEYS_FILE
 from fastssh.sftp.attributes import SFTPAttributes
 
@@ -15,8 +24,11 @@ if TYPE_CHECKING:
     from fastssh.aio.client import ClientConnection
     from fastssh.aio.sftp import SFTPClient
 
+END_SECONDS: Final = 2.0  # to take away what is not finished
+
 # For any sh. It is handed over in single quotes, through a login shell that may be another: no "!", which csh looks
 # for, and no quote behind a backslash, which fish reads. What came is counted: a lost connection looks like an end.
+# A file that root changes stays its owner's, and one of another place keeps its mode: sshd reads it as the user.
 _SCRIPT: Final = """cd; umask 077; LC_ALL=C; export LC_ALL; f=$1;
 if [ "$f" = .ssh/authorized_keys ]; then
 if [ -f /etc/openwrt_release ] && [ "$(id -u)" = 0 ]; then f=/etc/dropbear/authorized_keys; fi;
@@ -26,9 +38,11 @@ k=$(cat); if [ "${#k}" -ne "$2" ]; then echo "the keys did not arrive whole" >&2
 if [ -L "$f" ]; then f=$(readlink -f "$f") || exit 1; fi;
 d=$(dirname "$f"); mkdir -p "$d" || exit 1;
 case "$d" in .ssh|*/.ssh) chmod 700 "$d" || exit 1;; esac;
-t="$f.$$";
-{ if [ -e "$f" ]; then cat "$f" && { [ -z "$(tail -c 1 "$f")" ] || echo; }; fi && printf "%s\\n" "$k"; } > "$t" &&
-chmod 600 "$t" && mv -f "$t" "$f" || { rm -f "$t"; exit 1; };
+t="$f.$$"; rm -f "$t";
+{ if [ -e "$f" ]; then
+cp -p "$f" "$t" && chmod u+w,go-w "$t" && { [ -z "$(tail -c 1 "$f")" ] || echo >> "$t"; }; fi; } &&
+printf "%s\\n" "$k" >> "$t" && { [ "$1" != .ssh/authorized_keys ] || chmod 600 "$t"; } &&
+mv -f "$t" "$f" || { rm -f "$t"; exit 1; };
 if type restorecon > /dev/null 2>&1; then restorecon -F "$d" "$f"; fi"""
 
 
@@ -54,9 +68,11 @@ async def by_sftp(sftp: SFTPClient, target: str, data: bytes) -> None:
         if posixpath.basename(folder) == ".ssh":
             await sftp.chmod(folder, 0o700)
     old, path = b"", target
+    known = SFTPAttributes()
     try:
         path = await sftp.realpath(target)  # a link stays one
         async with sftp.open(path, "r") as file:
+            known = await file.stat()
             old = await file.read(MAX_AUTHORIZED_KEYS_FILE + 1)
     except SFTPFileNotFoundError:
         pass
@@ -66,17 +82,33 @@ async def by_sftp(sftp: SFTPClient, target: str, data: bytes) -> None:
     temporary = f"{path}.{secrets.token_hex(4)}"
     try:
         await _write(sftp, temporary, "x", old + added)
+        await _keep(sftp, temporary, known, private=target == TARGET)
         await sftp.posix_rename(temporary, path)
     except SFTPUnsupportedError:
         await sftp.remove(temporary)
         await _write(sftp, path, "a", added)
-    except SFTPError:
-        if await sftp.exists(temporary):
-            await sftp.remove(temporary)
+        if target == TARGET:
+            await sftp.chmod(path, 0o600)
+    except BaseException:
+        with contextlib.suppress(SSHError, TimeoutError):  # the first error is the one that counts
+            async with asyncio.timeout(END_SECONDS):
+                await sftp.remove(temporary)
         raise
 
 
 async def _write(sftp: SFTPClient, path: str, mode: str, data: bytes) -> None:
     async with sftp.open(path, mode, SFTPAttributes(permissions=0o600)) as file:
         await file.write(data)
-        await file.setstat(SFTPAttributes(permissions=0o600))
+
+
+async def _keep(sftp: SFTPClient, path: str, known: SFTPAttributes, *, private: bool) -> None:
+    """The file gets the owner of the old one, and its mode unless it is to be ``private``. Raises SFTPUnsupportedError
+    where that may not be."""
+    mode = 0o600 if private or known.permissions is None else known.permissions & 0o7755 | 0o200
+    try:
+        now = await sftp.stat(path)
+        if known.uid is not None and (known.uid, known.gid) != (now.uid, now.gid):
+            await sftp.setstat(path, SFTPAttributes(uid=known.uid, gid=known.gid))
+        await sftp.chmod(path, mode)
+    except SFTPPermissionError as error:
+        raise SFTPUnsupportedError(str(error)) from None
