@@ -97,10 +97,10 @@ def _fingerprint(text: str, where: str) -> bytes:
 
 
 def _key(text: str, where: str) -> PublicKey:
-    fields = text.split(None, 2)
+    type, base64_text, *_ = [*text.split(None, 2), "", ""]
     try:
-        return decode_key(decode_key_fields(fields[0], fields[1] if len(fields) > 1 else ""))
-    except (KeyFormatError, IndexError) as error:
+        return decode_key(decode_key_fields(type, base64_text))
+    except KeyFormatError as error:
         raise KeyFormatError(f"{where}: invalid key: {error}") from None
 
 

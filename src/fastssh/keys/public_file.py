@@ -14,6 +14,8 @@ from fastssh.keys.files import MAX_KEY_FILE
 from fastssh.keys.public import PublicKey, decode_key, decode_key_fields
 
 _KEY: Final = re.compile(r"([^ \t]+)[ \t]+([^ \t]+)")
+# Blanks in quotation marks belong to it.
+_WORD: Final = re.compile(r'(?:\\"|"(?:\\"|[^"\\]++|\\)*+(?:"|\Z)|[^ \t"\\]++|\\)*+')
 _BLANKS: Final = " \t"
 _NUMBER: Final = re.compile(r"[+-]?0*[1-9][0-9]*[ \t]")
 
@@ -114,12 +116,6 @@ def _read_key(text: str) -> tuple[PublicKey, str] | None:
 
 def _skip_word(text: str) -> tuple[str, str]:
     """A first word such as the options of authorized_keys, and what follows its blanks."""
-    quoted = False
-    at = 0
-    while at < len(text) and (quoted or text[at] not in _BLANKS):
-        if text.startswith('\\"', at):
-            at += 1
-        elif text[at] == '"':
-            quoted = not quoted
-        at += 1
+    found = _WORD.match(text)
+    at = found.end() if found is not None else 0
     return text[:at], text[at:].lstrip(_BLANKS)
