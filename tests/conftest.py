@@ -231,6 +231,13 @@ def agent(tmp_path: Path) -> Iterator[str]:
 
 
 @pytest.fixture
+def agent_here(agent: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The same, and $SSH_AUTH_SOCK names it in this process."""
+    monkeypatch.setenv("SSH_AUTH_SOCK", agent)
+    return agent
+
+
+@pytest.fixture
 def ours(tmp_path: Path) -> Iterator[Ours]:
     """A session of our SFTP server's, without a network, at home in tmp_path; it leaves no descriptor behind."""
     before = open_descriptors()

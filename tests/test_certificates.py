@@ -34,8 +34,8 @@ from fastssh.wire.codec import Reader, string
 from fastssh.wire.messages import UserauthFailure, UserauthPkOk, UserauthRequest
 from fastssh.wire.requests import PublickeyQuery
 from tests.support import keygen
+from tests.support.auth import Server, query, signed
 from tests.support.certificates import ALWAYS, Authority, build, options
-from tests.test_auth_server import Server, query, signed
 
 ED, CA = generate_private_key("ed25519"), generate_private_key("ed25519")
 KINDS = {"ed25519": ED, "ecdsa": generate_private_key("ecdsa"), "rsa": generate_private_key("rsa", 2048)}

@@ -32,19 +32,8 @@ from fastssh.errors import (
     SSHTimeoutError,
 )
 from tests.support.peers import Peer, free_port
+from tests.support.reaching import SECONDS, to
 from tests.support.watching import open_descriptors
-
-SECONDS = 30.0  # the most anything here may wait
-
-
-def to(peer: Peer, **more: Any) -> dict[str, Any]:
-    """Options that reach this server."""
-    settings: dict[str, Any] = {
-        "host": peer.host, "port": peer.port, "user": peer.user, "identity_files": [peer.key],
-        "user_known_hosts": [peer.known_hosts], "global_known_hosts": [], "agent_socket": "none",
-    }
-    return settings | more
-
 
 # --- commands -----------------------------------------------------------------------------------------------------
 
@@ -279,11 +268,12 @@ async def test_nothing_is_left_behind(server: Peer) -> None:
         async with fastssh.connect(**to(server)) as conn:
             await conn.run("true")
         gc.collect()
+        silent = socket.create_server((server.host, 0))
         before, tasks = open_descriptors(), len(asyncio.all_tasks())
         for _ in range(3):
             async with fastssh.connect(**to(server)) as conn:
                 await conn.run("true")
-            task = asyncio.create_task(fastssh.connect(**to(server))._connect())
+            task = asyncio.create_task(fastssh.connect(**to(server, port=silent.getsockname()[1]))._connect())
             await asyncio.sleep(0.02)
             task.cancel()
             with pytest.raises(asyncio.CancelledError):
@@ -292,6 +282,7 @@ async def test_nothing_is_left_behind(server: Peer) -> None:
                 await fastssh.connect(**to(server, identity_files=[]))
         gc.collect()
         assert (open_descriptors(), len(asyncio.all_tasks())) == (before, tasks)
+        silent.close()
 
 
 # --- no connection ------------------------------------------------------------------------------------------------

@@ -21,9 +21,9 @@ from fastssh.wire.codec import Reader, string
 from tests.support import keygen
 from tests.support.agents import add, ssh_add
 from tests.support.peers import Keys, Peer, program
+from tests.support.reaching import SECONDS, to
 from tests.support.serving import Command, joined
 from tests.support.watching import open_descriptors
-from tests.test_client import SECONDS, to
 
 OTHER = generate_private_key("ed25519")
 

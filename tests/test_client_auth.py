@@ -19,7 +19,7 @@ from fastssh.keys.private import generate_private_key, load_private_key, seriali
 from fastssh.wire import codec
 from tests.support.agents import add
 from tests.support.peers import PASSWORD, Peer, program
-from tests.test_client import SECONDS, to
+from tests.support.reaching import SECONDS, to
 
 
 class Person:

@@ -24,6 +24,7 @@ from fastssh.keys.known_hosts import hash_name
 from fastssh.keys.private import generate_private_key
 from tests.support.memory import host_key
 from tests.support.peers import Peer
+from tests.support.reaching import options_without_file
 from tests.support.serving import Server, serving
 
 SECONDS = 20.0
@@ -77,13 +78,6 @@ class Attempt:
     def log(self, level: int, text: str) -> None:
         if level == 0:
             self.lines.append(text)
-
-
-def options_without_file(more: dict[str, Any]) -> dict[str, Any]:
-    settings: dict[str, Any] = {
-        "host": "server.test", "user": "ann", "global_known_hosts": [], "identity_files": [], "agent_socket": "none",
-    }
-    return settings | more
 
 
 def line(name: str = "server.test", key: Any = None) -> str:

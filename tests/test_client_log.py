@@ -18,7 +18,7 @@ from fastssh.cli.messages import Messages
 from fastssh.config.evaluate import load
 from tests.support import openssh
 from tests.support.peers import Peer
-from tests.test_client import SECONDS, to
+from tests.support.reaching import SECONDS, to
 
 # What ssh says on its way that we do not do or that is its own affair.
 OTHERS = re.compile(

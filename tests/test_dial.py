@@ -20,7 +20,7 @@ from fastssh.config.client import client_options
 from fastssh.config.evaluate import load
 from fastssh.errors import ConnectionLostError, SSHTimeoutError
 from tests.support.peers import Peer
-from tests.test_client import SECONDS, to
+from tests.support.reaching import SECONDS, to
 
 
 @contextlib.contextmanager

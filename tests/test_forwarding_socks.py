@@ -30,8 +30,8 @@ from tests.support.forwarding import (
     reach,
 )
 from tests.support.peers import HOST, Keys, free_port
+from tests.support.socks import GRANTED5, socks4, socks5
 from tests.support.watching import open_descriptors, until
-from tests.test_socks import GRANTED5, socks4, socks5
 
 MIB = 1 << 20
 VERSIONS = (("socks4", HOST), ("socks4a", "localhost"), ("socks5", HOST), ("socks5h", "localhost"))

@@ -34,10 +34,10 @@ from fastssh.wire.messages import (
 )
 from fastssh.wire.requests import KeyboardInteractive
 from tests.support import openssh, peers
+from tests.support.auth import USER_KEY, Server, password, signed
 from tests.support.fastsshd import Start, logged
 from tests.support.pam_service import service
 from tests.support.peers import HOST, PASSWORD, Keys
-from tests.test_auth_server import USER_KEY, Server, password, signed
 
 METHOD = "keyboard-interactive"
 FAILED = UserauthFailure((METHOD,), False)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import hypothesis
@@ -185,18 +184,7 @@ def test_rsa_keys_go_by_the_names_of_their_signatures_as_well(desk: Desk) -> Non
 # --- agents and servers -----------------------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def agent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    socket = tmp_path / "agent"
-    with subprocess.Popen([program("ssh-agent", "openssh-client"), "-D", "-a", str(socket)], stdout=-3) as process:
-        while not socket.exists():
-            assert process.poll() is None
-        monkeypatch.setenv("SSH_AUTH_SOCK", str(socket))
-        yield
-        process.terminate()
-
-
-def test_an_authority_in_the_agent(desk: Desk, agent: None) -> None:
+def test_an_authority_in_the_agent(desk: Desk, agent_here: str) -> None:
     add = [program("ssh-add", "openssh-client"), "-q", "rsa"]
     subprocess.run(add, check=True)
     os.unlink("rsa")

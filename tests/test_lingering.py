@@ -24,7 +24,7 @@ from fastssh.aio.lingering import LingeringSelector, selector_of
 from fastssh.errors import ConnectionLostError, ProtocolError, SSHError
 from tests.support.copying import MIB, random_file, sha256
 from tests.support.peers import Peer
-from tests.test_plane import SFTPServer, joined
+from tests.support.planes import SFTPServer, joined
 
 SECONDS = 60.0
 

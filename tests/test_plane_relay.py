@@ -13,7 +13,7 @@ import pytest
 
 from fastssh._native import plane as native
 from fastssh._native.plane import Plane
-from tests.test_plane import joined
+from tests.support.planes import joined
 
 SECONDS = 30.0
 MIB = 1 << 20

@@ -24,8 +24,8 @@ from fastssh.sftp.constants import OpenFlags as F
 from fastssh.sftp.constants import StatusCode as S
 from fastssh.sftp.status import failure, native_statuses, status, status_of
 from fastssh.wire.codec import uint32
+from tests.support.planes import CLOSE, EOF, KEXINIT, NEWKEYS, SUITES, deliver, finished, joined, keys_for
 from tests.support.sftp_serving import CLIENT, SERVED, Talk, by_plane, by_python
-from tests.test_plane import CLOSE, EOF, KEXINIT, NEWKEYS, SUITES, deliver, finished, joined, keys_for
 
 READ, BOTH, NEW = int(F.READ), int(F.READ | F.WRITE), int(F.READ | F.WRITE | F.CREAT)
 APPENDING = int(F.WRITE | F.APPEND | F.CREAT)

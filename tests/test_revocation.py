@@ -19,7 +19,7 @@ from fastssh.wire.codec import boolean, mpint, string, uint32, uint64
 from tests.support import keygen, openssh
 from tests.support.certificates import Authority
 from tests.support.peers import Keys
-from tests.test_fastsshd_certificates import Site, site
+from tests.support.site import Site, site
 
 KEY, CA = generate_private_key("ed25519"), generate_private_key("ed25519")
 MAGIC = b"SSHKRL\n\0"

@@ -23,11 +23,10 @@ from fastssh.aio.scp_relay import relay
 from fastssh.errors import SSHError, TransferError
 from fastssh.sftp.tree import CopyOptions
 from tests.support.agents import add
-from tests.support.copying import FASTSSH_SCP, copy, fastssh_scp, random_file, sha256
+from tests.support.copying import FASTSSH_SCP, contents, copy, fastssh_scp, make_tree, random_file, sha256
 from tests.support.peers import Peer, clean_environment, program, sftp_server, wait_for
 from tests.support.scp_memory import Watcher
 from tests.support.watching import open_descriptors
-from tests.test_scp_legacy import contents, make_tree
 
 SECONDS = 60
 MIB = 1 << 20

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import stat
 import subprocess
 from collections.abc import Callable
 from dataclasses import replace
@@ -16,31 +15,12 @@ import pytest
 from fastssh.aio.server.process import Account, ProcessStarter
 from fastssh.aio.server.program import Launch
 from tests.support import openssh
-from tests.support.copying import FASTSSH_SCP, copy, fastssh_scp, random_file
+from tests.support.copying import FASTSSH_SCP, contents, copy, fastssh_scp, make_tree, random_file
 from tests.support.peers import HOST, Keys, Peer, clean_environment, program
 from tests.support.serving_fastssh import start_fastssh
 
 SECONDS = 60
 NOBODY = 65534
-
-
-def make_tree(path: Path) -> Path:
-    (path / "sub dir/deep").mkdir(parents=True)
-    for number, name in enumerate(("a.txt", "sub dir/b c", "sub dir/deep/$d", "empty")):
-        random_file(path / name, 100_000 * number)
-        os.utime(path / name, (1_500_000_000, 1_400_000_000 + number))
-    (path / "a.txt").chmod(0o640)
-    return path
-
-
-def contents(path: Path) -> dict[str, tuple[int, int, bytes] | None]:
-    def of(each: Path) -> tuple[int, int, bytes] | None:
-        if each.is_dir():
-            return None
-        status = each.stat()
-        return stat.S_IMODE(status.st_mode), int(status.st_mtime), each.read_bytes()
-
-    return {str(each.relative_to(path)): of(each) for each in path.rglob("*")}
 
 
 @pytest.mark.parametrize("name", ["sshd", "dropbear", "fastsshd"])

@@ -3,15 +3,11 @@ device that OpenSSH's test suite has."""
 
 from __future__ import annotations
 
-import hashlib
 import os
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519
-from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 
 from fastssh import algorithms, connect
 from fastssh.auth.publickey import SignedRequest
@@ -29,43 +25,16 @@ from fastssh.keys.kinds import KINDS
 from fastssh.keys.private import PrivateKey, generate_private_key, load_private_key
 from fastssh.keys.public import PublicKey, decode_public_key, parse_public_line
 from fastssh.keys.security_keys import MAX_APPLICATION, Presence, presence_of
-from fastssh.wire.codec import mpint, string
+from fastssh.wire.codec import string
 from fastssh.wire.messages import UserauthFailure, UserauthRequest, UserauthSuccess
 from tests.support import keygen, openssh
+from tests.support.auth import SESSION, Server
 from tests.support.certificates import build, options
 from tests.support.fastsshd import Start, logged
 from tests.support.peers import HOST, Peer
-from tests.test_auth_server import SESSION, Server
+from tests.support.security_key import APPLICATION, TOUCHED, VERIFIED, Device
 
-TOUCHED, VERIFIED = 1, 4
-APPLICATION = b"ssh:test"
 DUMMY = Path("/usr/lib/openssh/regress/misc/sk-dummy/sk-dummy.so")
-
-
-class Device:
-    """A security key. ``flags`` are those of its next signatures."""
-
-    def __init__(self, inner: str, *, application: bytes = APPLICATION, flags: int = TOUCHED) -> None:
-        self.flags, self.counter, self._application = flags, 7, application
-        self._key = KINDS[inner].generate(None)
-        self.name = f"sk-{inner}@openssh.com"
-        fields = KINDS[inner].write_public(self._key.public_key())
-        self.blob = string(self.name.encode()) + fields + string(application)
-
-    @property
-    def public(self) -> PublicKey:
-        return decode_public_key(self.blob)
-
-    def sign(self, data: bytes) -> bytes:
-        """A signature blob, as PROTOCOL.u2f has it."""
-        tail = bytes((self.flags,)) + self.counter.to_bytes(4, "big")
-        signed = hashlib.sha256(self._application).digest() + tail + hashlib.sha256(data).digest()
-        if isinstance(self._key, ed25519.Ed25519PrivateKey):
-            value = self._key.sign(signed)
-        else:
-            r, s = decode_dss_signature(self._key.sign(signed, ec.ECDSA(hashes.SHA256())))
-            value = mpint(r) + mpint(s)
-        return string(self.name.encode()) + string(value) + tail
 
 
 class Shown(PrivateKey):

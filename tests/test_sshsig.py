@@ -10,7 +10,6 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import hypothesis
@@ -32,7 +31,7 @@ from fastssh.wire.codec import string, uint32
 from tests.support import keygen
 from tests.support.desk import EC, ED, RSA, Desk, make_desk
 from tests.support.peers import PeerMissing, clean_environment, program
-from tests.test_security_keys import Device
+from tests.support.security_key import Device
 
 FASTSSH_KEYGEN = Path(sys.executable).parent / "fastssh-keygen"
 DATA = b"what is signed\n"
@@ -284,18 +283,7 @@ def test_other_refusals(desk: Desk) -> None:
     assert (status, err) == (255, "Public key lonely.pub doesn't match private lonely\n")
 
 
-@pytest.fixture
-def agent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    socket = tmp_path / "agent"
-    with subprocess.Popen([program("ssh-agent", "openssh-client"), "-D", "-a", str(socket)], stdout=-3) as process:
-        while not socket.exists():
-            assert process.poll() is None
-        monkeypatch.setenv("SSH_AUTH_SOCK", str(socket))
-        yield
-        process.terminate()
-
-
-def test_keys_in_the_agent_sign(desk: Desk, agent: None) -> None:
+def test_keys_in_the_agent_sign(desk: Desk, agent_here: str) -> None:
     subprocess.run([program("ssh-add", "openssh-client"), "-q", "rsa", "key"], check=True)
     os.unlink("rsa")
     os.unlink("key")

@@ -28,8 +28,8 @@ from fastssh.keys.private import PrivateKey, generate_private_key
 from fastssh.wire.codec import string
 from tests.support import openssh
 from tests.support.peers import KEY_TYPES, Keys, Peer
+from tests.support.reaching import options_without_file
 from tests.support.serving import serving
-from tests.test_client_hostkeys import options_without_file
 
 SECONDS = 20.0
 NEW, OLD, OTHER = (generate_private_key("ed25519") for _ in range(3))

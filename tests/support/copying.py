@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import random
+import stat
 import subprocess
 import sys
 from collections.abc import Iterable
@@ -96,3 +97,22 @@ def there_and_back(peer: Peer, work: Path, remote: str, seen: Path, *options: st
     summaries.append(copy(peer, *options, *(peer.remote(f"{remote}/{path.name}") for path in sources), down))
     assert hashes(down) == expected
     return summaries
+
+
+def make_tree(path: Path) -> Path:
+    (path / "sub dir/deep").mkdir(parents=True)
+    for number, name in enumerate(("a.txt", "sub dir/b c", "sub dir/deep/$d", "empty")):
+        random_file(path / name, 100_000 * number)
+        os.utime(path / name, (1_500_000_000, 1_400_000_000 + number))
+    (path / "a.txt").chmod(0o640)
+    return path
+
+
+def contents(path: Path) -> dict[str, tuple[int, int, bytes] | None]:
+    def of(each: Path) -> tuple[int, int, bytes] | None:
+        if each.is_dir():
+            return None
+        status = each.stat()
+        return stat.S_IMODE(status.st_mode), int(status.st_mtime), each.read_bytes()
+
+    return {str(each.relative_to(path)): of(each) for each in path.rglob("*")}

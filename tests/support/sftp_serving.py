@@ -16,8 +16,8 @@ from fastssh.sftp.constants import Packet
 from fastssh.sftp.filesystem import LocalFileSystem
 from fastssh.sftp.server import SFTPServer
 from fastssh.sftp.status import native_statuses
+from tests.support.planes import deliver, joined
 from tests.support.sftp_server import Unframer
-from tests.test_plane import deliver, joined
 
 SERVED, CLIENT = 7, 0  # the channel's numbers
 

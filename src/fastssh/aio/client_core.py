@@ -276,6 +276,8 @@ class ClientCore:
     async def wait_closed(self) -> None:
         """Returns when the socket is closed, whatever closed it, and what carried its bytes has ended."""
         await self._driver.wait_closed()
+        if begun := self._tasks - {asyncio.current_task()}:
+            await asyncio.wait(begun)
         if self._carrier is not None:
             await self._carrier.wait_closed()
 

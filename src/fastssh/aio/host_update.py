@@ -68,7 +68,13 @@ class HostKeyUpdate:
         if update.new:
             await self._prove(update.new)
         if await self._permitted(update, files):
-            await asyncio.to_thread(self._write, keys, frozenset(blobs), frozenset(key.blob for key in update.new))
+            proven = frozenset(key.blob for key in update.new)
+            writing = asyncio.create_task(asyncio.to_thread(self._write, keys, frozenset(blobs), proven))
+            try:
+                await asyncio.shield(writing)
+            except asyncio.CancelledError:
+                await asyncio.wait({writing})  # a thread goes on, and whoever closes the connection waits for it
+                raise
 
     def _learnable(self, blob: bytes) -> PublicKey | None:
         """The key, if it is one that we could have been shown in the key exchange."""
