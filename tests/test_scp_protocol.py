@@ -401,6 +401,18 @@ def test_patterns_are_expanded_below_a_root_and_nowhere_else(tmp_path: Path) -> 
         assert talk.sent.startswith(b"\x01scp: out/outside.txt: No such file")
 
 
+def test_row21_links_cannot_make_names_without_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in range(20):
+        os.symlink(".", tmp_path / f"{number:02}")
+    monkeypatch.setattr("fastssh.scp.serve.MAX_MATCHES", 5_000)
+    with RootedFileSystem(tmp_path) as files:
+        assert len(expand(files, "*/*")) == 400
+        talk = Talk(serve(files, parse_arguments(["-f", "/".join("*" * 20)]), patterns=True))
+        with pytest.raises(TransferError):
+            talk.give(b"\0")
+        assert talk.sent == b"\x02scp: Argument list too long\n"
+
+
 def test_row21_read_only_takes_nothing(tmp_path: Path) -> None:
     with RootedFileSystem(tmp_path) as files, pytest.raises(TransferError):
         Talk(serve(files, parse_arguments(["-t", "/"]), patterns=True, read_only=True)).give(F % b"x")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import stat
@@ -18,7 +19,7 @@ from fastssh.sftp import glob, paths
 from fastssh.sftp.filesystem import FileSystem
 from fastssh.sftp.tree import CopyObserver, CopyReport
 
-MAX_MATCHES: Final = 1_000_000  # names that one pattern may give
+MAX_MATCHES: Final = 16 * 1024 * 1024  # bytes of the names that a pattern may give; a shell's limit is lower still
 
 _NOBODY: Final = type("_Nobody", (CopyObserver,), {"__doc__": "An observer who does not look."})()
 
@@ -33,7 +34,10 @@ def serve(filesystem: FileSystem, command: Command, *, patterns: bool, read_only
         target = _home(filesystem, path) if patterns else paths.encode(path)
         return Sink(filesystem, target, command.options, _NOBODY, wait=not patterns).steps()
     if patterns:
-        sources = [name for path in command.paths for name in expand(filesystem, path)]
+        try:
+            sources = [name for path in command.paths for name in expand(filesystem, path)]
+        except TransferError as error:
+            return _refusing(str(error))
     else:
         sources = [paths.encode(path) for path in command.paths]
     return Source(filesystem, sources, command.options, _NOBODY).steps()
@@ -59,7 +63,9 @@ def _plain(path: str) -> str:
 
 
 def expand(filesystem: FileSystem, pattern: str) -> list[bytes]:
-    """The paths that a shell would make of ``pattern``, in order; one that matches nothing is a plain path."""
+    """The paths that a shell would make of ``pattern``, in order; one that matches nothing is a plain path.
+
+    Raises TransferError for more than MAX_MATCHES: links can make any number of paths of a few names."""
     tilde = pattern.startswith("~")
     head, _, rest = pattern.partition("/") if tilde else ("", "", pattern)
     if not glob.has_magic(rest):
@@ -70,8 +76,19 @@ def expand(filesystem: FileSystem, pattern: str) -> list[bytes]:
     components = [component for component in rest.split("/") if component]
     for index, component in enumerate(components):
         last = index == len(components) - 1
-        found = [path for each in found for path in _matches(filesystem, each, component, last)][:MAX_MATCHES]
+        found = _bounded(path for each in found for path in _matches(filesystem, each, component, last))
     return sorted(path.removesuffix(b"/") or b"/" for path in found) or [_home(filesystem, pattern)]
+
+
+def _bounded(found: Iterator[bytes]) -> list[bytes]:
+    kept: list[bytes] = []
+    left = MAX_MATCHES
+    for path in found:
+        left -= len(path) + 1
+        if left < 0:
+            raise TransferError(os.strerror(errno.E2BIG))
+        kept.append(path)
+    return kept
 
 
 def _matches(filesystem: FileSystem, directory: bytes, component: str, last: bool) -> Iterator[bytes]:
