@@ -3,8 +3,7 @@
 #ifndef FS_PLANE_SCRIPT_SFTP_H
 #define FS_PLANE_SCRIPT_SFTP_H
 
-/* --- what the plane sends
- * --------------------------------------------------------------------------------------------- */
+/* --- what the plane sends ---------------------------------------------------------------------------------------- */
 
 static void plane_requests(script *s, uint32_t number)
 {
@@ -81,8 +80,7 @@ static void plane_replies(script *s, uint32_t number)
     }
 }
 
-/* --- what the peer sends
- * ---------------------------------------------------------------------------------------------- */
+/* --- what the peer sends ----------------------------------------------------------------------------------------- */
 
 /* Puts the reply to one request into the channel's stream: cut to length bytes, or a status. */
 static void peer_reply(script *s, uint32_t index, uint32_t length, uint32_t code)
@@ -151,8 +149,7 @@ static void peer_request(script *s, uint32_t number)
     c->asked[(c->asked_next + c->asked_count++) % ASKED] = r;
 }
 
-/* --- what the caller does
- * --------------------------------------------------------------------------------------------- */
+/* --- what the caller does ---------------------------------------------------------------------------------------- */
 
 static void start_transfer(script *s, uint32_t number)
 {
