@@ -32,6 +32,8 @@ test     | c:plink                            | putty-tools
 test     | c:rclone                           | rclone
 test     | c:sshfs                            | sshfs
 test     | c:fusermount3                      | fuse3
+test     | c:tcsh                             | tcsh
+test     | c:busybox                          | busybox
 test     | c:zsh                              | zsh
 test     | c:fish                             | fish
 valgrind | c:valgrind                         | valgrind

@@ -11,7 +11,7 @@ from pathlib import Path
 import bcrypt
 import pytest
 
-from fastssh import connect
+from fastssh import ClientOptions, connect
 from fastssh.daemon.login.passwords import HashedPasswords
 from fastssh.daemon.login.users_file import load_users
 from fastssh.errors import AuthenticationError
@@ -123,7 +123,7 @@ async def test_row20_names_of_users_reach_no_path_no_shell_and_no_terminal(
 ) -> None:
     peer = start_fastsshd(AuthorizedKeysFile=f"{keys.directory}/%u/../authorized_keys")
     with pytest.raises(AuthenticationError):
-        async with connect(peer.host, **(peer.connect_options() | {"user": name})):
+        async with connect(ClientOptions(host=peer.host, **(peer.connect_options() | {"user": name}))):
             pass
     logged(peer, "Invalid user ")
     text = peer.log.read_text()

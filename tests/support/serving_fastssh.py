@@ -65,13 +65,13 @@ class FastsshServer:
         return ["-F", "/dev/null", *(part for name, value in named for part in ("-o", f"{name}={value}"))]
 
     def connect(self, **more: Any) -> fastssh.connect:
-        """Our own client, logged in."""
+        """Our own client, logged in; without a configuration, so that any name of a user may be sent."""
         settings: dict[str, Any] = {
             "port": self.port, "user": self.user, "identity_files": [self.keys.user("ed25519")],
             "identities_only": True, "agent_socket": "none", "user_known_hosts": [self.known_hosts],
             "global_known_hosts": [], "strict_host_key_checking": "yes",
         }  # fmt: skip
-        return fastssh.connect(HOST, **(settings | more))
+        return fastssh.connect(fastssh.ClientOptions(host=HOST, **(settings | more)))
 
     async def run(
         self, name: str, *arguments: str | Path, input: bytes = b"", env: dict[str, str] | None = None, **settings: Any
