@@ -5,6 +5,7 @@ from __future__ import annotations
 import faulthandler
 import os
 import signal
+import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -235,6 +236,14 @@ def agent_here(agent: str, monkeypatch: pytest.MonkeyPatch) -> str:
     """The same, and $SSH_AUTH_SOCK names it in this process."""
     monkeypatch.setenv("SSH_AUTH_SOCK", agent)
     return agent
+
+
+
+@pytest.fixture
+def short_path() -> Iterator[Path]:
+    """A directory whose name leaves room for that of a socket (108 bytes); tmp_path's may not."""
+    with tempfile.TemporaryDirectory(prefix="fastssh-") as name:
+        yield Path(name)
 
 
 @pytest.fixture

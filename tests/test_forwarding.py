@@ -136,9 +136,10 @@ def agent(tmp_path: Path, keys: Keys) -> Iterator[Path]:
         process.wait(SECONDS)
 
 
-async def test_ssh_agent_is_reached_through_the_server(tmp_path: Path, keys: Keys, agent: Path) -> None:
-    sockets = tmp_path / "sockets"
-    sockets.mkdir()
+async def test_ssh_agent_is_reached_through_the_server(
+    tmp_path: Path, keys: Keys, agent: Path, short_path: Path
+) -> None:
+    sockets = short_path
     policy = ForwardingPolicy(agent_directory=str(sockets))
     async with forwarder(tmp_path, keys, policy) as server:
         command = [*server.ssh_command("-A"), "ssh-add -l; stat -c %a $SSH_AUTH_SOCK $(dirname $SSH_AUTH_SOCK)"]
