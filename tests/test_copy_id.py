@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import shutil
@@ -18,6 +19,7 @@ import hypothesis.strategies as st
 import pytest
 
 from fastssh.cli.copy_id import arguments, install
+from fastssh.cli.copy_id.keys import from_agent
 from fastssh.cli.tool import UsageError
 from tests.conftest import FastsshdFactory
 from tests.support import keygen, openssh, peers
@@ -188,6 +190,15 @@ def test_keys_of_an_agent_are_installed_but_for_those_that_are_there(person: Per
     assert "Number of key(s) added: 1\n" in done.stdout
     assert [line.split()[2] for line in file.read_text().splitlines()] == ["user@test", "user@test"]
     assert person.asked == [] and person.gets_in(keys[1])  # the key that was there opened the door
+
+
+def test_certificates_of_an_agent_are_no_keys_to_install(person: Person, tmp_path: Path) -> None:
+    key = person.key()
+    public = key.with_suffix(".pub")
+    signing = program("ssh-keygen", "openssh-client")
+    subprocess.run([signing, "-q", "-s", key, "-I", "id", public], check=True)
+    with agent(tmp_path / "agent", [key]) as socket:
+        assert [each.line for each in asyncio.run(from_agent(socket)).keys] == [public.read_text().strip()]
 
 
 def test_many_keys_are_tried_over_few_connections(person: Person, tmp_path: Path) -> None:

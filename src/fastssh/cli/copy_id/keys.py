@@ -61,7 +61,10 @@ def _lines(text: str, name: str, secret: str) -> Iterator[InstallableKey]:
 
 
 async def from_agent(path: str | None) -> Source:
-    """The keys that the agent at ``path`` holds, of the types that we speak; none where there is no agent."""
+    """The keys that the agent at ``path`` holds, of the types that we speak; none where there is no agent.
+
+    No certificates: they are accepted for their authority, and a line of authorized_keys has no place for them.
+    """
     keys: list[InstallableKey] = []
     if path is not None:
         from fastssh.aio.agent import AgentClient
@@ -70,7 +73,7 @@ async def from_agent(path: str | None) -> Source:
             agent = await AgentClient.connect(path)
             try:
                 for identity in await agent.identities():
-                    if (key := identity.public_key()) is not None:
+                    if (key := identity.public_key()) is not None and key.plain is key:
                         comment = "".join(each if each.isprintable() else "?" for each in identity.comment)
                         keys.append(InstallableKey(key.line(comment), key))
             finally:
