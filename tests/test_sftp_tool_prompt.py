@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -167,6 +168,20 @@ def test_a_connection_that_was_lost_ends_the_session_with_a_word(start: Start, s
 def test_the_terminal_is_as_it_was_after_a_signal(start: Start, tmp_path: Path) -> None:
     child = start("-D", sftp_server())
     child.kill(15)
+    child.expect(pexpect.EOF)
+    child.close()
+    assert child.exitstatus == 128 + 15
+
+
+def test_a_signal_while_names_are_looked_up_is_not_lost(start: Start, tmp_path: Path) -> None:
+    """readline swallows what is raised under it."""
+    child = start("-D", sftp_server())
+    server = int(Path(f"/proc/{child.pid}/task/{child.pid}/children").read_text().split()[0])
+    os.kill(server, signal.SIGSTOP)  # an answer is waited for
+    child.send("ls x\t")
+    assert child.expect_exact(["\a", pexpect.TIMEOUT], timeout=0.3) == 1
+    child.kill(15)
+    os.kill(server, signal.SIGCONT)
     child.expect(pexpect.EOF)
     child.close()
     assert child.exitstatus == 128 + 15

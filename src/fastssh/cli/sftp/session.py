@@ -6,6 +6,8 @@ import asyncio
 import contextlib
 import signal
 import sys
+import threading
+from functools import partial
 from typing import IO, TYPE_CHECKING, Final, Protocol
 
 from fastssh.cli.messages import Messages, describe
@@ -18,7 +20,7 @@ from fastssh.cli.sftp.matching import local_names, remote_matches, under
 from fastssh.cli.sftp.opening import Opened, opened
 from fastssh.cli.sftp.output import Output
 from fastssh.cli.sftp.shell import Settings, Shell
-from fastssh.cli.sftp.signals import Ended, Signals
+from fastssh.cli.sftp.signals import AGAIN_SECONDS, Ended, Signals
 from fastssh.cli.sftp.words import LineError
 from fastssh.cli.supervision import Supervisor
 from fastssh.cli.tool import UsageError
@@ -155,16 +157,18 @@ class Job:
     @staticmethod
     def _names(background: Background, shell: Shell, side: Side, pattern: str) -> list[str]:
         """What a line may be completed with; nothing if it takes too long, or cannot be had."""
-        if side is Side.LOCAL:
-            return local_names(pattern, at_least=False)
 
         async def look() -> list[str]:
             async with asyncio.timeout(COMPLETION_SECONDS):
                 return [match.marked for match in await remote_matches(shell.sftp, shell.pattern(pattern))]
 
         try:
-            return background.call(look())
+            return local_names(pattern, at_least=False) if side is Side.LOCAL else background.call(look())
         except (SSHError, OSError, ValueError, Interrupted):
+            return []
+        except Ended as ended:  # readline swallows what is raised under it: the signal comes again when that waits
+            again = partial(signal.pthread_kill, threading.get_ident(), ended.number)
+            background.loop.call_soon_threadsafe(background.loop.call_later, AGAIN_SECONDS, again)
             return []
 
     async def _go(self, shell: Shell, path: str, local: str | None) -> bool | None:
