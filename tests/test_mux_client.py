@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -42,8 +43,11 @@ def stock_master(sshd: Peer, tmp_path: Path) -> Iterator[tuple[str, subprocess.P
         wait_for(lambda: os.path.exists(path), "the master to listen")
         yield path, process
     finally:
-        process.terminate()
-        process.communicate()
+        for _ in range(30):  # OpenSSH's client loses a signal that comes just before it waits
+            process.terminate()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.communicate(timeout=1)
+                break
 
 
 def settings(path: str, directory: Path, *lines: str) -> Settings:
