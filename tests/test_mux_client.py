@@ -171,6 +171,9 @@ def test_who_is_a_masters_client(tmp_path: Path, stock_master: tuple[str, subpro
     assert said.pop() == f"Control socket connect({stale}): Connection refused"
     assert find_master(settings(str(stale), tmp_path, "ControlMaster auto"), said.append) is None
     assert not stale.exists() and said == []
+    stale.write_text("no socket, and somebody's")
+    assert find_master(settings(str(stale), tmp_path, "ControlMaster auto"), said.append) is None
+    assert stale.exists() and said == []
     with pytest.raises(MultiplexError, match="ControlPath too long"):
         find_master(settings("/" + "x" * 107, tmp_path), said.append)
 

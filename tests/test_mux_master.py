@@ -6,6 +6,7 @@ import contextlib
 import fcntl
 import os
 import pty
+import signal
 import socket
 import struct
 import subprocess
@@ -197,6 +198,28 @@ def test_a_new_size_reaches_the_server(shared: Running, program: str) -> None:
     finally:
         process.kill()
         process.communicate()
+        os.close(ours)
+        os.close(theirs)
+
+
+@pytest.mark.parametrize("signals", [(signal.SIGQUIT,), (signal.SIGHUP, signal.SIGTERM, signal.SIGINT)])
+def test_a_client_that_is_ended_leaves_its_terminal_as_it_was(shared: Running, signals: tuple[int, ...]) -> None:
+    ours, theirs = pty.openpty()
+    before = termios.tcgetattr(theirs)
+    process = subprocess.Popen(
+        shared.command("fastssh", "-tt", HOST, "cat"), stdin=theirs, stdout=theirs, stderr=subprocess.PIPE,
+        start_new_session=True, preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),  # noqa: PLW1509
+    )  # fmt: skip
+    try:
+        wait_for(lambda: not termios.tcgetattr(theirs)[3] & termios.ICANON, "the terminal to be raw")
+        for number in signals:
+            process.send_signal(number)
+        _, said = process.communicate(timeout=SECONDS)
+        assert (process.returncode, b"Traceback" in said) == (255, False), said
+        assert termios.tcgetattr(theirs) == before
+    finally:
+        process.kill()
+        process.wait()
         os.close(ours)
         os.close(theirs)
 

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from fastssh.config.settings import Settings
 
 FAILED: Final = 255
-_ENDING: Final = (signal.SIGHUP, signal.SIGINT, signal.SIGTERM)
+_ENDING: Final = (signal.SIGHUP, signal.SIGINT, signal.SIGTERM, signal.SIGQUIT)
 
 
 def share(
@@ -95,7 +95,13 @@ class _Ended(BaseException):
 
 
 def _end(number: int, frame: object) -> NoReturn:
+    for each in _ENDING:  # the first one does: a further one would come in the way of putting the terminal back
+        signal.signal(each, _end_already)
     raise _Ended
+
+
+def _end_already(number: int, frame: object) -> None:
+    """The end has begun."""
 
 
 class _Passenger:

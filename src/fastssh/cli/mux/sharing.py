@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import stat
 from typing import TYPE_CHECKING, Final
 
 from fastssh.cli.mux.client import MasterConnection
@@ -39,7 +40,8 @@ def find_master(settings: Settings, say: Callable[[str], None]) -> MasterConnect
             say(refused(path, error))
         else:
             with contextlib.suppress(OSError):
-                os.unlink(path)
+                if stat.S_ISSOCK(os.lstat(path).st_mode):  # connecting to any other file is refused as well
+                    os.unlink(path)
     except OSError as error:
         say(refused(path, error))
     except MultiplexError as error:
