@@ -26,6 +26,7 @@ from fastssh.wire.messages import (
     ChannelEof,
     ChannelOpen,
     ChannelOpenConfirmation,
+    ChannelOpenFailure,
     ChannelRequest,
     ChannelSuccess,
     GlobalRequest,
@@ -35,6 +36,7 @@ from fastssh.wire.messages import (
 )
 from fastssh.wire.mux import Decoder, MuxMessage
 from fastssh.wire.requests import CancelTcpipForward, ExecRequest
+from tests.hostile import server as hostile
 from tests.support import peers
 from tests.support.peers import HOST, Peer, free_port, wait_for
 
@@ -518,6 +520,38 @@ def test_row11_what_a_client_in_proxy_mode_leaves_open_is_closed(shared: Running
     client.sock.close()
     wait_for(gone.exists, "the session's end")
     assert shared.run("fastssh", HOST, "true").returncode == 0
+
+
+@pytest.mark.parametrize("wrong", ["number", "refusal"])
+def test_row26_a_server_that_mixes_up_a_clients_channels_is_told_of(tmp_path: Path, wrong: str) -> None:
+    def script(peer: hostile.Peer) -> None:
+        peer.authenticate()
+        for _ in range(2):
+            opened = peer.expect(ChannelOpen)
+            peer.send(ChannelOpenConfirmation(opened.sender, 0, 1 << 20, 32768))
+            if wrong == "refusal":
+                peer.send(ChannelOpenFailure(opened.sender, 2, ""))
+
+    path, known = str(tmp_path / "control"), tmp_path / "known"
+    with hostile.serving(script) as server:
+        known.write_text(f"[{HOST}]:{server.port} {server.host_key.public.line()}\n")
+        command = [FASTSSH, "-F", "none", "-M", "-N", "-S", path, "-p", str(server.port), "-o"]
+        process = subprocess.Popen(
+            [*command, f"UserKnownHostsFile={known}", HOST], stdin=subprocess.DEVNULL, stderr=subprocess.PIPE,
+            env=peers.clean_environment(tmp_path),
+        )  # fmt: skip
+        try:
+            wait_for(lambda: os.path.exists(path), "the master to listen")
+            client = Proxied(path, "cat")
+            with contextlib.suppress(ConnectionError):
+                client.sock.sendall(packet(ChannelOpen("session", 4, 1 << 20, 32768, b"")))
+            _, said = process.communicate(timeout=SECONDS)
+            client.sock.close()
+        finally:
+            process.kill()
+            process.wait()
+    assert process.returncode == 255 and b"unexpected" not in said
+    assert (b"the number 0 to two channels" if wrong == "number" else b"a channel that is not open") in said
 
 
 def test_row02_nothing_is_done_before_a_greeting(shared: Running) -> None:

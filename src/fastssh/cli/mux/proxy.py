@@ -208,10 +208,9 @@ class Proxy:
         self._send(message.encode())
 
     def from_server(self, channel: _Channel, payload: bytes) -> None:
-        """A message for a channel of the client's: its recipient is the client's number for it."""
+        """A message for a channel of the client's, in whose state the plane allows it: its recipient is the client's
+        number for it."""
         number = payload[0]
-        if (number in _ON_CHANNEL) is (channel.remote < 0):
-            raise ProtocolError(f"message {number} for channel {channel.ours}, which is not in a state for it")
         if number == ChannelOpenConfirmation.number:
             channel.remote = self._unused(ChannelOpenConfirmation.decode(payload).sender)
             self._by_remote[channel.remote] = channel
