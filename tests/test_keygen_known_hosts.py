@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fastssh.keys.known_hosts import KnownHosts
-from fastssh.keys.known_hosts_file import parse_lines
+from fastssh.keys.known_hosts_file import parse_lines, read_lines
 from tests.support import keygen
 from tests.support.keygen import compare, ours, run
 
@@ -138,10 +138,32 @@ def test_a_link_to_the_file_stays_one(folder: Path, tmp_path: Path) -> None:
     assert not ours("-R", "host", "-f", tmp_path / "real", home=folder).stdout
 
 
+def test_a_link_that_comes_meanwhile_leads_nowhere(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Root may be at work in a user's folder."""
+    victim, hosts = tmp_path / "victim", tmp_path / "hosts"
+    victim.write_text("mine")
+    before = (folder / "good").read_bytes()
+
+    def read_and_swap(path: str) -> object:
+        lines = read_lines(path)
+        hosts.unlink()
+        hosts.symlink_to(victim)
+        return lines
+
+    monkeypatch.setattr("fastssh.cli.keygen.known_hosts.read_lines", read_and_swap)
+    for flag in (("-R", "host"), ("-H",)):
+        hosts.unlink(missing_ok=True)
+        hosts.write_bytes(before)
+        assert ours(*flag, "-f", hosts, home=folder).returncode != 0
+        assert victim.read_text() == "mine" and sorted(os.listdir(tmp_path)) == ["hosts", "victim"]
+
+
 def test_what_was_there_is_kept_where_files_have_one_name(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refuse(*_: object) -> None:
+    def refuse(*_: object, **__: object) -> None:
         raise OSError(errno.EXDEV, os.strerror(errno.EXDEV))
 
     monkeypatch.setattr(os, "link", refuse)

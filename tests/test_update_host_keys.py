@@ -394,6 +394,6 @@ def test_backups_do_not_follow_links(tmp_path: Path) -> None:
     path.write_text("a b c\n")
     victim.write_text("mine")
     path.with_name("known_hosts.old").symlink_to(victim)
-    rewrite(path, ["x y z"])
+    rewrite(str(path), ["x y z"], f"{path}.old")
     assert victim.read_text() == "mine" and path.read_text() == "x y z\n"
     shutil.rmtree(tmp_path)

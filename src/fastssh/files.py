@@ -116,16 +116,16 @@ def create_file(path: Path, data: bytes, mode: int = 0o600) -> None:
         raise
 
 
-def replace_file(path: Path, data: bytes, mode: int | None = None) -> None:
+def replace_file(path: Path, data: bytes, mode: int | None = None, *, follow: bool = True) -> None:
     """Writes a file whole or not at all: what reads it sees the old contents or the new, whatever happens.
 
     ``mode`` is the new file's, whatever the umask; None keeps that of the old one (0600 without one). Its owner stays
-    as well, as far as this process may say so. Of a symbolic link the file that it leads to is replaced. Raises
-    OSError; :class:`UnfitFileError` for what is not a regular file.
+    as well, as far as this process may say so. Of a symbolic link the file that it leads to is replaced, or without
+    ``follow`` none is. Raises OSError; :class:`UnfitFileError` for what is not a regular file.
     """
-    real = os.path.realpath(path)
+    real = os.path.realpath(path) if follow else os.fspath(path)
     try:
-        status = os.stat(real)
+        status = os.stat(real, follow_symlinks=follow)
     except FileNotFoundError:
         status = None
     if status is not None and not stat.S_ISREG(status.st_mode):

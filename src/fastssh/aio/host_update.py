@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
@@ -183,7 +184,7 @@ class HostKeyUpdate:
             if changed is None:
                 continue
             try:
-                rewrite(path, changed)
+                rewrite(os.path.realpath(path), changed, f"{os.fspath(path)}.old")
             except FileNotFoundError:
                 self._tell(f"known hosts file {shown(path)} does not exist")
             except (OSError, UnfitFileError) as error:

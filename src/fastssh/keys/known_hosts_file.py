@@ -14,7 +14,15 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Final, NamedTuple
 
 from fastssh.errors import KeyFormatError
-from fastssh.files import Path, create_file, read_regular, replace_file
+from fastssh.files import (
+    Path,
+    create_file,
+    open_regular,
+    read_descriptor,
+    read_regular,
+    replace_file,
+    shown,
+)
 from fastssh.keys.known_hosts import (
     MAX_KNOWN_HOSTS_FILE,
     SALT_SIZE,
@@ -102,19 +110,23 @@ def _parse(number: int, text: str) -> Line:
     return Line(number, text, marker, names, key)
 
 
-def rewrite(path: Path, lines: Iterable[str]) -> str:
-    """Puts ``lines`` into a file in place of what it has; the name of the file that keeps this, ``path.old``, comes
-    back.
+def rewrite(path: str, lines: Iterable[str], old: str) -> None:
+    """Puts ``lines`` into a file in place of what it has, which the file ``old`` keeps.
 
-    The mode stays; whoever reads meanwhile sees the old lines or the new. Raises OSError.
+    The mode stays; whoever reads meanwhile sees the old lines or the new. ``path`` is where the file really is, as it
+    was found before it was read: a link that somebody puts there meanwhile leads root nowhere. Raises OSError,
+    :class:`~fastssh.files.UnfitFileError`.
     """
-    data, status = read_regular(path, MAX_KNOWN_HOSTS_FILE)
-    old = f"{os.fspath(path)}.old"
+    descriptor, status = open_regular(path, os.O_RDONLY | os.O_NOFOLLOW)
+    try:
+        data = read_descriptor(descriptor, MAX_KNOWN_HOSTS_FILE, shown(path))
+    finally:
+        os.close(descriptor)
     with contextlib.suppress(FileNotFoundError):
         os.unlink(old)
     try:
-        os.link(os.path.realpath(path), old)
+        os.link(path, old, follow_symlinks=False)
     except OSError:  # where the file is elsewhere, or nothing can have two names
         create_file(old, data, stat.S_IMODE(status.st_mode))
-    replace_file(path, "".join(f"{line}\n" for line in lines).encode("utf-8", "surrogateescape"))
-    return old
+    text = "".join(f"{line}\n" for line in lines)
+    replace_file(path, text.encode("utf-8", "surrogateescape"), follow=False)

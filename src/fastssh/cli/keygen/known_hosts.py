@@ -10,7 +10,7 @@ from fastssh.cli.keygen import identity
 from fastssh.cli.keygen.arguments import Arguments
 from fastssh.cli.keygen.console import Console, Fatal
 from fastssh.errors import KeyFormatError
-from fastssh.files import shown
+from fastssh.files import UnfitFileError, shown
 from fastssh.keys.known_hosts import Marker
 from fastssh.keys.known_hosts_file import Line, read_lines, rewrite
 from fastssh.keys.patterns import lower
@@ -21,6 +21,7 @@ _WORDS = {Marker.NONE: "", Marker.CERT_AUTHORITY: "CA", Marker.REVOKED: "REVOKED
 
 class _File(NamedTuple):
     path: str
+    real: str  # where links lead
     lines: list[Line]
 
 
@@ -28,7 +29,8 @@ def run(asked: Arguments, console: Console) -> int:
     """-F, -R and -H."""
     path = os.path.expanduser("~/.ssh/known_hosts") if asked.file is None else asked.file
     try:
-        file = _File(path, read_lines(path))
+        real = os.path.realpath(path)
+        file = _File(path, real, read_lines(real))
     except (OSError, KeyFormatError) as error:
         raise Fatal(f"Cannot stat {shown(path)}: {identity.reason(error)}") from None
     if asked.find_host is not None:
@@ -118,9 +120,10 @@ def _refuse(file: _File, invalid: list[Line]) -> None:
 
 def _replace(file: _File, lines: Iterable[str], console: Console) -> str:
     """Writes the file; returns what the name of the old one is shown as."""
+    old = shown(f"{file.path}.old")
     try:
-        old = shown(rewrite(file.path, lines))
-    except OSError as error:
-        raise Fatal(f"{shown(file.path)} cannot be written: {error.strerror}") from None
+        rewrite(file.real, lines, f"{file.path}.old")
+    except (OSError, UnfitFileError) as error:
+        raise Fatal(f"{shown(file.path)} cannot be written: {identity.reason(error)}") from None
     console.say(f"{shown(file.path)} updated.\nOriginal contents retained as {old}")
     return old
