@@ -310,9 +310,11 @@ class _Pump:
     async def run(self, handle: bytes, target: bytes, progress: Callable[[int], None]) -> None:
         limited = self._source.native_only or self._target.native_only
         segment = min(SEGMENT, SHORT_SEGMENT) if limited else SEGMENT
-        free = [_memory() for _ in range(min(SEGMENTS, -(-self._size // segment)))]
-        ring = list(free)
+        ring: list[int] = []
         try:
+            for _ in range(min(SEGMENTS, -(-self._size // segment))):
+                ring.append(_memory())
+            free = list(ring)
             while self.done < self._size:
                 while free and self._asked < self._size:
                     size = min(segment, self._size - self._asked)
