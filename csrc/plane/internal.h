@@ -94,6 +94,7 @@ typedef struct fs_gather {
 struct fs_plane {
     int failed;           /* first error; nothing is opened or filled after it */
     int failed_errno;     /* of FS_E_SYSTEM */
+    int apart, sink;      /* where what is sent goes, if that is another descriptor than what is read */
     int send_errno;       /* of send(): nothing goes out any more, what the peer said before can still be fed */
     uint8_t disconnected; /* we sent DISCONNECT: nothing follows it, nothing is received (RFC 4253 section 11.1) */
     /* receiving */

@@ -6,6 +6,7 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <time.h>
+#include <unistd.h>
 
 #include <openssl/crypto.h>
 
@@ -346,7 +347,8 @@ static int send_all(fs_plane *p, int fd, int *flags)
             }
         }
         size_t held = fs_buffer_len(&p->out);
-        ssize_t n = send(fd, p->out.data + p->out.head, held, MSG_NOSIGNAL);
+        const uint8_t *start = p->out.data + p->out.head;
+        ssize_t n = p->apart ? write(p->sink, start, held) : send(fd, start, held, MSG_NOSIGNAL);
         if (n < 0 && errno == EINTR)
             continue;
         if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK))
@@ -383,6 +385,12 @@ static int finish(fs_plane *p, int status, int *flags)
     return status;
 }
 
+void fs_plane_set_sink(fs_plane *p, int fd)
+{
+    p->apart = 1;
+    p->sink = fd;
+}
+
 int fs_plane_step(fs_plane *p, int fd, int readable, int *flags)
 {
     *flags = 0;
@@ -397,7 +405,7 @@ int fs_plane_step(fs_plane *p, int fd, int readable, int *flags)
         size_t room = p->in_capacity - p->in_tail;
         if (room == 0 || blocked(p))
             break;
-        ssize_t n = recv(fd, p->in + p->in_tail, room, 0);
+        ssize_t n = p->apart ? read(fd, p->in + p->in_tail, room) : recv(fd, p->in + p->in_tail, room, 0);
         if (n < 0 && errno == EINTR)
             continue;
         if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK))

@@ -81,9 +81,13 @@ void fs_plane_clear_events(fs_plane *p);
 
 enum { FS_STEP_EVENTS = 1, FS_STEP_WANT_WRITE = 2, FS_STEP_EOF = 4, FS_STEP_MORE = 8, FS_STEP_BLOCKED = 16 };
 
-/* One bounded turn on a non-blocking socket. *flags: FS_STEP_. FS_E_SYSTEM leaves errno; when it comes from sending,
- * feed() still takes what the peer said before it closed. */
+/* One bounded turn on a non-blocking socket, or where fs_plane_set_sink() named one on a pair of descriptors. *flags:
+ * FS_STEP_. FS_E_SYSTEM leaves errno; when it comes from sending, feed() still takes what the peer said before it
+ * closed.
+ */
 int fs_plane_step(fs_plane *p, int fd, int readable, int *flags);
+/* What is sent goes to this descriptor, a pipe perhaps, and step()'s is read alone. SIGPIPE has to be ignored. */
+void fs_plane_set_sink(fs_plane *p, int fd);
 /* The same in memory. *taken <= len. */
 int fs_plane_feed(fs_plane *p, const uint8_t *data, size_t len, size_t *taken);
 /* Fills, and shows the sealed bytes; fs_plane_drop(n) after they were taken. */

@@ -102,6 +102,9 @@ class Plane:
         Raises ProtocolError, IntegrityError or OSError; events that came before the fault are still in events(). After
         an OSError of sending feed() still takes what the peer said before it closed.
         """
+    def set_sink(self, fd: int) -> None:
+        """What is sent goes to ``fd``, a pipe perhaps, and the descriptor of :meth:`step` is read alone."""
+
     def feed(self, data: bytes) -> int:
         """Takes received bytes in memory; returns how many were taken (fewer when events() must be read, or keys set,
         first). Opens and dispatches as step does; also with b'' to go on."""

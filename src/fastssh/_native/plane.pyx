@@ -66,6 +66,7 @@ cdef extern from "plane.h":
     int fs_plane_event(const fs_plane *p, size_t *cursor, fs_event *event) nogil
     void fs_plane_clear_events(fs_plane *p) nogil
     int fs_plane_step(fs_plane *p, int fd, int readable, int *flags) nogil
+    void fs_plane_set_sink(fs_plane *p, int fd) nogil
     ctypedef struct fs_lingering:
         fs_plane *plane
         int fd, flags, status, sys_errno
@@ -273,6 +274,9 @@ cdef class Plane:
         if status != FS_OK:
             raise_status(status, err)
         return flags
+
+    def set_sink(self, int fd):
+        fs_plane_set_sink(self.plane, fd)
 
     def feed(self, bytes data):
         cdef int status

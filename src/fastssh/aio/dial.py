@@ -11,6 +11,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
 from fastssh.aio.options import LOG_DEBUG1, ClientOptions
+from fastssh.aio.pipes import PipePair
 from fastssh.errors import ConfigError, ConnectionLostError, SSHError, SSHTimeoutError
 from fastssh.wire.text import printable
 
@@ -48,11 +49,11 @@ class Carrier(Protocol):
 
 
 class Route(NamedTuple):
-    """A connected socket. ``address`` is the server's, None where something else made the connection; the
-    ``carrier`` then ends with it. ``begun``: when its connection began, by the loop's clock, which is when
-    ``connect_timeout`` began."""
+    """A connected socket, or a pair of pipes. ``address`` is the server's, None where something else made the
+    connection; the ``carrier`` then ends with it. ``begun``: when its connection began, by the loop's clock, which is
+    when ``connect_timeout`` began."""
 
-    sock: socket.socket
+    sock: socket.socket | PipePair
     address: str | None
     carrier: Carrier | None = None
     begun: float | None = None
@@ -188,7 +189,7 @@ async def _bind(sock: socket.socket, family: socket.AddressFamily, address: str)
     sock.bind(found[0][4])
 
 
-def set_socket_options(sock: socket.socket, options: ClientOptions) -> None:
+def set_socket_options(sock: socket.socket | PipePair, options: ClientOptions) -> None:
     """Keepalives and the class of service. Socket buffers are left to the kernel: setting them ends autotuning."""
     if sock.family not in (socket.AF_INET, socket.AF_INET6):
         return
@@ -197,7 +198,7 @@ def set_socket_options(sock: socket.socket, options: ClientOptions) -> None:
     set_class(sock, quality, lambda text: options.log(LOG_DEBUG1, text))
 
 
-def set_class(sock: socket.socket, quality: int, log: Callable[[str], None]) -> None:
+def set_class(sock: socket.socket | PipePair, quality: int, log: Callable[[str], None]) -> None:
     """IP_TOS or IPV6_TCLASS of a TCP socket; nothing for one of another kind, or below 0."""
     if quality < 0 or sock.family not in (socket.AF_INET, socket.AF_INET6):
         return

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final, NoReturn, Protocol, TypeVar
 
 from fastssh._native.plane import STEP_BLOCKED, STEP_EOF, STEP_EVENTS, STEP_MORE, STEP_WANT_WRITE
 from fastssh.aio.lingering import selector_of
+from fastssh.aio.pipes import PipePair
 from fastssh.errors import ConnectionLostError, DisconnectedError, SSHError
 from fastssh.wire.messages import DisconnectReason
 
@@ -60,7 +61,7 @@ class Driver:
 
     def __init__(
         self,
-        sock: socket.socket,
+        sock: socket.socket | PipePair,
         transport: Protected,
         plane: Plane,
         *,
@@ -80,6 +81,10 @@ class Driver:
         self.peer = peer
         self.error: SSHError | None = None  # why the connection ended
         self._linger = selector_of(self._loop)
+        self._sink = self.fileno  # what is written to
+        if isinstance(sock, PipePair):
+            self._sink, self._linger = sock.sink, None
+            plane.set_sink(sock.sink)
         self._identified = False
         self._quick = QUICK_RECEIVES if hasattr(socket, "TCP_QUICKACK") else 0
         self._pumping = self._scheduled = self._reading = self._writing = False
@@ -166,9 +171,9 @@ class Driver:
         if on != self._writing:
             self._writing = on
             if on:
-                self._loop.add_writer(self.fileno, self._writable)
+                self._loop.add_writer(self._sink, self._writable)
             else:
-                self._loop.remove_writer(self.fileno)
+                self._loop.remove_writer(self._sink)
 
     def _readable(self) -> None:
         if self._identified:
@@ -360,7 +365,7 @@ class Driver:
         self._closed.set_result(None)
 
 
-def _set_option(sock: socket.socket, level: int, name: int, value: int) -> None:
+def _set_option(sock: socket.socket | PipePair, level: int, name: int, value: int) -> None:
     """Options that only make things better: a socket that has no such option (a Unix socket) does without."""
     try:
         sock.setsockopt(level, name, value)

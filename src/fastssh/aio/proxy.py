@@ -1,7 +1,7 @@
 """ProxyCommand and ProxyUseFdpass of ssh_config(5): a program that makes the connection, and ends with it.
 
-The user's shell replaces itself with the command, whose standard input and output are one end of a pair of sockets; its
-standard error stays ours. With ProxyUseFdpass it hands over a connected socket instead, once.
+The user's shell replaces itself with the command, whose standard input and output are pipes, as with ssh; its standard
+error stays ours. With ProxyUseFdpass they are one end of a pair of sockets, over which it passes a connected one.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final
 
 from fastssh.aio import passed
 from fastssh.aio.dial import Route
+from fastssh.aio.pipes import PipePair
 from fastssh.errors import ConfigError, ConnectionLostError
 from fastssh.wire.text import printable
 
@@ -80,12 +81,12 @@ async def run_proxy(options: ClientOptions) -> Route:
     if command == STANDARD:
         return Route(_standard(), None)
     options.log(1, f"Executing proxy command: exec {printable(command)}")
+    if not options.proxy_use_fdpass:
+        return await _piped(command)
     ours, theirs = socket.socketpair()
     try:
         with theirs:
-            carrier = ProxyProcess(await _start(command, theirs))
-        if not options.proxy_use_fdpass:
-            return Route(ours, None, carrier)
+            carrier = ProxyProcess(await _start(command, theirs.fileno(), theirs.fileno()))
         try:
             with ours:
                 return Route(await _receive(ours, carrier), None, carrier)
@@ -97,10 +98,26 @@ async def run_proxy(options: ClientOptions) -> Route:
         raise
 
 
-async def _start(command: str, end: socket.socket) -> _Process:
+async def _piped(command: str) -> Route:
+    source, theirs_out = os.pipe()
+    theirs_in, sink = os.pipe()
+    ours = PipePair(source, sink)
+    try:
+        try:
+            carrier = ProxyProcess(await _start(command, theirs_in, theirs_out))
+        finally:
+            os.close(theirs_in)
+            os.close(theirs_out)
+    except BaseException:
+        ours.close()
+        raise
+    return Route(ours, None, carrier)
+
+
+async def _start(command: str, stdin: int, stdout: int) -> _Process:
     shell = os.environ.get("SHELL") or "/bin/sh"
     starting = asyncio.ensure_future(
-        asyncio.create_subprocess_exec(shell, "-c", f"exec {command}", stdin=end.fileno(), stdout=end.fileno())
+        asyncio.create_subprocess_exec(shell, "-c", f"exec {command}", stdin=stdin, stdout=stdout)
     )
     try:
         return await asyncio.shield(starting)
