@@ -119,6 +119,8 @@ async def test_a_silent_proxy_command_meets_the_deadline_and_is_ended(sshd: Peer
     command = f"sh -c 'echo $$ > {tmp_path}/pid; exec sleep 60'"
     with pytest.raises(SSHTimeoutError, match=r"timed out after 0\.3 s"):
         await fastssh.connect(options(sshd, proxy_command=command, connect_timeout=0.3))
+    with pytest.raises(SSHTimeoutError, match=r"timed out after 0\.2 s"):
+        await fastssh.connect(options(sshd, proxy_command="sleep 60", proxy_use_fdpass=True, login_timeout=0.2))
     assert gone(int((tmp_path / "pid").read_text()))
 
 

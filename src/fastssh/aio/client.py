@@ -449,7 +449,7 @@ class connect(Opening[ClientConnection]):  # noqa: N801
                 route = await reach(options)
                 begun = route.begun or loop.time()
             else:
-                async with Deadline(options.connect_timeout, f"connect to host {peer}"):
+                async with Deadline(options.connect_timeout or options.login_timeout, f"connect to host {peer}"):
                     route = await reach(options)
             policy = HostKeyPolicy(options, route.address)
             async with Deadline(options.login_timeout, f"{peer}: what KnownHostsCommand knows"):
