@@ -456,7 +456,10 @@ def test_row26_what_a_client_says_wrong_ends_that_client_alone(shared: Running, 
 
 
 def packet(message: Message) -> bytes:
-    payload = message.encode()
+    return framed(message.encode())
+
+
+def framed(payload: bytes) -> bytes:
     return struct.pack(">IB", len(payload) + 1, 0) + payload
 
 
@@ -491,14 +494,16 @@ class Proxied(Raw):
 def test_row26_a_client_in_proxy_mode_has_its_own_channels_alone(shared: Running) -> None:
     bystander = Proxied(shared.path, "cat")
     assert isinstance(bystander.message(), ChannelSuccess)
+    malformed = (b"\x5d", b"\x5d\0\0\0\1\0", b"\x5e\0\0\0\2x", b"\x5f\0\0\0\1x", b"\x62\0\0\0\4xx", b"\x60x")
     for wrong in (
+        *(lambda own, text=text: framed(text[:1] + struct.pack(">I", own) + text[1:]) for text in malformed),
         packet(ChannelClose(bystander.remote)), packet(ChannelEof(77)), packet(ChannelOpenConfirmation(0, 1, 1, 32768)),
         packet(GlobalRequest("cancel-tcpip-forward", True, CancelTcpipForward(b"localhost", 22).body())),
         packet(GlobalRequest("tcpip-forward", True, b"\0\0\0\x09")),
         b"\0\0\0\0\0", b"\xff\xff\xff\xff\0", b"\0\0\0\3\0\x62\1",
     ):  # fmt: skip
         hostile = Proxied(shared.path, "cat")
-        hostile.sock.sendall(wrong)
+        hostile.sock.sendall(wrong if isinstance(wrong, bytes) else wrong(hostile.remote))
         with contextlib.suppress(ConnectionError):
             while hostile.message() is not None:
                 pass

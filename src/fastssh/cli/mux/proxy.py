@@ -8,11 +8,15 @@ own channels alone. Windows are its own and the server's affair.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Final
 
 from fastssh.errors import ProtocolError
+from fastssh.wire.codec import Reader
 from fastssh.wire.messages import (
+    CHANNEL_DATA,
+    CHANNEL_EXTENDED_DATA,
+    CHANNEL_WINDOW_ADJUST,
     ChannelClose,
     ChannelOpen,
     ChannelOpenConfirmation,
@@ -41,6 +45,12 @@ _FORWARD, _CANCEL = "tcpip-forward", "cancel-tcpip-forward"
 _PASSED_ON: Final = (_FORWARD, _CANCEL, "keepalive@openssh.com")  # requests that concern nobody else's channels
 _CHANNEL_CLOSE: Final = ChannelClose.number
 _ON_CHANNEL: Final = range(93, 101)
+# What stands behind the channel's number in messages that are not of the registry (RFC 4254 section 5.2).
+_BULK: Final[dict[int, tuple[Callable[[Reader], object], ...]]] = {
+    CHANNEL_WINDOW_ADJUST: (Reader.uint32,),
+    CHANNEL_DATA: (Reader.string,),
+    CHANNEL_EXTENDED_DATA: (Reader.uint32, Reader.string),
+}
 
 
 class _Channel:
@@ -117,6 +127,7 @@ class Proxy:
             channel = self._by_remote.get(int.from_bytes(payload[1:5], "big"))
             if channel is None or len(payload) < 5:
                 raise ProtocolError(f"message {number} for a channel that is not this client's")
+            _check_form(payload)
             if not channel.close_sent:
                 channel.close_sent = number == _CHANNEL_CLOSE
                 self._protocol.send_payload(payload)
@@ -247,6 +258,19 @@ class Proxy:
             padding = bytes(max(0, LEAST_PACKET - 1 - len(payload)))
             head = (1 + len(payload) + len(padding)).to_bytes(4, "big") + bytes((len(padding),))
             self._stream.write(head + payload + padding, most=MOST_UNREAD)
+
+
+def _check_form(payload: bytes) -> None:
+    """Raises ProtocolError for a malformed message of a channel, for which a server ends the connection of everybody.
+    """
+    fields = _BULK.get(payload[0])
+    if fields is None:
+        decode("connection", payload)
+        return
+    reader = Reader(payload, 5)
+    for read in fields:
+        read(reader)
+    reader.end()
 
 
 def _packets(received: bytearray) -> Iterator[bytes]:
