@@ -246,6 +246,25 @@ def test_a_user_of_a_file_may_have_keys_and_no_password(start_fastsshd: Start, u
     assert refused(replace(peer, user=peers.user_name()), password=PASSWORD)  # no user of the file
 
 
+def test_row04_what_is_forced_upon_a_key_binds_users_of_a_file_as_well(
+    start_fastsshd: Start, users: Path, tmp_path: Path, keys: Keys
+) -> None:
+    lines = tmp_path / "keys"
+    text = users.read_text().splitlines()
+    users.write_text("\n".join([*text[:-1], ":".join([*text[-1].split(":")[:4], str(lines)])]) + "\n")
+    peer = replace(start_fastsshd(UsersFile=users), user="cat")
+    (tmp_path / "roots/cat/file").write_text("hello")
+    (tmp_path / "roots/cat/file").chmod(0o644)
+    get, put = f"get /file {tmp_path / 'got'}\n", f"put {users} /new\n"
+    for forced, may_get in (("internal-sftp -R", True), ("/bin/true", False)):
+        lines.write_text(f'command="{forced}" {keys.user("ed25519").with_suffix(".pub").read_text()}')
+        lines.chmod(0o600)
+        assert (openssh.sftp(peer, get).returncode == 0) == may_get
+        assert openssh.sftp(peer, put).returncode != 0
+        done = openssh.ssh(peer, "scp -t /new", stdin=b"C0644 1 new\nx\0")
+        assert os.listdir(tmp_path / "roots/cat") == ["file"], done
+
+
 def test_an_unknown_user_costs_as_much_work_as_a_wrong_password(
     start_fastsshd: Start, users: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

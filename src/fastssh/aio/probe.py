@@ -16,6 +16,7 @@ from fastssh.aio.deadline import Deadline
 from fastssh.aio.dial import dial
 from fastssh.aio.driver import Driver
 from fastssh.aio.options import LOG_DEBUG1, ClientOptions
+from fastssh.aio.pipes import PipePair
 from fastssh.errors import ChannelClosedError, SSHError
 from fastssh.transport.transport import Role, Transport, TransportOptions
 
@@ -53,7 +54,7 @@ async def probe_host_key(
 class _Probe:
     """The observer of a transport that never comes further than its host key."""
 
-    def __init__(self, options: ClientOptions, sock: socket.socket, peer: str) -> None:
+    def __init__(self, options: ClientOptions, sock: socket.socket | PipePair, peer: str) -> None:
         loop = asyncio.get_running_loop()
         self.identified: asyncio.Future[str] = loop.create_future()
         self.key: asyncio.Future[PublicKey] = loop.create_future()

@@ -23,6 +23,7 @@ from fastssh.daemon.log import Log
 from fastssh.daemon.login.accounts import User
 from fastssh.daemon.login.user_tokens import user_tokens
 from fastssh.daemon.privileges import PrivilegeError, become
+from fastssh.errors import SSHError
 from fastssh.keys.key_options import KeyOptions
 from fastssh.keys.patterns import match_pattern_list
 from fastssh.sftp.rooted import RootedFileSystem
@@ -86,10 +87,17 @@ def sessions(
         # As sshd: the session that began last says what the connection is for.
         set_class(settings.ip_qos.bulk if launch.terminal is None else settings.ip_qos.interactive)
 
-    starter: Starter = _with_scp(ProcessStarter(user, files=files)) if user.root is None else _rooted_scp(user)
-    policy = _rooted_policy(user) if user.root is not None else _policy(user, settings, options, hooks)
+    starter: Starter
+    if user.root is None:
+        starter, policy = _with_scp(ProcessStarter(user, files=files)), _policy(user, settings, options, hooks)
+    else:
+        starter, policy = _rooted_scp(user), _rooted_policy(user, settings, options)
     policy = replace(policy, started=started)
     return lambda connection: ServerSession(connection, policy, starter)
+
+
+def _nothing(session: ServerSession, launch: Launch) -> Program:
+    raise SSHError("only SFTP is offered to this user")
 
 
 def _rooted_scp(user: User) -> Starter:
@@ -118,8 +126,12 @@ def _with_scp(starter: ProcessStarter) -> Starter:
     return start
 
 
-def _rooted_policy(user: User) -> SessionPolicy:
+def _rooted_policy(user: User, settings: ServerSettings, options: KeyOptions) -> SessionPolicy:
+    """SFTP and scp; what is forced upon the user is internal-sftp, or else nothing that can be had here."""
+    command = settings.force_command if settings.force_command is not None else options.command
+    forced = None if command is None else internal_sftp.forced(command)
     return SessionPolicy(
+        forced_command=None if command is None else _nothing if forced is None else SFTPStarter(forced, user, home="/"),
         permit_pty=False,
         permit_shell=False,
         subsystems={"sftp": SFTPStarter(InternalSFTP(), user, home="/")},
