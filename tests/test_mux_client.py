@@ -14,7 +14,7 @@ import pytest
 
 from fastssh.cli.mux import control
 from fastssh.cli.mux.client import MasterConnection
-from fastssh.cli.mux.sharing import find_master
+from fastssh.cli.mux.lookup import find_master
 from fastssh.config.evaluate import load
 from fastssh.config.forwards import Forward, Kind, parse
 from fastssh.config.settings import Settings

@@ -16,8 +16,6 @@ from fastssh.connection.connection import Connection, IncomingOpen
 from fastssh.errors import SSHError
 from fastssh.keys.agent import MAX_MESSAGE
 
-CHANNEL: Final = "auth-agent@openssh.com"
-REQUEST: Final = "auth-agent-req@openssh.com"  # of a session: programs on the server may reach the agent
 MAX_CHANNELS: Final = 64  # at a time; one a program that asks the agent something
 CONNECT_SECONDS: Final = 10.0
 BIND_SECONDS: Final = 10.0

@@ -25,7 +25,7 @@ from fastssh.errors import (
     SSHError,
 )
 from fastssh.wire.messages import OpenFailureReason
-from fastssh.wire.requests import EnvRequest, ExecRequest, SubsystemRequest
+from fastssh.wire.requests import AUTH_AGENT, AUTH_AGENT_REQUEST, EnvRequest, ExecRequest, SubsystemRequest
 
 if TYPE_CHECKING:
 
@@ -49,7 +49,7 @@ class ClientConnection(ClientCore):
         super().__init__(options, route, policy, peer)
         self._forwarding: ClientForwarding | None = None
         self._agent_forwarding: AgentForwarding | None = None
-        self._connection.acceptors["auth-agent@openssh.com"] = self._agent_wanted
+        self._connection.acceptors[AUTH_AGENT] = self._agent_wanted
 
     def companion_options(self, *, ask: bool = False) -> ClientOptions | None:
         """Options for one more connection to the same server, as the same user and with the same key.
@@ -239,7 +239,7 @@ class ClientConnection(ClientCore):
         process.attach(channel)
         try:
             if self.forwards_agent if agent_forwarding is None else agent_forwarding:
-                channel.request("auth-agent-req@openssh.com", b"", False)
+                channel.request(AUTH_AGENT_REQUEST, b"", False)
             for name, value in (env or {}).items():
                 channel.request("env", EnvRequest(_encode(name), _encode(value)).body(), False)
             if subsystem is not None:

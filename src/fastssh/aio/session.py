@@ -13,6 +13,7 @@ from fastssh.connection.channel import WRITE_HIGH_WATER, State
 from fastssh.errors import ChannelRequestError
 from fastssh.wire import terminal_modes
 from fastssh.wire.requests import (
+    AUTH_AGENT_REQUEST,
     Break,
     EnvRequest,
     ExecRequest,
@@ -117,7 +118,7 @@ class Session(JoinedChannel):
         """All requests go out at once, in order, and no answer is waited for: that would be a round trip each."""
         channel, asked = self.channel, self._request
         if asked.agent:
-            channel.request("auth-agent-req@openssh.com", b"", False)
+            channel.request(AUTH_AGENT_REQUEST, b"", False)
         if asked.terminal is not None:
             pty = asked.terminal
             request = PtyRequest(_encode(pty.term), *pty.size, terminal_modes.encode(pty.modes))

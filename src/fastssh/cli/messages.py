@@ -8,14 +8,12 @@ from collections.abc import Callable
 
 from fastssh.wire.text import printable
 
-PROGRAM = "fastssh-scp"
-
 
 class Messages:
     """Writes to standard error. ``before`` is called first, to take away what is being drawn there; ``newline`` ends
     lines otherwise where a terminal is in raw mode; ``elsewhere`` takes the lines in place of standard error."""
 
-    def __init__(self, program: str = PROGRAM) -> None:
+    def __init__(self, program: str) -> None:
         self.program = program
         self.before: Callable[[], None] | None = None
         self.newline = "\n"

@@ -10,6 +10,7 @@ from fastssh.aio.forwarding.server import Forwarding
 from fastssh.config.server.settings import ServerSettings
 from fastssh.keys.endpoint import Endpoint
 from fastssh.keys.key_options import KeyOptions
+from fastssh.wire.requests import AUTH_AGENT_REQUEST
 
 if TYPE_CHECKING:
     from fastssh.aio.server.connection import ServerConnection
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
     from fastssh.aio.server.session import ServerSession
 
 MAX_CHANNELS = 1024  # what a browser may keep open; the process, and its memory, are the user's alone
-AGENT_REQUEST = "auth-agent-req@openssh.com"
 
 
 def policy_of(settings: ServerSettings) -> ForwardingPolicy:
@@ -55,4 +55,4 @@ def forward(connection: ServerConnection, settings: ServerSettings, options: Key
         session.variables.update(variables or {})
         return variables is not None
 
-    return {AGENT_REQUEST: agent_requested}
+    return {AUTH_AGENT_REQUEST: agent_requested}

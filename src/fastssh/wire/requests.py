@@ -215,5 +215,9 @@ class CancelStreamlocalForward(Structure):
     path: String
 
 
+AUTH_AGENT = "auth-agent@openssh.com"  # the channel
+AUTH_AGENT_REQUEST = "auth-agent-req@openssh.com"  # of a session: programs on the server may reach the agent
+
+
 class AuthAgent(Structure):
-    """``auth-agent@openssh.com``, the channel, and ``auth-agent-req@openssh.com``, the request: nothing."""
+    """What the channel and the request of a forwarded agent say: nothing."""

@@ -19,6 +19,7 @@ from fastssh.aio.forwarding.names import bind_addresses, bind_name, host_name, p
 from fastssh.aio.forwarding.policy import ForwardingPolicy
 from fastssh.wire.messages import OpenFailureReason
 from fastssh.wire.requests import (
+    AUTH_AGENT,
     AuthAgent,
     CancelStreamlocalForward,
     CancelTcpipForward,
@@ -230,6 +231,6 @@ class ConnectionForwarding:
                 return None
             self._agent = agent
             self._group.listen(
-                [agent.sock], "auth-agent@openssh.com", lambda address: AuthAgent().body(), "a connection to the agent"
+                [agent.sock], AUTH_AGENT, lambda address: AuthAgent().body(), "a connection to the agent"
             )
         return {AGENT_VARIABLE: self._agent.path}

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
-from fastssh.cli.mux.client import MasterConnection
-from fastssh.cli.mux.sharing import refused
-from fastssh.config.session import control
+from fastssh.cli.messages import describe
+from fastssh.cli.mux.lookup import named_master
+from fastssh.cli.ssh.words import FAILED
 from fastssh.errors import MultiplexError
 
 if TYPE_CHECKING:
+    from fastssh.cli.mux.client import MasterConnection
     from fastssh.config.forwards import Forward
     from fastssh.config.settings import Settings
 
-COMMANDS: Final = ("check", "forward", "cancel", "exit", "stop", "proxy")
-FAILED: Final = 255
 
 
 def run(
@@ -28,19 +27,12 @@ def run(
     quiet: bool,
 ) -> int:
     """The exit status. ``say`` gets lines for standard error, ``show`` text for standard output."""
-    shared = control(settings)
-    if shared is None:
-        say('No ControlPath specified for "-O" command')
-        return FAILED
-    path = shared.path
     try:
-        with MasterConnection(path, settings.number("ConnectTimeout") or None) as master:
+        with named_master(settings) as master:
             return _run(command, master, forwards, say, show, quiet)
-    except MultiplexError as error:
-        say(str(error))
-    except OSError as error:
-        say(refused(path, error))
-    return FAILED
+    except (MultiplexError, OSError) as error:
+        say(describe(error))
+        return FAILED
 
 
 def _run(

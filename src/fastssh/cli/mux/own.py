@@ -7,6 +7,7 @@ from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Any, Final
 
 from fastssh.cli.mux.master import Master, Sharing
+from fastssh.cli.ssh.words import FAILED
 from fastssh.cli.terminal import ask_permission
 from fastssh.config.session import control
 from fastssh.wire.text import printable
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     from fastssh.cli.ssh.forwards import Forwards
     from fastssh.config.settings import Settings
 
-FAILED: Final = 255
 _ASKING: Final = ("ask", "autoask")
 
 

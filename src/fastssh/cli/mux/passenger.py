@@ -10,11 +10,13 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Final, NoReturn
 
+from fastssh.cli.messages import describe
 from fastssh.cli.mux import control as commands
 from fastssh.cli.mux.client import MasterConnection
-from fastssh.cli.mux.sharing import find_master, refused
+from fastssh.cli.mux.lookup import find_master, named_master
 from fastssh.cli.process import print_text
 from fastssh.cli.ssh.wanted import command_of, environment, stdio_place, terminal_name, wants_terminal
+from fastssh.cli.ssh.words import FAILED
 from fastssh.config.session import control, escape_character, forwarded_agent
 from fastssh.errors import MultiplexError
 from fastssh.wire.mux import NO_ESCAPE
@@ -30,7 +32,6 @@ if TYPE_CHECKING:
     from fastssh.config.forwards import Forward
     from fastssh.config.settings import Settings
 
-FAILED: Final = 255
 _ENDING: Final = (signal.SIGHUP, signal.SIGINT, signal.SIGTERM, signal.SIGQUIT)
 
 
@@ -60,13 +61,10 @@ def share(
 
 def proxied(settings: Settings) -> socket.socket:
     """A control connection in proxy mode. Raises MultiplexError."""
-    shared = control(settings)
-    if shared is None:
-        raise MultiplexError('No ControlPath specified for "-O" command')
     try:
-        return MasterConnection(shared.path, settings.number("ConnectTimeout") or None).proxy()
+        return named_master(settings).proxy()
     except OSError as error:
-        raise MultiplexError(refused(shared.path, error)) from error
+        raise MultiplexError(describe(error)) from error
 
 
 def makes_one_that_stays(settings: Settings) -> bool:

@@ -59,7 +59,7 @@ async def reach(
             yield _Program(asked, remote, stack)
         return
     from fastssh.cli.connecting import Log, log_in
-    from fastssh.cli.mux.sharing import master_path
+    from fastssh.cli.mux.lookup import master_path
     from fastssh.config.evaluate import load
 
     settings = load(remote.host, overrides=_overrides(asked, messages, remote), file=asked.config_file)

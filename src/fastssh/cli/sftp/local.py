@@ -6,12 +6,10 @@ import os
 import signal
 from typing import Final
 
+from fastssh.aio.bridge import CAUGHT
 from fastssh.cli.sftp.output import Output
 
 _DEFAULT_SHELL: Final = "/bin/sh"
-_CAUGHT: Final = [
-    signal.SIGINT, signal.SIGPIPE, *([signal.SIGXFSZ] if hasattr(signal, "SIGXFSZ") else [])
-]  # fmt: skip
 
 
 def run_shell(line: str, output: Output) -> None:
@@ -21,7 +19,7 @@ def run_shell(line: str, output: Output) -> None:
     output.flush()
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
-        _, status = os.waitpid(os.posix_spawn(shell, arguments, os.environ, setsigdef=_CAUGHT), 0)
+        _, status = os.waitpid(os.posix_spawn(shell, arguments, os.environ, setsigdef=[signal.SIGINT, *CAUGHT]), 0)
     except (OSError, ValueError) as error:
         output.error(f'Couldn\'t execute "{shell}": {getattr(error, "strerror", None) or error}')
         return

@@ -66,7 +66,7 @@ async def _way_to_host(
 ) -> ClientConnection | Bridge:
     """A connection of ours, or a session of another program's that may be shared."""
     from fastssh.cli.connecting import Log, log_in
-    from fastssh.cli.mux.sharing import master_path
+    from fastssh.cli.mux.lookup import master_path
     from fastssh.config.evaluate import load
 
     remote = asked.destination

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import gc
-from typing import Final, NoReturn
+from typing import NoReturn
 
 from fastssh.cli.messages import Messages
 from fastssh.cli.process import leave, print_text
 from fastssh.cli.ssh import arguments
 from fastssh.cli.tool import run_tool
-
-FAILED: Final = 255
 
 
 def run() -> NoReturn:

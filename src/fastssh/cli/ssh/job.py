@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from fastssh.config.forwards import Forward
     from fastssh.config.settings import Settings
 
-FAILED: Final = 255  # ssh's own status
 _AFTERWARDS: Final = ("fastssh.cli.ssh.forwards", "fastssh.cli.ssh.sessions")  # what is needed after the login
 
 
@@ -50,7 +49,7 @@ def run(asked: Arguments, messages: Messages) -> int:
     except SSHError as error:
         if not asked.quiet:
             words.tell(error, messages)
-        return FAILED
+        return words.FAILED
     if asked.syslog:
         from fastssh.cli.ssh.logs import to_syslog
 
@@ -81,7 +80,7 @@ def _share(
     except SSHError as error:
         if not asked.quiet:
             words.tell(error, messages)
-        return FAILED, False
+        return words.FAILED, False
 
 
 def _use_own_master(asked: Arguments, settings: Settings, messages: Messages, log: Log) -> int:
@@ -93,7 +92,7 @@ def _use_own_master(asked: Arguments, settings: Settings, messages: Messages, lo
     except (SSHError, OSError) as error:
         if not asked.quiet:
             words.tell(error, messages)
-        return FAILED
+        return words.FAILED
 
 
 def _settings(asked: Arguments, messages: Messages) -> Settings:
@@ -151,7 +150,7 @@ class Job:
         hurry()  # what is imported from here on takes as long as the server's answer
         from fastssh.cli.supervision import Supervisor
 
-        return Supervisor(self._messages, status=FAILED).run(self._run())
+        return Supervisor(self._messages, status=words.FAILED).run(self._run())
 
     async def _run(self) -> int:
         logged_in = False
@@ -163,7 +162,7 @@ class Job:
         except (SSHError, OSError) as error:
             if self._log.level >= 0:
                 words.tell(error, self._messages, self._settings, begun=logged_in)
-            return FAILED
+            return words.FAILED
 
     async def _connect(self) -> ClientConnection:
         file = self._asked.config_file
@@ -185,7 +184,7 @@ class Job:
         if self._wanted:
             strict = self._settings.flag("ExitOnForwardFailure")
             if not await forwards().open_all(self._wanted, self._warn, exit_on_failure=strict) and strict:
-                return FAILED
+                return words.FAILED
         await self._local_command()
         master = self._listen(connection, forwards)
         if master is None:
@@ -251,7 +250,7 @@ class Job:
         except ChannelOpenError as error:
             self._warn(error.told(channel.channel.id))
             self._warn("stdio forwarding failed")
-            return FAILED
+            return words.FAILED
         return 0
 
     async def _session(

@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from fastssh.cli.ssh.interactive import LocalTerminal
     from fastssh.config.settings import Settings
 
-FAILED: Final = 255
 END_OF_TRANSMISSION: Final = b"\4"  # Ctrl-D
 
 
@@ -79,7 +78,7 @@ class SessionRunner:
                 words.tell(error, self._messages, self._settings, begun=True)
         if self._on_terminal:
             self._warn(f"Connection to {self._settings.host} closed.")
-        return FAILED if session.exit_status is None else session.exit_status & 0xFF
+        return words.FAILED if session.exit_status is None else session.exit_status & 0xFF
 
     async def _run_on_terminal(self, session: Session, forwards: Callable[[], Forwards]) -> None:
         from fastssh.cli.ssh.commands import EscapeCommands, Situation, shown

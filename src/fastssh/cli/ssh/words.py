@@ -11,6 +11,7 @@ from fastssh.wire.text import printable
 if TYPE_CHECKING:
     from fastssh.config.settings import Settings
 
+FAILED: Final = 255  # ssh's exit status when something does
 _PREFIXED: Final = ("connect to host ", "Could not resolve hostname ")  # behind the program's name in ssh as well
 
 

@@ -51,6 +51,17 @@ def find_master(settings: Settings, say: Callable[[str], None]) -> MasterConnect
     return None
 
 
+def named_master(settings: Settings) -> MasterConnection:
+    """The master that -O is for. Raises MultiplexError, in ssh's words, where there is none."""
+    shared = control(settings)
+    if shared is None:
+        raise MultiplexError('No ControlPath specified for "-O" command')
+    try:
+        return MasterConnection(shared.path, settings.number("ConnectTimeout") or None)
+    except OSError as error:
+        raise MultiplexError(refused(shared.path, error)) from error
+
+
 def master_path(settings: Settings, say: Callable[[str], None]) -> str | None:
     """Where the master of :func:`find_master` listens, for programs that want several sessions of it."""
     if "ControlPath" not in settings:
