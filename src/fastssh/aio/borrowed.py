@@ -11,11 +11,12 @@ import asyncio
 import contextlib
 import os
 import select
-import socket
 import stat
 import sys
 import threading
 from typing import Final
+
+from fastssh.aio.at_once import read_now
 
 PIECE: Final = 64 * 1024  # bytes that a thread moves at a time
 
@@ -74,17 +75,6 @@ class Borrowed:
 def _set(future: asyncio.Future[None]) -> None:
     if not future.done():
         future.set_result(None)
-
-
-def read_now(fd: int, size: int) -> bytes:
-    """What a descriptor that never waits, or a socket, has now. Raises OSError."""
-    if not stat.S_ISSOCK(os.fstat(fd).st_mode):
-        return os.read(fd, size)
-    sock = socket.socket(fileno=fd)
-    try:
-        return sock.recv(size, socket.MSG_DONTWAIT)
-    finally:
-        sock.detach()
 
 
 def _reopened(shared: int, *, writing: bool, terminal: bool) -> int:

@@ -10,13 +10,13 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
-import socket
 import stat
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Final
 
 from fastssh._native.plane import RELAY_SINK, RELAY_SINK_STDERR, RELAY_SOURCE, RELAY_SOURCE_STDERR
+from fastssh.aio.at_once import write_now
 from fastssh.connection.channel import Channel
 
 SOURCES: Final = (RELAY_SOURCE, RELAY_SOURCE_STDERR)  # by stream
@@ -143,17 +143,6 @@ def _may_wait(fd: int) -> bool:
     return stat.S_ISFIFO(mode) or (stat.S_ISCHR(mode) and os.isatty(fd))
 
 
-def _write(fd: int, data: bytes) -> int:
-    """What a descriptor of a relay takes now. Raises OSError."""
-    if not stat.S_ISSOCK(os.fstat(fd).st_mode):
-        return os.write(fd, data)
-    sock = socket.socket(fileno=fd)
-    try:
-        return sock.send(data, socket.MSG_DONTWAIT)
-    finally:
-        sock.detach()
-
-
 class _LastBytes:
     """What a closed channel left for a sink, written by the loop. ``done(self, errno)`` is called once."""
 
@@ -166,7 +155,7 @@ class _LastBytes:
 
     def write(self) -> None:
         try:
-            self.data = self.data[_write(self._fd, self.data) :] if self.data else b""
+            self.data = self.data[write_now(self._fd, self.data) :] if self.data else b""
         except (BlockingIOError, InterruptedError):
             pass
         except OSError as error:

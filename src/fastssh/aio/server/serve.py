@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
     from fastssh.keys.private import PrivateKey
 
-BACKLOG: Final = 128
 CLOSE_SECONDS: Final = 5.0  # for the connections of a server that closes
 
 
