@@ -28,6 +28,7 @@ from fastssh.keys.security_keys import MAX_APPLICATION, Presence, presence_of
 from fastssh.wire.codec import string
 from fastssh.wire.messages import UserauthFailure, UserauthRequest, UserauthSuccess
 from tests.support import keygen, openssh
+from tests.support.agents import running_agent, ssh_add
 from tests.support.auth import SESSION, Server
 from tests.support.certificates import build, options
 from tests.support.fastsshd import Start, logged
@@ -239,3 +240,17 @@ if DUMMY.exists():  # what only machines with openssh-tests have is no requireme
         assert openssh.ssh(replace(peer, key=tmp_path / "no-touch"), "echo in", options=with_device).stdout == b"in\n"
         with pytest.raises(KeyFormatError, match="security keys"):
             load_private_key(tmp_path / "touch")
+
+    @pytest.mark.parametrize("kind", ["ed25519-sk", "ecdsa-sk"])
+    async def test_our_client_logs_in_with_a_device_through_the_agent(
+        start_fastsshd: Start, tmp_path: Path, short_path: Path, kind: str
+    ) -> None:
+        provider = short_path / "sk-dummy.so"
+        provider.write_bytes(DUMMY.read_bytes())
+        keygen.make_key(tmp_path / "key", kind, options=("-w", str(provider)))
+        peer = start_fastsshd(AuthorizedKeysFile=tmp_path / "key.pub")
+        with running_agent(short_path, "-P", f"{short_path.resolve()}/*") as agent:
+            ssh_add(agent, "-S", provider.resolve(), tmp_path / "key")
+            options = peer.connect_options() | {"agent_socket": agent, "identity_files": [tmp_path / "key.pub"]}
+            async with connect(peer.host, **options) as connection:
+                assert (await connection.run("echo in")).stdout == b"in\n"

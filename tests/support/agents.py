@@ -13,12 +13,13 @@ from tests.support.peers import clean_environment, program
 
 
 @contextlib.contextmanager
-def running_agent(directory: Path) -> Iterator[str]:
+def running_agent(directory: Path, *arguments: str) -> Iterator[str]:
     """The socket of a stock ssh-agent without keys."""
     path = str(directory / "agent")
     process = subprocess.Popen(
-        [program("ssh-agent", "openssh-client"), "-D", "-a", path], stdout=subprocess.DEVNULL, stdin=subprocess.DEVNULL
-    )
+        [program("ssh-agent", "openssh-client"), "-D", "-a", path, *arguments], stdout=subprocess.DEVNULL,
+        stdin=subprocess.DEVNULL,
+    )  # fmt: skip
     try:
         for _ in range(500):
             if os.path.exists(path):
