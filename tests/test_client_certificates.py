@@ -103,6 +103,13 @@ async def test_a_certified_rsa_key_signs_with_what_is_accepted(algorithm: str, s
     assert await offered(server, identity_files=[path], pubkey_accepted_algorithms=accepted) == ["id RSA-CERT explicit"]
 
 
+async def test_a_certificate_in_the_place_of_the_public_key_is_what_is_offered(server: Peer, folder: Folder) -> None:
+    path = folder.key(public=False)
+    folder.certify("id.pub")
+    lines = await offered(server, identity_files=[path])
+    assert len(lines) == 1 and "ED25519-CERT" in lines[0]
+
+
 async def test_certificates_that_are_named_come_first_and_replace_those_beside(server: Peer, folder: Folder) -> None:
     path = folder.key()
     folder.certify(principals="somebody")  # beside it, and not to be tried

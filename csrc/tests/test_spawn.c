@@ -85,6 +85,10 @@ static void the_limit_of_open_files_is_the_one_asked_for(void)
 {
     struct rlimit ours;
     char expected[64];
+    const char *preloaded = getenv("LD_PRELOAD");
+
+    if (preloaded != NULL && strstr(preloaded, "vgpreload") != NULL)
+        return; /* valgrind keeps limits to itself: no program hears of them */
 
     CHECK(getrlimit(RLIMIT_NOFILE, &ours) == 0);
     CHECK_INT(shell_with("ulimit -Sn; ulimit -Hn", 100), 0);

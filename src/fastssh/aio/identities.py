@@ -74,6 +74,9 @@ def load_file(path: str, log: Log, *, named: bool) -> Identity | None:
             return None
     else:
         public = private.public
+        stated = _read_public(f"{path}.pub")
+        if stated is not None and stated.plain is not stated and stated.plain.blob == public.blob:
+            return Identity(shown, "file", stated, path=path, explicit=named)  # as ssh: what lies there is offered
     return Identity(shown, "file", public, private, path=path, explicit=named)
 
 
